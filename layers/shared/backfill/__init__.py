@@ -1,0 +1,1 @@
+"""Progressive Backfill: every pull request of large GitHub repositories in Postgres."""

@@ -1,0 +1,43 @@
+"""Errors that say what to do. Decisions are taken on the type, never on the text of a message."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+class BackfillError(Exception):
+    """Any error of this package."""
+
+
+class Retryable(BackfillError):
+    """The same work may succeed later. Counts as one attempt of the chunk."""
+
+
+class Deferred(BackfillError):
+    """Nothing is wrong: the work may go on at ``until`` (timezone-aware). No attempt is counted."""
+
+    def __init__(self, until: datetime, reason: str) -> None:
+        super().__init__(f"{reason}; deferred until {until.isoformat(timespec='seconds')}")
+        self.until = until
+        self.reason = reason
+
+
+class Permanent(BackfillError):
+    """Trying again cannot help. ``code`` is a stable word for columns and metrics."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StaleClaim(BackfillError):
+    """The chunk belongs to somebody else by now: roll back everything and acknowledge the message."""
+
+
+class ContractViolation(BackfillError):
+    """An event, a message or a setting breaks its contract: ``field`` breaks ``rule``."""
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"{field}: {rule}")
+        self.field = field
+        self.rule = rule

@@ -1,0 +1,1 @@
+"""GitHub: authentication, transport, documents, packing, the governor, records."""

@@ -1,0 +1,1 @@
+"""Postgres: one module per aggregate, SQL where it is used."""

@@ -1,0 +1,154 @@
+"""One Postgres connection per container: opened when first used, opened anew when it broke, verified by TLS."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pg8000.native
+from pg8000.exceptions import DatabaseError, InterfaceError
+
+from backfill.errors import ContractViolation, Retryable
+
+CONNECT_SECONDS = 10
+Row = dict[str, Any]
+
+# SQLSTATE classes after which the same statement may succeed: connection, rollback (deadlock, serialization),
+# resources, operator intervention, and system errors. https://www.postgresql.org/docs/current/errcodes-appendix.html
+_TRANSIENT = ("08", "40", "53", "57", "58")
+
+
+class DatabaseUnavailable(Retryable):
+    """Postgres cannot be reached or ended the connection; after a COMMIT the result may be unknown."""
+
+
+class Database:
+    """A connection that runs named-parameter SQL (``:name``) and returns rows as dictionaries.
+
+    ``url`` is called when a connection is opened, so that a rotated secret is read again.
+    """
+
+    def __init__(self, url: Callable[[], str]) -> None:
+        self._url = url
+        self._connection: pg8000.native.Connection | None = None
+        self._depth = 0
+
+    def rows(self, sql: str, **parameters: Any) -> list[Row]:
+        """Run one statement; every returned row as ``{column: value}``."""
+        with self._usable() as connection:
+            found = connection.run(sql, **parameters) or []
+            names = [column["name"] for column in connection.columns or []]
+            return [dict(zip(names, row, strict=True)) for row in found]
+
+    def one(self, sql: str, **parameters: Any) -> Row | None:
+        """The first row, or None."""
+        found = self.rows(sql, **parameters)
+        return found[0] if found else None
+
+    def execute(self, sql: str, **parameters: Any) -> int:
+        """Run one statement for its effect; the number of rows that it touched."""
+        with self._usable() as connection:
+            connection.run(sql, **parameters)
+            return int(connection.row_count)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One transaction, committed at the end of the block and rolled back by any exception. No nesting."""
+        if self._depth:
+            raise RuntimeError("transactions do not nest")
+        with self._usable() as connection:
+            connection.run("BEGIN")
+        self._depth = 1
+        try:
+            yield
+            self._depth = 0
+            with self._usable() as connection:
+                connection.run("COMMIT")
+        except BaseException:
+            self._depth = 0
+            self._roll_back()
+            raise
+
+    def close(self) -> None:
+        """Close the connection; the next statement opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except (InterfaceError, OSError):
+                pass  # it was broken already, which is why it is closed
+
+    def _roll_back(self) -> None:
+        if self._connection is not None:
+            try:
+                self._connection.run("ROLLBACK")
+            except (DatabaseError, InterfaceError, OSError):
+                self.close()
+
+    @contextmanager
+    def _usable(self) -> Iterator[pg8000.native.Connection]:
+        if self._connection is None:
+            if self._depth:
+                raise DatabaseUnavailable("the connection was lost inside a transaction")
+            self._connection = _connect(self._url())
+        try:
+            yield self._connection
+        except DatabaseError as error:
+            details = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+            code = str(details.get("C", ""))
+            if code.startswith(_TRANSIENT):
+                if code.startswith(("08", "57P")):
+                    self.close()
+                raise DatabaseUnavailable(f"Postgres: {details.get('M', error)} ({code})") from error
+            raise
+        except (InterfaceError, OSError) as error:
+            self.close()
+            raise DatabaseUnavailable(f"the connection to Postgres broke: {error}") from error
+
+
+def _connect(url: str) -> pg8000.native.Connection:
+    parts = urlsplit(url)
+    if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
+        raise ContractViolation("DATABASE_URL", "must be postgresql://user:password@host:port/database")
+    options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    host = options.get("host") or parts.hostname or "localhost"
+    socket_path = f"{host}/.s.PGSQL.{parts.port or 5432}" if host.startswith("/") else None
+    try:
+        connection = pg8000.native.Connection(
+            user=unquote(parts.username or "postgres"),
+            password=unquote(parts.password) if parts.password else None,
+            host=host,
+            port=parts.port or 5432,
+            unix_sock=socket_path,
+            database=unquote(parts.path.lstrip("/")),
+            ssl_context=_tls(host, options),
+            timeout=CONNECT_SECONDS,
+            tcp_keepalive=True,
+            application_name="progressive-backfill",
+        )
+    except DatabaseError as error:
+        details = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+        raise DatabaseUnavailable(
+            f"Postgres at {host}:{parts.port or 5432} refused the connection: {details.get('M', error)}. "
+            "Check the user, the password and the database name in the secret"
+        ) from error
+    except (InterfaceError, OSError) as error:
+        raise DatabaseUnavailable(
+            f"cannot reach Postgres at {host}:{parts.port or 5432}: {error}. "
+            "Check the address, the security group and the subnets of the functions"
+        ) from error
+    # A statement may run longer than it may take to connect.
+    if connection._usock is not None:
+        connection._usock.settimeout(None)
+    return connection
+
+
+def _tls(host: str, options: dict[str, str]) -> ssl.SSLContext | bool:
+    """A verifying context, except on this machine or where the URL says ``sslmode=disable`` itself."""
+    mode = options.get("sslmode", "")
+    if mode == "disable" or (not mode and (host.startswith("/") or host in ("localhost", "127.0.0.1", "::1"))):
+        return False
+    return ssl.create_default_context(cafile=options.get("sslrootcert"))
