@@ -1,0 +1,411 @@
+"""Pull requests and everything below them: one jsonb_to_recordset statement per table and chunk.
+
+Rows arrive keyed by column name. Rows of one statement are unique by key and written in key order, so that two
+transactions take their locks in the same order: contributors, labels, pull requests, then what hangs on them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from backfill.store.connection import Database, Row
+
+Rows = Sequence[Mapping[str, Any]]
+
+# A pull request whose detail failed is tried again after this long, or as soon as it changes on GitHub.
+FAILED_RETRY_HOURS = 24
+
+_CONTRIBUTORS = """
+    INSERT INTO contributors (node_id, type, github_id, login, avatar_url, url)
+    SELECT node_id, type, github_id, login, avatar_url, url
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+        node_id text, type text, github_id bigint, login text, avatar_url text, url text)
+    ORDER BY node_id
+    ON CONFLICT (node_id) DO UPDATE SET
+        type = EXCLUDED.type, github_id = COALESCE(EXCLUDED.github_id, contributors.github_id), login = EXCLUDED.login,
+        avatar_url = EXCLUDED.avatar_url, url = EXCLUDED.url
+    WHERE (contributors.type, contributors.login, contributors.avatar_url, contributors.url)
+        IS DISTINCT FROM (EXCLUDED.type, EXCLUDED.login, EXCLUDED.avatar_url, EXCLUDED.url)
+       OR (contributors.github_id IS NULL AND EXCLUDED.github_id IS NOT NULL)
+"""
+
+_LABELS = """
+    INSERT INTO labels (node_id, repository_id, name, color)
+    SELECT node_id, CAST(:repository_id AS uuid), name, color
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(node_id text, name text, color text)
+    ORDER BY node_id
+    ON CONFLICT (node_id) DO UPDATE SET name = EXCLUDED.name, color = EXCLUDED.color
+    WHERE (labels.name, labels.color) IS DISTINCT FROM (EXCLUDED.name, EXCLUDED.color)
+"""
+
+# Never backwards: a listing page that was read before the stored row does not replace it.
+_LISTED = """
+    INSERT INTO pull_requests (
+        repository_id, number, node_id, github_id, url, title, state, is_draft, locked, merged, created_at, updated_at,
+        closed_at, merged_at, additions, deletions, changed_files, author_association, author_id, base_ref_name,
+        base_ref_oid, head_ref_name, head_ref_oid, is_cross_repository, head_repository, total_comments_count,
+        labels_count, assignees_count, review_requests_count, closing_issues_count, comments_count, reviews_count,
+        review_threads_count, commits_count, files_count)
+    SELECT CAST(:repository_id AS uuid), number, node_id, github_id, url, title, state, is_draft, locked, merged, created_at, updated_at,
+        closed_at, merged_at, additions, deletions, changed_files, author_association, author_id, base_ref_name,
+        base_ref_oid, head_ref_name, head_ref_oid, is_cross_repository, head_repository, total_comments_count,
+        labels_count, assignees_count, review_requests_count, closing_issues_count, comments_count, reviews_count,
+        review_threads_count, commits_count, files_count
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+        number integer, node_id text, github_id bigint, url text, title text, state text, is_draft boolean, locked boolean,
+        merged boolean, created_at timestamptz, updated_at timestamptz, closed_at timestamptz, merged_at timestamptz,
+        additions integer, deletions integer, changed_files integer, author_association text, author_id text,
+        base_ref_name text, base_ref_oid text, head_ref_name text, head_ref_oid text, is_cross_repository boolean,
+        head_repository text, total_comments_count integer, labels_count integer, assignees_count integer,
+        review_requests_count integer, closing_issues_count integer, comments_count integer, reviews_count integer,
+        review_threads_count integer, commits_count integer, files_count integer)
+    ORDER BY number
+    ON CONFLICT (repository_id, number) DO UPDATE SET
+        node_id = EXCLUDED.node_id, github_id = EXCLUDED.github_id, url = EXCLUDED.url, title = EXCLUDED.title,
+        state = EXCLUDED.state, is_draft = EXCLUDED.is_draft, locked = EXCLUDED.locked, merged = EXCLUDED.merged,
+        created_at = EXCLUDED.created_at, updated_at = EXCLUDED.updated_at, closed_at = EXCLUDED.closed_at,
+        merged_at = EXCLUDED.merged_at, additions = EXCLUDED.additions, deletions = EXCLUDED.deletions,
+        changed_files = EXCLUDED.changed_files, author_association = EXCLUDED.author_association,
+        author_id = EXCLUDED.author_id, base_ref_name = EXCLUDED.base_ref_name, base_ref_oid = EXCLUDED.base_ref_oid,
+        head_ref_name = EXCLUDED.head_ref_name, head_ref_oid = EXCLUDED.head_ref_oid,
+        is_cross_repository = EXCLUDED.is_cross_repository, head_repository = EXCLUDED.head_repository,
+        total_comments_count = EXCLUDED.total_comments_count, labels_count = EXCLUDED.labels_count,
+        assignees_count = EXCLUDED.assignees_count, review_requests_count = EXCLUDED.review_requests_count,
+        closing_issues_count = EXCLUDED.closing_issues_count, comments_count = EXCLUDED.comments_count,
+        reviews_count = EXCLUDED.reviews_count, review_threads_count = EXCLUDED.review_threads_count,
+        commits_count = EXCLUDED.commits_count, files_count = EXCLUDED.files_count,
+        listed_at = now(), gone_at = NULL,
+        detail_error = CASE WHEN EXCLUDED.updated_at = pull_requests.updated_at THEN pull_requests.detail_error END,
+        detail_error_code = CASE WHEN EXCLUDED.updated_at = pull_requests.updated_at THEN pull_requests.detail_error_code END,
+        detail_failed_at = CASE WHEN EXCLUDED.updated_at = pull_requests.updated_at THEN pull_requests.detail_failed_at END
+    WHERE EXCLUDED.updated_at >= pull_requests.updated_at
+"""
+
+# Locks the rows that may be written, and says which: detail read as of an older updated_at than the row has is not.
+_ACCEPTED = """
+    SELECT p.number FROM pull_requests AS p
+    JOIN jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(number integer, updated_at timestamptz) ON i.number = p.number
+    WHERE p.repository_id = CAST(:repository_id AS uuid) AND i.updated_at >= p.updated_at
+      AND (p.detail_updated_at IS NULL OR i.updated_at >= p.detail_updated_at)
+    ORDER BY p.number
+    FOR UPDATE OF p
+"""
+
+_DETAILED = """
+    UPDATE pull_requests AS p SET
+        node_id = i.node_id, github_id = i.github_id, url = i.url, title = i.title, body = i.body, state = i.state,
+        is_draft = i.is_draft, locked = i.locked, merged = i.merged, created_at = i.created_at, updated_at = i.updated_at,
+        closed_at = i.closed_at, merged_at = i.merged_at, additions = i.additions, deletions = i.deletions,
+        changed_files = i.changed_files, author_association = i.author_association, author_id = i.author_id,
+        merged_by_id = i.merged_by_id, base_ref_name = i.base_ref_name, base_ref_oid = i.base_ref_oid,
+        head_ref_name = i.head_ref_name, head_ref_oid = i.head_ref_oid, is_cross_repository = i.is_cross_repository,
+        head_repository = i.head_repository, merge_commit_oid = i.merge_commit_oid, milestone_number = i.milestone_number,
+        milestone_title = i.milestone_title, total_comments_count = i.total_comments_count, labels_count = i.labels_count,
+        assignees_count = i.assignees_count, review_requests_count = i.review_requests_count,
+        closing_issues_count = i.closing_issues_count, comments_count = i.comments_count, reviews_count = i.reviews_count,
+        review_threads_count = i.review_threads_count, commits_count = i.commits_count, files_count = i.files_count,
+        listed_at = now(), gone_at = NULL, detail_synced_at = now(), detail_updated_at = i.updated_at,
+        detail_error = NULL, detail_error_code = NULL, detail_failed_at = NULL
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+        number integer, node_id text, github_id bigint, url text, title text, body text, state text, is_draft boolean,
+        locked boolean, merged boolean, created_at timestamptz, updated_at timestamptz, closed_at timestamptz,
+        merged_at timestamptz, additions integer, deletions integer, changed_files integer, author_association text,
+        author_id text, merged_by_id text, base_ref_name text, base_ref_oid text, head_ref_name text, head_ref_oid text,
+        is_cross_repository boolean, head_repository text, merge_commit_oid text, milestone_number integer,
+        milestone_title text, total_comments_count integer, labels_count integer, assignees_count integer,
+        review_requests_count integer, closing_issues_count integer, comments_count integer, reviews_count integer,
+        review_threads_count integer, commits_count integer, files_count integer)
+    WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.number = i.number
+"""
+
+_REVIEWS = """
+    WITH incoming AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+            node_id text, pull_request_number integer, github_id bigint, state text, body text, author_id text,
+            author_association text, commit_oid text, url text, created_at timestamptz, submitted_at timestamptz,
+            updated_at timestamptz)),
+    gone AS (
+        DELETE FROM reviews AS r
+        WHERE r.repository_id = CAST(:repository_id AS uuid) AND r.pull_request_number = ANY(CAST(:numbers AS integer[]))
+          AND NOT EXISTS (SELECT FROM incoming AS i WHERE i.node_id = r.node_id))
+    INSERT INTO reviews (node_id, repository_id, pull_request_number, github_id, state, body, author_id,
+                         author_association, commit_oid, url, created_at, submitted_at, updated_at)
+    SELECT node_id, CAST(:repository_id AS uuid), pull_request_number, github_id, state, body, author_id,
+           author_association, commit_oid, url, created_at, submitted_at, updated_at
+    FROM incoming ORDER BY node_id
+    ON CONFLICT (node_id) DO UPDATE SET
+        repository_id = EXCLUDED.repository_id, pull_request_number = EXCLUDED.pull_request_number,
+        github_id = EXCLUDED.github_id, state = EXCLUDED.state, body = EXCLUDED.body, author_id = EXCLUDED.author_id,
+        author_association = EXCLUDED.author_association, commit_oid = EXCLUDED.commit_oid, url = EXCLUDED.url,
+        created_at = EXCLUDED.created_at, submitted_at = EXCLUDED.submitted_at, updated_at = EXCLUDED.updated_at
+    WHERE ROW(reviews.*) IS DISTINCT FROM ROW(EXCLUDED.*)
+"""
+
+_COMMENTS = """
+    WITH incoming AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+            node_id text, kind text, pull_request_number integer, github_id bigint, body text, author_id text,
+            author_association text, url text, created_at timestamptz, updated_at timestamptz, review_id text,
+            in_reply_to_id bigint, path text, position integer, line integer, original_line integer, diff_hunk text,
+            commit_oid text, original_commit_oid text, outdated boolean)),
+    gone AS (
+        DELETE FROM comments AS c
+        WHERE c.repository_id = CAST(:repository_id AS uuid) AND c.pull_request_number = ANY(CAST(:numbers AS integer[]))
+          AND NOT EXISTS (SELECT FROM incoming AS i WHERE i.node_id = c.node_id))
+    INSERT INTO comments (node_id, kind, repository_id, pull_request_number, github_id, body, author_id,
+                          author_association, url, created_at, updated_at, review_id, in_reply_to_id, path, position,
+                          line, original_line, diff_hunk, commit_oid, original_commit_oid, outdated)
+    SELECT node_id, kind, CAST(:repository_id AS uuid), pull_request_number, github_id, body, author_id,
+           author_association, url, created_at, updated_at, review_id, in_reply_to_id, path, position,
+           line, original_line, diff_hunk, commit_oid, original_commit_oid, outdated
+    FROM incoming ORDER BY node_id
+    ON CONFLICT (node_id) DO UPDATE SET
+        kind = EXCLUDED.kind, repository_id = EXCLUDED.repository_id, pull_request_number = EXCLUDED.pull_request_number,
+        github_id = EXCLUDED.github_id, body = EXCLUDED.body, author_id = EXCLUDED.author_id,
+        author_association = EXCLUDED.author_association, url = EXCLUDED.url, created_at = EXCLUDED.created_at,
+        updated_at = EXCLUDED.updated_at, review_id = EXCLUDED.review_id, in_reply_to_id = EXCLUDED.in_reply_to_id,
+        path = EXCLUDED.path, position = EXCLUDED.position, line = EXCLUDED.line, original_line = EXCLUDED.original_line,
+        diff_hunk = EXCLUDED.diff_hunk, commit_oid = EXCLUDED.commit_oid,
+        original_commit_oid = EXCLUDED.original_commit_oid, outdated = EXCLUDED.outdated
+    WHERE ROW(comments.*) IS DISTINCT FROM ROW(EXCLUDED.*)
+"""
+
+_COMMITS = """
+    WITH incoming AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+            pull_request_number integer, oid text, position integer, message_headline text, author_name text,
+            author_id text, authored_date timestamptz, committed_date timestamptz)),
+    gone AS (
+        DELETE FROM commits AS c
+        WHERE c.repository_id = CAST(:repository_id AS uuid) AND c.pull_request_number = ANY(CAST(:numbers AS integer[]))
+          AND NOT EXISTS (SELECT FROM incoming AS i
+                          WHERE i.pull_request_number = c.pull_request_number AND i.oid = c.oid))
+    INSERT INTO commits (repository_id, pull_request_number, oid, position, message_headline, author_name, author_id,
+                         authored_date, committed_date)
+    SELECT CAST(:repository_id AS uuid), pull_request_number, oid, position, message_headline, author_name, author_id,
+           authored_date, committed_date
+    FROM incoming ORDER BY pull_request_number, oid
+    ON CONFLICT (repository_id, pull_request_number, oid) DO UPDATE SET
+        position = EXCLUDED.position, message_headline = EXCLUDED.message_headline, author_name = EXCLUDED.author_name,
+        author_id = EXCLUDED.author_id, authored_date = EXCLUDED.authored_date, committed_date = EXCLUDED.committed_date
+    WHERE ROW(commits.*) IS DISTINCT FROM ROW(EXCLUDED.*)
+"""
+
+_FILES = """
+    WITH incoming AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+            pull_request_number integer, path text, change_type text, additions integer, deletions integer)),
+    gone AS (
+        DELETE FROM files AS f
+        WHERE f.repository_id = CAST(:repository_id AS uuid) AND f.pull_request_number = ANY(CAST(:numbers AS integer[]))
+          AND NOT EXISTS (SELECT FROM incoming AS i
+                          WHERE i.pull_request_number = f.pull_request_number AND i.path = f.path))
+    INSERT INTO files (repository_id, pull_request_number, path, change_type, additions, deletions)
+    SELECT CAST(:repository_id AS uuid), pull_request_number, path, change_type, additions, deletions
+    FROM incoming ORDER BY pull_request_number, path
+    ON CONFLICT (repository_id, pull_request_number, path) DO UPDATE SET
+        change_type = EXCLUDED.change_type, additions = EXCLUDED.additions, deletions = EXCLUDED.deletions
+    WHERE ROW(files.*) IS DISTINCT FROM ROW(EXCLUDED.*)
+"""
+
+_PULL_REQUEST_LABELS = """
+    WITH incoming AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(pull_request_number integer, label_id text)),
+    gone AS (
+        DELETE FROM pull_request_labels AS l
+        WHERE l.repository_id = CAST(:repository_id AS uuid) AND l.pull_request_number = ANY(CAST(:numbers AS integer[]))
+          AND NOT EXISTS (SELECT FROM incoming AS i
+                          WHERE i.pull_request_number = l.pull_request_number AND i.label_id = l.label_id))
+    INSERT INTO pull_request_labels (repository_id, pull_request_number, label_id)
+    SELECT CAST(:repository_id AS uuid), pull_request_number, label_id
+    FROM incoming ORDER BY pull_request_number, label_id
+    ON CONFLICT DO NOTHING
+"""
+
+_PULL_REQUEST_ASSIGNEES = """
+    WITH incoming AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(pull_request_number integer, contributor_id text)),
+    gone AS (
+        DELETE FROM pull_request_assignees AS a
+        WHERE a.repository_id = CAST(:repository_id AS uuid) AND a.pull_request_number = ANY(CAST(:numbers AS integer[]))
+          AND NOT EXISTS (SELECT FROM incoming AS i
+                          WHERE i.pull_request_number = a.pull_request_number AND i.contributor_id = a.contributor_id))
+    INSERT INTO pull_request_assignees (repository_id, pull_request_number, contributor_id)
+    SELECT CAST(:repository_id AS uuid), pull_request_number, contributor_id
+    FROM incoming ORDER BY pull_request_number, contributor_id
+    ON CONFLICT DO NOTHING
+"""
+
+_PULL_REQUEST_REVIEW_REQUESTS = """
+    WITH incoming AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(pull_request_number integer, contributor_id text)),
+    gone AS (
+        DELETE FROM pull_request_review_requests AS a
+        WHERE a.repository_id = CAST(:repository_id AS uuid) AND a.pull_request_number = ANY(CAST(:numbers AS integer[]))
+          AND NOT EXISTS (SELECT FROM incoming AS i
+                          WHERE i.pull_request_number = a.pull_request_number AND i.contributor_id = a.contributor_id))
+    INSERT INTO pull_request_review_requests (repository_id, pull_request_number, contributor_id)
+    SELECT CAST(:repository_id AS uuid), pull_request_number, contributor_id
+    FROM incoming ORDER BY pull_request_number, contributor_id
+    ON CONFLICT DO NOTHING
+"""
+
+_PULL_REQUEST_CLOSING_ISSUES = """
+    WITH incoming AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+            pull_request_number integer, issue_repository text, issue_number integer)),
+    gone AS (
+        DELETE FROM pull_request_closing_issues AS c
+        WHERE c.repository_id = CAST(:repository_id AS uuid) AND c.pull_request_number = ANY(CAST(:numbers AS integer[]))
+          AND NOT EXISTS (SELECT FROM incoming AS i
+                          WHERE i.pull_request_number = c.pull_request_number
+                            AND i.issue_repository = c.issue_repository AND i.issue_number = c.issue_number))
+    INSERT INTO pull_request_closing_issues (repository_id, pull_request_number, issue_repository, issue_number)
+    SELECT CAST(:repository_id AS uuid), pull_request_number, issue_repository, issue_number
+    FROM incoming ORDER BY pull_request_number, issue_repository, issue_number
+    ON CONFLICT DO NOTHING
+"""
+
+Key = Callable[[Mapping[str, Any]], Any]
+_CHILDREN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("reviews", _REVIEWS, ("node_id",)),
+    ("comments", _COMMENTS, ("node_id",)),
+    ("commits", _COMMITS, ("pull_request_number", "oid")),
+    ("files", _FILES, ("pull_request_number", "path")),
+    ("pull_request_labels", _PULL_REQUEST_LABELS, ("pull_request_number", "label_id")),
+    ("pull_request_assignees", _PULL_REQUEST_ASSIGNEES, ("pull_request_number", "contributor_id")),
+    ("pull_request_review_requests", _PULL_REQUEST_REVIEW_REQUESTS, ("pull_request_number", "contributor_id")),
+    (
+        "pull_request_closing_issues",
+        _PULL_REQUEST_CLOSING_ISSUES,
+        ("pull_request_number", "issue_repository", "issue_number"),
+    ),
+)
+
+# Work that is left, newest or oldest first; a pull request in an unfinished chunk is somebody's already.
+_TO_DETAIL_NEWEST = """
+    SELECT p.* FROM pull_requests AS p
+    WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.gone_at IS NULL
+      AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
+      AND (p.detail_failed_at IS NULL OR p.detail_failed_at < now() - make_interval(hours => :retry_hours))
+      AND NOT EXISTS (SELECT FROM backfill_chunk_members AS m
+                      WHERE m.backfill_state_id = CAST(:backfill_id AS uuid) AND m.number = p.number)
+    ORDER BY p.created_at DESC, p.number DESC
+    LIMIT :limit
+"""
+_TO_DETAIL_OLDEST = """
+    SELECT p.* FROM pull_requests AS p
+    WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.gone_at IS NULL
+      AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
+      AND (p.detail_failed_at IS NULL OR p.detail_failed_at < now() - make_interval(hours => :retry_hours))
+      AND NOT EXISTS (SELECT FROM backfill_chunk_members AS m
+                      WHERE m.backfill_state_id = CAST(:backfill_id AS uuid) AND m.number = p.number)
+    ORDER BY p.created_at, p.number
+    LIMIT :limit
+"""
+
+_FAILED = """
+    UPDATE pull_requests AS p SET detail_error = i.error, detail_error_code = i.code, detail_failed_at = now()
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(number integer, code text, error text)
+    WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.number = i.number
+"""
+
+_GONE = """
+    UPDATE pull_requests SET gone_at = now()
+    WHERE repository_id = CAST(:repository_id AS uuid) AND number = ANY(CAST(:numbers AS integer[])) AND gone_at IS NULL
+"""
+
+_RETRY_FAILED = """
+    UPDATE pull_requests SET detail_error = NULL, detail_error_code = NULL, detail_failed_at = NULL
+    WHERE repository_id = CAST(:repository_id AS uuid) AND detail_failed_at IS NOT NULL
+"""
+
+# Rows that the listing, walked from its beginning to its end, did not show.
+_NOT_LISTED_SINCE = """
+    SELECT number FROM pull_requests
+    WHERE repository_id = CAST(:repository_id AS uuid) AND gone_at IS NULL AND listed_at < CAST(:since AS timestamptz)
+    ORDER BY number
+"""
+
+
+def store_listed(db: Database, repository_id: str, contributors: Rows, pull_requests: Rows) -> None:
+    """Upsert one listing page. Call it inside the transaction that moves the cursor."""
+    _write(db, _CONTRIBUTORS, contributors, ("node_id",))
+    _write(db, _LISTED, pull_requests, ("number",), repository_id=repository_id)
+
+
+def store_details(db: Database, repository_id: str, tables: Mapping[str, Rows]) -> list[int]:
+    """Store whole pull requests and replace what hangs on them; the numbers that were written.
+
+    A number that is not returned was read as of an older ``updated_at`` than the stored row has. Call it inside the
+    transaction that completes the chunk.
+    """
+    _write(db, _CONTRIBUTORS, tables.get("contributors", ()), ("node_id",))
+    _write(db, _LABELS, tables.get("labels", ()), ("node_id",), repository_id=repository_id)
+    pull_requests = tables.get("pull_requests", ())
+    as_of = [{"number": row["number"], "updated_at": row["updated_at"]} for row in pull_requests]
+    accepted = [row["number"] for row in db.rows(_ACCEPTED, rows=json.dumps(as_of), repository_id=repository_id)]
+    if not accepted:
+        return []
+    chosen = set(accepted)
+    for name, statement, key in _CHILDREN:
+        rows = [row for row in tables.get(name, ()) if row["pull_request_number"] in chosen]
+        _write(db, statement, rows, key, always=True, repository_id=repository_id, numbers=accepted)
+    rows = [row for row in pull_requests if row["number"] in chosen]
+    _write(db, _DETAILED, rows, ("number",), repository_id=repository_id)
+    return accepted
+
+
+def to_detail(db: Database, backfill: Row, limit: int, *, oldest_first: bool) -> list[Row]:
+    """Listed pull requests that have no current detail and are in no unfinished chunk, in the order of chunks."""
+    return db.rows(
+        _TO_DETAIL_OLDEST if oldest_first else _TO_DETAIL_NEWEST,
+        repository_id=backfill["repository_id"],
+        backfill_id=backfill["id"],
+        retry_hours=FAILED_RETRY_HOURS,
+        limit=limit,
+    )
+
+
+def by_numbers(db: Database, repository_id: str, numbers: Sequence[int]) -> list[Row]:
+    """The stored rows of some numbers, by number."""
+    return db.rows(
+        "SELECT * FROM pull_requests WHERE repository_id = CAST(:repository_id AS uuid)"
+        " AND number = ANY(CAST(:numbers AS integer[])) ORDER BY number",
+        repository_id=repository_id,
+        numbers=list(numbers),
+    )
+
+
+def record_failed(db: Database, repository_id: str, failed: Mapping[int, tuple[str, str]]) -> None:
+    """Note per number why its detail cannot be read: ``{number: (code, message)}``."""
+    rows = [{"number": number, "code": code, "error": message} for number, (code, message) in failed.items()]
+    _write(db, _FAILED, rows, ("number",), repository_id=repository_id)
+
+
+def mark_gone(db: Database, repository_id: str, numbers: Sequence[int]) -> int:
+    """GitHub does not have these any more. Their rows stay, and no longer count."""
+    if not numbers:
+        return 0
+    return db.execute(_GONE, repository_id=repository_id, numbers=list(numbers))
+
+
+def retry_failed(db: Database, repository_id: str) -> int:
+    """Forget the failures, so that the next planning cuts them into chunks again; how many."""
+    return db.execute(_RETRY_FAILED, repository_id=repository_id)
+
+
+def not_listed_since(db: Database, repository_id: str, since: Any) -> list[int]:
+    """Numbers that the listing begun at ``since`` has not shown."""
+    return [row["number"] for row in db.rows(_NOT_LISTED_SINCE, repository_id=repository_id, since=since)]
+
+
+def _write(
+    db: Database, statement: str, rows: Rows, key: Sequence[str], *, always: bool = False, **parameters: Any
+) -> None:
+    """Run one statement on rows made unique by ``key``; the last of equal keys wins."""
+    unique = {tuple(row[name] for name in key): row for row in rows}
+    if unique or always:
+        db.execute(statement, rows=json.dumps(list(unique.values())), **parameters)

@@ -1,0 +1,82 @@
+"""Repositories, keyed by GitHub's node id: a rename or a transfer changes the name, never the key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from backfill.store.connection import Database, Row
+
+# The old name is kept when a rename or a transfer shows, so that messages with the old name still find it.
+_UPSERT = """
+    INSERT INTO repositories (node_id, github_id, owner, name, url, is_private, is_fork, is_archived, default_branch,
+                              github_created_at)
+    SELECT node_id, github_id, owner, name, url, is_private, is_fork, is_archived, default_branch, github_created_at
+    FROM jsonb_to_record(CAST(:repository AS jsonb)) AS i(
+        node_id text, github_id bigint, owner text, name text, url text, is_private boolean, is_fork boolean,
+        is_archived boolean, default_branch text, github_created_at timestamptz)
+    ON CONFLICT (node_id) DO UPDATE SET
+        previous_names = CASE
+            WHEN (repositories.owner, repositories.name) = (EXCLUDED.owner, EXCLUDED.name) THEN repositories.previous_names
+            ELSE array_append(array_remove(repositories.previous_names, repositories.owner || '/' || repositories.name),
+                              repositories.owner || '/' || repositories.name) END,
+        owner = EXCLUDED.owner, name = EXCLUDED.name, url = EXCLUDED.url, is_private = EXCLUDED.is_private,
+        is_fork = EXCLUDED.is_fork, is_archived = EXCLUDED.is_archived, default_branch = EXCLUDED.default_branch,
+        unavailable_since = NULL, updated_at = now()
+    WHERE (repositories.owner, repositories.name, repositories.url, repositories.is_private, repositories.is_fork,
+           repositories.is_archived, repositories.default_branch, repositories.unavailable_since)
+        IS DISTINCT FROM (EXCLUDED.owner, EXCLUDED.name, EXCLUDED.url, EXCLUDED.is_private, EXCLUDED.is_fork,
+           EXCLUDED.is_archived, EXCLUDED.default_branch, NULL)
+"""
+
+_FIND = """
+    SELECT * FROM repositories
+    WHERE (lower(owner) = lower(:owner) AND lower(name) = lower(:name))
+       OR EXISTS (SELECT FROM unnest(previous_names) AS p WHERE lower(p) = lower(CAST(:full_name AS text)))
+    ORDER BY (lower(owner) = lower(:owner) AND lower(name) = lower(:name)) DESC, updated_at DESC
+    LIMIT 1
+"""
+
+# The first NOT_FOUND is only noted; the second look decides (returns since when it has been missing).
+_NOTE_UNAVAILABLE = """
+    WITH before AS (SELECT id, unavailable_since FROM repositories WHERE id = CAST(:id AS uuid) FOR UPDATE),
+         noted AS (UPDATE repositories AS r SET unavailable_since = now(), updated_at = now()
+                   FROM before WHERE r.id = before.id AND before.unavailable_since IS NULL)
+    SELECT unavailable_since FROM before
+"""
+
+
+def upsert(db: Database, repository: Mapping[str, Any]) -> Row:
+    """Insert or refresh a repository from GitHub's answer; the stored row, with its uuid as ``id``."""
+    db.execute(_UPSERT, repository=json.dumps(dict(repository)))
+    found = db.one("SELECT * FROM repositories WHERE node_id = :node_id", node_id=repository["node_id"])
+    if found is None:
+        raise LookupError(f"repository {repository['node_id']} vanished while it was stored")
+    return found
+
+
+def find(db: Database, owner: str, name: str) -> Row | None:
+    """By present name, else by an earlier one; case does not matter, as on GitHub."""
+    return db.one(_FIND, owner=owner, name=name, full_name=f"{owner}/{name}")
+
+
+def get(db: Database, repository_id: str) -> Row | None:
+    """By uuid."""
+    return db.one("SELECT * FROM repositories WHERE id = CAST(:id AS uuid)", id=repository_id)
+
+
+def note_unavailable(db: Database, repository_id: str) -> bool:
+    """Record that GitHub says NOT_FOUND. True when it said so before: then it is no passing trouble."""
+    before = db.one(_NOTE_UNAVAILABLE, id=repository_id)
+    return before is not None and before["unavailable_since"] is not None
+
+
+def set_request_size(db: Database, repository_id: str, size: float) -> None:
+    """Remember the learned size of a detail request (unit: see backfill.github.packing)."""
+    db.execute(
+        "UPDATE repositories SET detail_request_size = :size WHERE id = CAST(:id AS uuid)"
+        " AND detail_request_size IS DISTINCT FROM CAST(:size AS real)",
+        size=size,
+        id=repository_id,
+    )
