@@ -1,0 +1,337 @@
+"""Backfills: progressive_backfill_state, one row per repository."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from backfill.store.connection import Database, Row
+
+# Three errors in a row, whatever chunk they come from, pause the backfill (design section 5).
+MAX_CONSECUTIVE_ERRORS = 3
+
+# A second add changes only what it names: the backfill goes on where it is.
+_ADD = """
+    INSERT INTO progressive_backfill_state (repository_id, total_prs, chunk_size, metadata)
+    VALUES (CAST(:repository_id AS uuid), :total_prs, COALESCE(CAST(:chunk_size AS integer), 25),
+            CAST('{"priority": "normal"}' AS jsonb) || CAST(:metadata AS jsonb))
+    ON CONFLICT (repository_id) DO UPDATE SET
+        chunk_size = COALESCE(CAST(:chunk_size AS integer), progressive_backfill_state.chunk_size),
+        metadata = progressive_backfill_state.metadata || CAST(:metadata AS jsonb)
+    RETURNING *, (xmax = 0) AS created
+"""
+
+_DUE = """
+    SELECT s.id, s.repository_id FROM progressive_backfill_state AS s
+    WHERE s.status = 'active'
+    ORDER BY CASE s.metadata ->> 'priority' WHEN 'high' THEN 0 WHEN 'low' THEN 2 ELSE 1 END, s.last_processed_at NULLS FIRST
+    LIMIT :limit
+"""
+
+# Pauses that the system made have an end: from then on the backfill is active again, by whoever looks first.
+_RESUME_DUE = """
+    UPDATE progressive_backfill_state SET status = 'active'
+    WHERE status = 'paused' AND paused_until <= now()
+    RETURNING id, repository_id
+"""
+
+# One planner per backfill: the second finds the lease taken. A planner that died loses it by time.
+_LEASE = """
+    UPDATE progressive_backfill_state SET planner_token = gen_random_uuid(),
+           planner_lease_expires_at = now() + make_interval(secs => :seconds), plan_requested_at = NULL
+    WHERE id = CAST(:id AS uuid) AND (planner_lease_expires_at IS NULL OR planner_lease_expires_at < now())
+      AND status <> 'paused'
+    RETURNING *
+"""
+_END_LEASE = """
+    UPDATE progressive_backfill_state SET planner_token = NULL, planner_lease_expires_at = NULL, last_processed_at = now()
+    WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
+"""
+
+_START_LISTING = """
+    UPDATE progressive_backfill_state SET listing_started_at = now(), listing_completed_at = NULL,
+           last_processed_cursor = NULL, updates_watermark = LEAST(updates_watermark, CAST(:watermark AS timestamptz))
+    WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
+    RETURNING *
+"""
+
+# Compare and set: the cursor moves only from where this planner read it, and only under its own lease.
+_MOVE_CURSOR = """
+    UPDATE progressive_backfill_state SET last_processed_cursor = COALESCE(:cursor, last_processed_cursor),
+           total_prs = :total_prs, last_processed_at = now(),
+           listing_completed_at = CASE WHEN :ended THEN now() END,
+           points_spent = points_spent + :points, requests_made = requests_made + 1
+    WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
+      AND last_processed_cursor IS NOT DISTINCT FROM CAST(:from_cursor AS text)
+    RETURNING *
+"""
+
+_SET_WATERMARK = """
+    UPDATE progressive_backfill_state SET total_prs = :total_prs, examined_at = now(),
+           updates_watermark = COALESCE(CAST(:watermark AS timestamptz), updates_watermark),
+           points_spent = points_spent + :points, requests_made = requests_made + :requests
+    WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
+    RETURNING *
+"""
+
+_SPENT = """
+    UPDATE progressive_backfill_state SET consecutive_errors = 0, last_processed_at = now(),
+           points_spent = points_spent + :points, requests_made = requests_made + :requests
+    WHERE id = CAST(:id AS uuid)
+"""
+
+# Counts the error and pauses at the limit, in one statement: two workers that fail at once cannot both miss it.
+_RECORD_ERROR = """
+    UPDATE progressive_backfill_state SET
+        consecutive_errors = consecutive_errors + 1, error_count = error_count + 1, last_error = :error, last_error_at = now(),
+        points_spent = points_spent + :points, requests_made = requests_made + :requests,
+        status = CASE WHEN status = 'active' AND consecutive_errors + 1 >= :max_errors THEN 'paused' ELSE status END,
+        pause_reason = CASE WHEN status = 'active' AND consecutive_errors + 1 >= :max_errors THEN 'consecutive_errors' ELSE pause_reason END,
+        paused_until = CASE WHEN status = 'active' AND consecutive_errors + 1 >= :max_errors
+                            THEN now() + make_interval(mins => :pause_minutes) ELSE paused_until END
+    WHERE id = CAST(:id AS uuid)
+    RETURNING status, consecutive_errors, pause_reason
+"""
+
+_PAUSE = """
+    UPDATE progressive_backfill_state SET status = 'paused', pause_reason = :reason,
+           paused_until = now() + make_interval(mins => CAST(:minutes AS integer)),
+           last_error = COALESCE(CAST(:error AS text), last_error),
+           last_error_at = CASE WHEN CAST(:error AS text) IS NULL THEN last_error_at ELSE now() END
+    WHERE id = CAST(:id AS uuid) AND status <> 'paused'
+"""
+
+_RESUME = """
+    UPDATE progressive_backfill_state SET status = 'active', consecutive_errors = 0 WHERE id = CAST(:id AS uuid) RETURNING *
+"""
+
+# Completed only if nothing is left at this instant: the listing has ended, no listed pull request lacks its detail
+# (failed ones wait for their retry), and no chunk is unfinished.
+_SETTLE = """
+    UPDATE progressive_backfill_state AS s SET status = 'completed'
+    WHERE s.id = CAST(:id AS uuid) AND s.status = 'active' AND s.listing_completed_at IS NOT NULL
+      AND NOT EXISTS (SELECT FROM backfill_chunks AS c
+                      WHERE c.backfill_state_id = s.id AND c.status IN ('pending', 'processing'))
+      AND NOT EXISTS (SELECT FROM pull_requests AS p
+                      WHERE p.repository_id = s.repository_id AND p.gone_at IS NULL
+                        AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
+                        AND (p.detail_failed_at IS NULL OR p.detail_failed_at < now() - make_interval(hours => :retry_hours)))
+    RETURNING s.*
+"""
+
+_REOPEN = """
+    UPDATE progressive_backfill_state AS s SET status = 'active'
+    WHERE s.id = CAST(:id AS uuid) AND s.status = 'completed'
+      AND (s.listing_completed_at IS NULL OR EXISTS (
+            SELECT FROM pull_requests AS p
+            WHERE p.repository_id = s.repository_id AND p.gone_at IS NULL
+              AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
+              AND (p.detail_failed_at IS NULL OR p.detail_failed_at < now() - make_interval(hours => :retry_hours))))
+    RETURNING s.*
+"""
+
+# At most one plan request on its way per backfill; one that was lost is asked for again after a while.
+_REQUEST_PLAN = """
+    UPDATE progressive_backfill_state SET plan_requested_at = now()
+    WHERE id = CAST(:id AS uuid) AND status = 'active'
+      AND (plan_requested_at IS NULL OR plan_requested_at < now() - make_interval(secs => :lost_after_seconds))
+    RETURNING id
+"""
+
+# Repositories that are listed and at rest, the longest unexamined first.
+_TO_EXAMINE = """
+    SELECT s.id, s.repository_id, s.status, s.total_prs, s.listed_prs, s.updates_watermark, s.listing_completed_at, r.node_id,
+           r.owner, r.name
+    FROM progressive_backfill_state AS s JOIN repositories AS r ON r.id = s.repository_id
+    WHERE s.status = 'completed'
+    ORDER BY s.examined_at NULLS FIRST
+    LIMIT :limit
+"""
+
+_PROGRESS = """
+    SELECT p.*, s.id AS backfill_id, s.chunk_size, s.requests_made, s.listing_completed_at, s.created_at,
+           c.pending, c.processing, c.failed
+    FROM backfill_progress AS p
+    JOIN progressive_backfill_state AS s ON s.repository_id = p.repository_id
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
+               count(*) FILTER (WHERE status = 'processing') AS processing,
+               count(*) FILTER (WHERE status = 'failed') AS failed
+        FROM backfill_chunks WHERE backfill_state_id = s.id AND status <> 'completed') AS c
+    WHERE CAST(:repository_id AS uuid) IS NULL OR p.repository_id = CAST(:repository_id AS uuid)
+    ORDER BY p.repository
+"""
+
+_STORED = """
+    SELECT (SELECT count(*) FROM reviews WHERE repository_id = CAST(:repository_id AS uuid)) AS reviews,
+           (SELECT count(*) FROM comments WHERE repository_id = CAST(:repository_id AS uuid) AND kind = 'issue_comment')
+               AS issue_comments,
+           (SELECT count(*) FROM comments WHERE repository_id = CAST(:repository_id AS uuid) AND kind = 'review_comment')
+               AS review_comments,
+           (SELECT count(*) FROM commits WHERE repository_id = CAST(:repository_id AS uuid)) AS commits,
+           (SELECT count(*) FROM files WHERE repository_id = CAST(:repository_id AS uuid)) AS files
+"""
+
+
+def add(
+    db: Database, repository_id: str, *, total_prs: int, chunk_size: int | None, metadata: dict[str, str]
+) -> Row:
+    """Create a backfill, or change what is named of an existing one; ``created`` says which."""
+    row = db.one(
+        _ADD,
+        repository_id=repository_id,
+        total_prs=total_prs,
+        chunk_size=chunk_size,
+        metadata=json.dumps(metadata),
+    )
+    if row is None:
+        raise LookupError(f"no backfill was created for repository {repository_id}")
+    return row
+
+
+def get(db: Database, backfill_id: str) -> Row | None:
+    """By uuid."""
+    return db.one("SELECT * FROM progressive_backfill_state WHERE id = CAST(:id AS uuid)", id=backfill_id)
+
+
+def of_repository(db: Database, repository_id: str) -> Row | None:
+    """The backfill of a repository."""
+    return db.one(
+        "SELECT * FROM progressive_backfill_state WHERE repository_id = CAST(:id AS uuid)", id=repository_id
+    )
+
+
+def due(db: Database, limit: int) -> list[Row]:
+    """Active backfills, high priority first, then the longest waiting: ``id``, ``repository_id``."""
+    return db.rows(_DUE, limit=limit)
+
+
+def resume_due(db: Database) -> list[Row]:
+    """Activate backfills whose pause has ended."""
+    return db.rows(_RESUME_DUE)
+
+
+def lease(db: Database, backfill_id: str, seconds: float) -> Row | None:
+    """Become the only planner of a backfill for a time; None if there is one already, or if it is paused."""
+    return db.one(_LEASE, id=backfill_id, seconds=seconds)
+
+
+def end_lease(db: Database, backfill: Row) -> None:
+    """Let the next planner in."""
+    db.execute(_END_LEASE, id=backfill["id"], planner_token=backfill["planner_token"])
+
+
+def start_listing(db: Database, backfill: Row, watermark: Any) -> Row | None:
+    """Begin the listing (again) at its first page; ``watermark`` is GitHub's newest updatedAt before it begins."""
+    return db.one(_START_LISTING, id=backfill["id"], planner_token=backfill["planner_token"], watermark=watermark)
+
+
+def move_cursor(
+    db: Database, backfill: Row, *, cursor: str | None, total_prs: int, ended: bool, points: int
+) -> Row | None:
+    """Move the cursor past a page that was stored in the same transaction; None if another planner moved it."""
+    return db.one(
+        _MOVE_CURSOR,
+        id=backfill["id"],
+        planner_token=backfill["planner_token"],
+        from_cursor=backfill["last_processed_cursor"],
+        cursor=cursor,
+        total_prs=total_prs,
+        ended=ended,
+        points=points,
+    )
+
+
+def set_watermark(
+    db: Database, backfill: Row, *, watermark: Any, total_prs: int, points: int, requests: int
+) -> Row | None:
+    """Every change up to ``watermark`` is known; None if the lease was lost."""
+    return db.one(
+        _SET_WATERMARK,
+        id=backfill["id"],
+        planner_token=backfill["planner_token"],
+        watermark=watermark,
+        total_prs=total_prs,
+        points=points,
+        requests=requests,
+    )
+
+
+def record_success(db: Database, backfill_id: str, *, points: int, requests: int) -> None:
+    """A chunk completed: the row of errors is broken."""
+    db.execute(_SPENT, id=backfill_id, points=points, requests=requests)
+
+
+def record_error(
+    db: Database, backfill_id: str, error: str, *, pause_minutes: int, points: int = 0, requests: int = 0
+) -> Row | None:
+    """Count an error; the third in a row pauses the backfill for ``pause_minutes``."""
+    return db.one(
+        _RECORD_ERROR,
+        id=backfill_id,
+        error=error,
+        max_errors=MAX_CONSECUTIVE_ERRORS,
+        pause_minutes=pause_minutes,
+        points=points,
+        requests=requests,
+    )
+
+
+def pause(db: Database, backfill_id: str, reason: str, *, minutes: int | None, error: str | None = None) -> bool:
+    """Pause, for ``minutes`` or until somebody resumes; False if it was paused already."""
+    return db.execute(_PAUSE, id=backfill_id, reason=reason, minutes=minutes, error=error) > 0
+
+
+def resume(db: Database, backfill_id: str) -> Row | None:
+    """Active again, with a clean row of errors."""
+    return db.one(_RESUME, id=backfill_id)
+
+
+def settle(db: Database, backfill_id: str, retry_hours: int) -> bool:
+    """Mark a backfill completed if nothing is left; True if it is now."""
+    return db.one(_SETTLE, id=backfill_id, retry_hours=retry_hours) is not None
+
+
+def reopen(db: Database, backfill_id: str, retry_hours: int) -> bool:
+    """Make a completed backfill active if something is left; True if it is now."""
+    return db.one(_REOPEN, id=backfill_id, retry_hours=retry_hours) is not None
+
+
+def request_plan(db: Database, backfill_id: str, lost_after_seconds: float) -> bool:
+    """Reserve the right to send a plan request; False while one is on its way."""
+    return db.one(_REQUEST_PLAN, id=backfill_id, lost_after_seconds=lost_after_seconds) is not None
+
+
+def to_examine(db: Database, limit: int) -> list[Row]:
+    """Completed backfills with their repositories' node ids."""
+    return db.rows(_TO_EXAMINE, limit=limit)
+
+
+def set_priority(db: Database, backfill_id: str, priority: str) -> None:
+    """What the runbook's jsonb_set does."""
+    db.execute(
+        "UPDATE progressive_backfill_state SET metadata = jsonb_set(metadata, '{priority}', to_jsonb(CAST(:priority AS text)))"
+        " WHERE id = CAST(:id AS uuid)",
+        id=backfill_id,
+        priority=priority,
+    )
+
+
+def progress(db: Database, repository_id: str | None = None) -> list[Row]:
+    """backfill_progress with chunk counts, of one repository or of all."""
+    return db.rows(_PROGRESS, repository_id=repository_id)
+
+
+def stored(db: Database, repository_id: str) -> Row:
+    """How many rows of each kind are stored for a repository."""
+    return db.one(_STORED, repository_id=repository_id) or {}
+
+
+def now(db: Database) -> datetime:
+    """The database's clock, which is the one that counts."""
+    row = db.one("SELECT now() AS now")
+    if row is None:
+        raise LookupError("Postgres gave no time")
+    moment: datetime = row["now"]
+    return moment

@@ -1,0 +1,369 @@
+"""The life of a chunk: every transition is one statement, beside the race that it closes (docs/architecture.md).
+
+    pending ──claim──→ processing ──→ completed
+       ↑                   │  └─────→ failed
+       └── release / defer / recovery ┘
+
+Locks are taken in one order everywhere: chunk, contributors, labels, pull requests, backfill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from backfill.errors import StaleClaim
+from backfill.store.connection import Database, Row
+
+# Business attempts of a chunk (design section 5); SQS receives are counted apart, by the queue.
+MAX_ATTEMPTS = 5
+
+# Numbers that another unfinished chunk holds are refused by the primary key of backfill_chunk_members. The counter of
+# the backfill row gives the chunk number, and its row lock makes two creators queue up.
+_CREATE = """
+    WITH numbered AS (
+        UPDATE progressive_backfill_state SET next_chunk_number = next_chunk_number + 1
+        WHERE id = CAST(:backfill_id AS uuid)
+        RETURNING id, repository_id, next_chunk_number - 1 AS chunk_number)
+    INSERT INTO backfill_chunks (backfill_state_id, repository_id, chunk_number, pr_numbers, origin)
+    SELECT id, repository_id, chunk_number, CAST(:pr_numbers AS integer[]), :origin FROM numbered
+    RETURNING *
+"""
+
+# The outbox. A chunk of an active backfill that is due and was never handed to SQS; a chunk that a person asked for is
+# sent whatever the backfill's state. Two senders at once may both send it: the second message is a duplicate, which
+# the claim ignores.
+_TO_SEND = """
+    SELECT c.id, c.dispatch_id, GREATEST(0, ceil(EXTRACT(epoch FROM c.available_at - now()))) AS wait_seconds
+    FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
+    WHERE c.status = 'pending' AND c.sent_at IS NULL AND (s.status = 'active' OR c.origin = 'message')
+      AND (CAST(:backfill_id AS uuid) IS NULL OR c.backfill_state_id = CAST(:backfill_id AS uuid))
+      AND (CAST(:chunk_id AS uuid) IS NULL OR c.id = CAST(:chunk_id AS uuid))
+    ORDER BY c.available_at, c.created_at, c.chunk_number
+    LIMIT :limit
+"""
+
+# Guarded by the dispatch: a chunk that was requeued since has another message, which this one must not call sent.
+_MARK_SENT = """
+    UPDATE backfill_chunks SET sent_at = now()
+    WHERE id = CAST(:id AS uuid) AND dispatch_id = CAST(:dispatch_id AS uuid) AND status = 'pending' AND sent_at IS NULL
+"""
+
+# One worker wins: the row lock makes the second wait, and then its predicate fails (duplicate message, older dispatch).
+# The redelivered message of a worker that died finds its own dispatch, processing, with an expired lease: it takes over.
+# FOR SHARE of the backfill makes a pause and a claim follow each other: after a committed pause nothing is claimed.
+_CLAIM = """
+    WITH backfill AS (
+        SELECT s.id, s.status FROM progressive_backfill_state AS s
+        JOIN backfill_chunks AS c ON c.backfill_state_id = s.id
+        WHERE c.id = CAST(:id AS uuid) FOR SHARE OF s)
+    UPDATE backfill_chunks AS c SET
+        status = 'processing', claim_token = gen_random_uuid(), started_at = now(), attempts = attempts + 1,
+        lease_expires_at = now() + make_interval(secs => :lease_seconds), sent_at = COALESCE(sent_at, now())
+    FROM backfill AS b
+    WHERE c.id = CAST(:id AS uuid) AND b.id = c.backfill_state_id AND c.dispatch_id = CAST(:dispatch_id AS uuid)
+      AND (c.status = 'pending' OR (c.status = 'processing' AND c.lease_expires_at < now()))
+      AND (b.status = 'active' OR c.origin = 'message') AND c.attempts < :max_attempts
+    RETURNING c.*
+"""
+
+# The message arrived while the backfill is paused: the chunk goes back to the outbox, which sends it after the resume.
+_UNSEND = """
+    UPDATE backfill_chunks AS c SET sent_at = NULL, dispatch_id = gen_random_uuid()
+    FROM progressive_backfill_state AS s
+    WHERE s.id = c.backfill_state_id AND s.status <> 'active' AND c.origin <> 'message'
+      AND c.id = CAST(:id AS uuid) AND c.dispatch_id = CAST(:dispatch_id AS uuid) AND c.status = 'pending'
+"""
+
+# The fence: whoever lost the claim (recovery took the chunk back) gets no row, and rolls back everything. The lock is
+# kept to the end of the transaction, so that recovery skips the chunk while its work is being stored.
+_FENCE = """
+    SELECT id FROM backfill_chunks
+    WHERE id = CAST(:id AS uuid) AND claim_token = CAST(:claim_token AS uuid) AND status = 'processing'
+    FOR UPDATE
+"""
+
+_COMPLETE = """
+    UPDATE backfill_chunks SET status = 'completed', completed_at = now(), claim_token = NULL, lease_expires_at = NULL,
+           points = points + :points, requests = requests + :requests,
+           error = CAST(:error AS text), error_code = CAST(:error_code AS text)
+    WHERE id = CAST(:id AS uuid) AND claim_token = CAST(:claim_token AS uuid) AND status = 'processing'
+    RETURNING id
+"""
+
+# Back to pending with another dispatch. A deferral gives its attempt back: a limit is not an error.
+_RELEASE = """
+    UPDATE backfill_chunks SET status = 'pending', claim_token = NULL, lease_expires_at = NULL, sent_at = NULL,
+           dispatch_id = gen_random_uuid(), attempts = attempts - :attempts_back,
+           available_at = GREATEST(now(), CAST(:available_at AS timestamptz)),
+           points = points + :points, requests = requests + :requests,
+           error = CAST(:error AS text), error_code = CAST(:error_code AS text)
+    WHERE id = CAST(:id AS uuid) AND claim_token = CAST(:claim_token AS uuid) AND status = 'processing'
+    RETURNING id
+"""
+
+_FAIL = """
+    UPDATE backfill_chunks SET status = 'failed', failed_at = now(), claim_token = NULL, lease_expires_at = NULL,
+           points = points + :points, requests = requests + :requests, error = :error, error_code = :error_code
+    WHERE id = CAST(:id AS uuid) AND claim_token = CAST(:claim_token AS uuid) AND status = 'processing'
+    RETURNING id
+"""
+
+# Recovery, one statement with all its predicates: a worker that is storing holds the row lock and is skipped; one that
+# finished in between no longer matches; two recoveries skip each other's rows. The fence stops the late worker.
+_RECOVER_STALE = """
+    WITH stale AS (
+        SELECT id FROM backfill_chunks
+        WHERE status = 'processing' AND started_at < now() - make_interval(mins => :threshold_minutes)
+        ORDER BY started_at LIMIT :limit
+        FOR UPDATE SKIP LOCKED)
+    UPDATE backfill_chunks AS c SET
+        status = CASE WHEN c.attempts < :max_attempts THEN 'pending' ELSE 'failed' END,
+        failed_at = CASE WHEN c.attempts < :max_attempts THEN NULL ELSE now() END,
+        claim_token = NULL, lease_expires_at = NULL, sent_at = NULL, dispatch_id = gen_random_uuid(), available_at = now(),
+        error = 'no word from its worker for ' || :threshold_minutes || ' minutes', error_code = 'stale'
+    FROM stale WHERE c.id = stale.id
+    RETURNING c.*
+"""
+
+# Sent, and never claimed. A queue that is merely long is not loss: either the queue is empty, or chunks that were sent
+# well after this one were claimed already. The fresh dispatch makes the old message harmless if it comes after all.
+_RECOVER_LOST = """
+    WITH lost AS (
+        SELECT c.id FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
+        WHERE c.status = 'pending' AND GREATEST(c.sent_at, c.available_at) < now() - make_interval(mins => :threshold_minutes)
+          AND (s.status = 'active' OR c.origin = 'message')
+          AND (:queue_is_empty OR EXISTS (
+                SELECT FROM backfill_chunks AS later
+                WHERE later.started_at IS NOT NULL AND later.status IN ('processing', 'completed')
+                  AND later.sent_at > GREATEST(c.sent_at, c.available_at) + make_interval(mins => :threshold_minutes)))
+        ORDER BY c.sent_at LIMIT :limit
+        FOR UPDATE OF c SKIP LOCKED)
+    UPDATE backfill_chunks AS c SET sent_at = NULL, dispatch_id = gen_random_uuid()
+    FROM lost WHERE c.id = lost.id
+    RETURNING c.id
+"""
+
+# A message in the dead-letter queue, matched by its dispatch: unhandled failures ended it. The chunk gets another
+# dispatch and loses an attempt; without attempts left it has failed. Finished or redispatched chunks match nothing.
+_RECOVER_DEAD = """
+    UPDATE backfill_chunks SET
+        status = CASE WHEN attempts + 1 < :max_attempts THEN 'pending' ELSE 'failed' END,
+        failed_at = CASE WHEN attempts + 1 < :max_attempts THEN NULL ELSE now() END,
+        attempts = attempts + 1, claim_token = NULL, lease_expires_at = NULL, sent_at = NULL,
+        dispatch_id = gen_random_uuid(), available_at = now(),
+        error = 'its message ended in the dead-letter queue', error_code = 'dead_letter'
+    WHERE id = CAST(:id AS uuid) AND dispatch_id = CAST(:dispatch_id AS uuid)
+      AND (status = 'pending' OR (status = 'processing' AND lease_expires_at < now()))
+    RETURNING *
+"""
+
+# Children of a failed chunk carry its reason, so that the planner does not cut them into chunks for ever.
+_FAIL_MEMBERS = """
+    UPDATE pull_requests AS p SET detail_error = c.error, detail_error_code = c.error_code, detail_failed_at = now()
+    FROM backfill_chunks AS c
+    WHERE c.id = CAST(:id AS uuid) AND p.repository_id = c.repository_id AND p.number = ANY(c.pr_numbers)
+      AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
+"""
+
+_CLEAN_UP = """
+    WITH old AS (
+        SELECT id FROM backfill_chunks
+        WHERE status = 'completed' AND completed_at < now() - make_interval(days => :days)
+        ORDER BY completed_at LIMIT :batch FOR UPDATE SKIP LOCKED)
+    DELETE FROM backfill_chunks AS c USING old WHERE c.id = old.id
+"""
+
+_COVERED = """
+    SELECT m.number, c.status FROM backfill_chunk_members AS m JOIN backfill_chunks AS c ON c.id = m.chunk_id
+    WHERE m.backfill_state_id = CAST(:backfill_id AS uuid) AND m.number = ANY(CAST(:numbers AS integer[]))
+"""
+
+_OUTSTANDING = """
+    SELECT count(*) FILTER (WHERE origin = 'planner') AS planned, count(*) AS total FROM backfill_chunks
+    WHERE backfill_state_id = CAST(:backfill_id AS uuid) AND status IN ('pending', 'processing')
+"""
+
+# What recovery would do, for a dry run: the same predicates, and no lock.
+_COUNT_STALE = """
+    SELECT count(*) FILTER (WHERE attempts < :max_attempts) AS requeued, count(*) FILTER (WHERE attempts >= :max_attempts) AS failed
+    FROM backfill_chunks
+    WHERE status = 'processing' AND started_at < now() - make_interval(mins => :threshold_minutes)
+"""
+_COUNT_UNSENT = """
+    SELECT count(*) AS unsent
+    FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
+    WHERE c.status = 'pending' AND c.sent_at IS NULL AND (s.status = 'active' OR c.origin = 'message')
+"""
+_COUNT_LOST = """
+    SELECT count(*) AS lost
+    FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
+    WHERE c.status = 'pending' AND GREATEST(c.sent_at, c.available_at) < now() - make_interval(mins => :threshold_minutes)
+      AND (s.status = 'active' OR c.origin = 'message')
+      AND (:queue_is_empty OR EXISTS (
+            SELECT FROM backfill_chunks AS later
+            WHERE later.started_at IS NOT NULL AND later.status IN ('processing', 'completed')
+              AND later.sent_at > GREATEST(c.sent_at, c.available_at) + make_interval(mins => :threshold_minutes)))
+"""
+_COUNT_OLD = """
+    SELECT count(*) AS old FROM backfill_chunks
+    WHERE status = 'completed' AND completed_at < now() - make_interval(days => :days)
+"""
+
+
+def create(db: Database, backfill_id: str, pr_numbers: Sequence[int], *, origin: str = "planner") -> Row:
+    """Insert a pending chunk, which is its own outbox record. Raises pg8000's DatabaseError (23505) if one of the
+    numbers is in another unfinished chunk of the backfill."""
+    chunk = db.one(_CREATE, backfill_id=backfill_id, pr_numbers=list(pr_numbers), origin=origin)
+    if chunk is None:
+        raise LookupError(f"backfill {backfill_id} does not exist")
+    return chunk
+
+
+def to_send(db: Database, *, limit: int, backfill_id: str | None = None, chunk_id: str | None = None) -> list[Row]:
+    """Chunks to hand to SQS: ``id``, ``dispatch_id``, and ``wait_seconds`` until they may be claimed."""
+    return db.rows(_TO_SEND, backfill_id=backfill_id, chunk_id=chunk_id, limit=limit)
+
+
+def mark_sent(db: Database, chunk_id: str, dispatch_id: str) -> None:
+    """SQS has accepted the message of this dispatch."""
+    db.execute(_MARK_SENT, id=chunk_id, dispatch_id=dispatch_id)
+
+
+def claim(db: Database, chunk_id: str, dispatch_id: str, lease_seconds: float) -> Row | None:
+    """Take a chunk for ``lease_seconds``; None for a duplicate, a stale message, or a backfill that is not active."""
+    return db.one(
+        _CLAIM, id=chunk_id, dispatch_id=dispatch_id, lease_seconds=lease_seconds, max_attempts=MAX_ATTEMPTS
+    )
+
+
+def unsend(db: Database, chunk_id: str, dispatch_id: str) -> bool:
+    """Give a chunk of a paused backfill back to the outbox; True if that was the reason why it was not claimed."""
+    return db.execute(_UNSEND, id=chunk_id, dispatch_id=dispatch_id) > 0
+
+
+def get(db: Database, chunk_id: str) -> Row | None:
+    """A chunk by uuid."""
+    return db.one("SELECT * FROM backfill_chunks WHERE id = CAST(:id AS uuid)", id=chunk_id)
+
+
+def fence(db: Database, chunk: Row) -> None:
+    """Inside a transaction: keep the claim to its end, or raise StaleClaim."""
+    if db.one(_FENCE, id=chunk["id"], claim_token=chunk["claim_token"]) is None:
+        raise StaleClaim(f"chunk {chunk['id']} was taken back from this worker")
+
+
+def complete(
+    db: Database, chunk: Row, *, points: int, requests: int, error: str | None = None, error_code: str | None = None
+) -> None:
+    """Completed, with what it cost; ``error`` tells about members that could not be read."""
+    _fenced(
+        db.one(
+            _COMPLETE,
+            id=chunk["id"],
+            claim_token=chunk["claim_token"],
+            points=points,
+            requests=requests,
+            error=error,
+            error_code=error_code,
+        ),
+        chunk,
+    )
+
+
+def release(
+    db: Database,
+    chunk: Row,
+    *,
+    available_at: datetime | None,
+    counts_as_attempt: bool,
+    points: int,
+    requests: int,
+    error: str,
+    error_code: str,
+) -> None:
+    """Back to pending, to be claimed again from ``available_at`` (default: now)."""
+    _fenced(
+        db.one(
+            _RELEASE,
+            id=chunk["id"],
+            claim_token=chunk["claim_token"],
+            attempts_back=0 if counts_as_attempt else 1,
+            available_at=available_at,
+            points=points,
+            requests=requests,
+            error=error,
+            error_code=error_code,
+        ),
+        chunk,
+    )
+
+
+def fail(db: Database, chunk: Row, *, points: int, requests: int, error: str, error_code: str) -> None:
+    """Failed for good, its undetailed pull requests with it."""
+    _fenced(
+        db.one(
+            _FAIL,
+            id=chunk["id"],
+            claim_token=chunk["claim_token"],
+            points=points,
+            requests=requests,
+            error=error,
+            error_code=error_code,
+        ),
+        chunk,
+    )
+    fail_members(db, chunk["id"])
+
+
+def fail_members(db: Database, chunk_id: str) -> None:
+    """Give the pull requests of a failed chunk its reason."""
+    db.execute(_FAIL_MEMBERS, id=chunk_id)
+
+
+def recover_stale(db: Database, threshold_minutes: int, limit: int) -> list[Row]:
+    """Take back chunks that have been processing for longer than the threshold; the rows as they are now."""
+    return db.rows(_RECOVER_STALE, threshold_minutes=threshold_minutes, limit=limit, max_attempts=MAX_ATTEMPTS)
+
+
+def recover_lost(db: Database, threshold_minutes: int, limit: int, *, queue_is_empty: bool) -> int:
+    """Give chunks whose message was lost back to the outbox; how many."""
+    return len(
+        db.rows(_RECOVER_LOST, threshold_minutes=threshold_minutes, limit=limit, queue_is_empty=queue_is_empty)
+    )
+
+
+def recover_dead(db: Database, chunk_id: str, dispatch_id: str) -> Row | None:
+    """Requeue (or fail) the chunk of a dead letter; None if the message is not the chunk's current one."""
+    return db.one(_RECOVER_DEAD, id=chunk_id, dispatch_id=dispatch_id, max_attempts=MAX_ATTEMPTS)
+
+
+def clean_up(db: Database, days: int, batch: int) -> int:
+    """Delete one batch of old completed chunks; how many."""
+    return db.execute(_CLEAN_UP, days=days, batch=batch)
+
+
+def covered(db: Database, backfill_id: str, numbers: Sequence[int]) -> dict[int, str]:
+    """Which numbers are in an unfinished chunk, and that chunk's status."""
+    found = db.rows(_COVERED, backfill_id=backfill_id, numbers=list(numbers))
+    return {row["number"]: row["status"] for row in found}
+
+
+def outstanding(db: Database, backfill_id: str) -> Row:
+    """Unfinished chunks: ``planned`` by the planner, and in ``total``."""
+    return db.one(_OUTSTANDING, backfill_id=backfill_id) or {"planned": 0, "total": 0}
+
+
+def what_recovery_would_do(
+    db: Database, threshold_minutes: int, cleanup_days: int, *, queue_is_empty: bool
+) -> dict[str, Any]:
+    """Counts for a dry run, by reading only."""
+    stale = db.one(_COUNT_STALE, threshold_minutes=threshold_minutes, max_attempts=MAX_ATTEMPTS) or {}
+    lost = db.one(_COUNT_LOST, threshold_minutes=threshold_minutes, queue_is_empty=queue_is_empty) or {}
+    return {**stale, **lost, **(db.one(_COUNT_UNSENT) or {}), **(db.one(_COUNT_OLD, days=cleanup_days) or {})}
+
+
+def _fenced(row: Row | None, chunk: Row) -> None:
+    if row is None:
+        raise StaleClaim(f"chunk {chunk['id']} was taken back from this worker")
