@@ -109,40 +109,49 @@ class Database:
             raise DatabaseUnavailable(f"the connection to Postgres broke: {error}") from error
 
 
-def _connect(url: str) -> pg8000.native.Connection:
+def connection_options(url: str) -> dict[str, Any]:
+    """What pg8000 needs to connect to a ``postgresql://`` URL (``?host=/directory`` for a Unix socket).
+
+    Raises ContractViolation for anything else.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
         raise ContractViolation("DATABASE_URL", "must be postgresql://user:password@host:port/database")
     options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     host = options.get("host") or parts.hostname or "localhost"
-    socket_path = f"{host}/.s.PGSQL.{parts.port or 5432}" if host.startswith("/") else None
+    port = parts.port or 5432
+    return {
+        "user": unquote(parts.username or "postgres"),
+        "password": unquote(parts.password) if parts.password else None,
+        "host": host,
+        "port": port,
+        "unix_sock": f"{host}/.s.PGSQL.{port}" if host.startswith("/") else None,
+        "database": unquote(parts.path.lstrip("/")),
+        "ssl_context": _tls(host, options),
+        "timeout": CONNECT_SECONDS,
+        "tcp_keepalive": True,
+        "application_name": "progressive-backfill",
+    }
+
+
+def _connect(url: str) -> pg8000.native.Connection:
+    options = connection_options(url)
+    place = f"{options['host']}:{options['port']}"
     try:
-        connection = pg8000.native.Connection(
-            user=unquote(parts.username or "postgres"),
-            password=unquote(parts.password) if parts.password else None,
-            host=host,
-            port=parts.port or 5432,
-            unix_sock=socket_path,
-            database=unquote(parts.path.lstrip("/")),
-            ssl_context=_tls(host, options),
-            timeout=CONNECT_SECONDS,
-            tcp_keepalive=True,
-            application_name="progressive-backfill",
-        )
+        connection = pg8000.native.Connection(**options)
     except DatabaseError as error:
         details = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
         raise DatabaseUnavailable(
-            f"Postgres at {host}:{parts.port or 5432} refused the connection: {details.get('M', error)}. "
+            f"Postgres at {place} refused the connection: {details.get('M', error)}. "
             "Check the user, the password and the database name in the secret"
         ) from error
     except (InterfaceError, OSError) as error:
         raise DatabaseUnavailable(
-            f"cannot reach Postgres at {host}:{parts.port or 5432}: {error}. "
+            f"cannot reach Postgres at {place}: {error}. "
             "Check the address, the security group and the subnets of the functions"
         ) from error
     # A statement may run longer than it may take to connect.
-    if connection._usock is not None:
-        connection._usock.settimeout(None)
+    connection._usock.settimeout(None)
     return connection
 
 

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Print the path of a Python 3.11 or newer that really runs, 3.13 (the Lambda runtime) before others.
+# A version manager's shim may be on the PATH and still answer "command not found": every candidate is tried.
+pyenv=${PYENV_ROOT:-$HOME/.pyenv}/versions
+for candidate in python3.13 "$pyenv"/3.13*/bin/python3 python3.12 "$pyenv"/3.12*/bin/python3 \
+    python3.11 "$pyenv"/3.11*/bin/python3 python3 "$pyenv"/*/bin/python3; do
+    found=$("$candidate" -c 'import sys; print(sys.executable if sys.version_info >= (3, 11) else "")' 2>/dev/null)
+    if [ -n "$found" ]; then
+        echo "$found"
+        exit 0
+    fi
+done
+echo "No Python 3.11 or newer runs on this machine; install Python 3.13 and try again." >&2
+exit 1

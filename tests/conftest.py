@@ -1,0 +1,54 @@
+"""A real Postgres for every test that asks for one: a fresh database, cloned from a migrated template."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from backfill.store.connection import Database
+from local.postgres import Postgres
+from migrations.runner import upgrade
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    # Nothing of a test has to survive a power cut.
+    for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+        server.run(f"ALTER SYSTEM SET {setting}")
+    server.run("SELECT pg_reload_conf()")
+    server.run("CREATE DATABASE migrated")
+    upgrade(server.url("migrated"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def database_url(postgres: Postgres) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    postgres.run(f"CREATE DATABASE {name} TEMPLATE migrated")
+    yield postgres.url(name)
+    postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def connect(database_url: str) -> Iterator[Callable[[], Database]]:
+    """A maker of connections of their own, for tests of races."""
+    opened: list[Database] = []
+
+    def open_one() -> Database:
+        opened.append(Database(lambda: database_url))
+        return opened[-1]
+
+    yield open_one
+    for database in opened:
+        database.close()
+
+
+@pytest.fixture
+def db(connect: Callable[[], Database]) -> Database:
+    return connect()

@@ -1,0 +1,258 @@
+"""The life of a chunk, transition by transition; races with connections of their own, named after the race."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pg8000.exceptions import DatabaseError
+
+from backfill.errors import StaleClaim
+from backfill.store import backfills, chunks, pull_requests
+from backfill.store.connection import Database
+from tests.integration.rows import backfill_of, details
+
+
+def claimed(db: Database, chunk: dict[str, Any]) -> dict[str, Any]:
+    row = chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60)
+    assert row is not None
+    return row
+
+
+def test_a_duplicate_message_does_not_claim_twice(db: Database) -> None:
+    chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
+    assert claimed(db, chunk)["attempts"] == 1
+    assert chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60) is None
+
+
+def test_a_message_of_an_older_dispatch_does_not_claim(db: Database) -> None:
+    chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
+    first = claimed(db, chunk)
+    chunks.release(db, first, available_at=None, counts_as_attempt=True, points=0, requests=0, error="x", error_code="x")
+    assert chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60) is None
+
+
+def test_the_redelivered_message_of_a_dead_worker_takes_over_when_the_lease_has_expired(db: Database) -> None:
+    chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
+    first = claimed(db, chunk)
+    db.execute("UPDATE backfill_chunks SET lease_expires_at = now() - interval '1 second'")
+    second = claimed(db, chunk)
+    assert second["attempts"] == 2
+    with pytest.raises(StaleClaim):
+        chunks.complete(db, first, points=1, requests=1)
+
+
+def test_a_paused_backfill_is_not_claimed_and_its_chunk_is_sent_after_the_resume(db: Database) -> None:
+    backfill = backfill_of(db, 1)
+    chunk = chunks.create(db, backfill["id"], [1])
+    chunks.mark_sent(db, chunk["id"], chunk["dispatch_id"])
+    backfills.pause(db, backfill["id"], "manual", minutes=None)
+    assert chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60) is None
+    assert chunks.unsend(db, chunk["id"], chunk["dispatch_id"])
+    assert chunks.to_send(db, limit=10) == []
+    backfills.resume(db, backfill["id"])
+    assert [row["id"] for row in chunks.to_send(db, limit=10)] == [chunk["id"]]
+
+
+def test_a_deferral_gives_its_attempt_back(db: Database) -> None:
+    chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
+    later = db.one("SELECT now() + interval '10 minutes' AS at")
+    assert later is not None
+    chunks.release(
+        db,
+        claimed(db, chunk),
+        available_at=later["at"],
+        counts_as_attempt=False,
+        points=1,
+        requests=1,
+        error="points are spent",
+        error_code="rate_limited",
+    )
+    row = chunks.get(db, chunk["id"])
+    assert row is not None and (row["status"], row["attempts"], row["points"]) == ("pending", 0, 1)
+    (unsent,) = chunks.to_send(db, limit=10)
+    assert 590 < unsent["wait_seconds"] <= 600
+
+
+def test_a_pull_request_is_in_one_unfinished_chunk_only(db: Database) -> None:
+    backfill = backfill_of(db, 1, 2, 3)
+    first = chunks.create(db, backfill["id"], [1, 2])
+    with pytest.raises(DatabaseError, match="backfill_chunk_members"):
+        chunks.create(db, backfill["id"], [2, 3])
+    assert chunks.covered(db, backfill["id"], [1, 3]) == {1: "pending"}
+    chunks.complete(db, claimed(db, first), points=1, requests=1)
+    assert chunks.create(db, backfill["id"], [2, 3])["chunk_number"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "constraint"),
+    [
+        ("status = 'processing'", "processing_has"),
+        ("status = 'completed'", "completed_has_a_time"),
+        ("status = 'failed'", "failed_has"),
+        ("status = 'failed', failed_at = now()", "failed_has_a_reason"),
+        ("completed_at = now()", "completed_has_a_time"),
+    ],
+)
+def test_columns_are_tied_to_states(db: Database, change: str, constraint: str) -> None:
+    chunks.create(db, backfill_of(db, 1)["id"], [1])
+    with pytest.raises(DatabaseError, match=constraint):
+        db.execute(f"UPDATE backfill_chunks SET {change}")
+
+
+@pytest.mark.parametrize(("minutes", "taken"), [(29, 0), (31, 1)])
+def test_thirty_minutes_are_thirty_minutes(db: Database, minutes: int, taken: int) -> None:
+    claimed(db, chunks.create(db, backfill_of(db, 1)["id"], [1]))
+    db.execute("UPDATE backfill_chunks SET started_at = now() - make_interval(mins => :minutes)", minutes=minutes)
+    assert len(chunks.recover_stale(db, 30, 100)) == taken
+
+
+def test_a_stale_chunk_without_attempts_left_has_failed_and_its_pull_requests_know_why(db: Database) -> None:
+    backfill = backfill_of(db, 1)
+    chunk = claimed(db, chunks.create(db, backfill["id"], [1]))
+    db.execute("UPDATE backfill_chunks SET started_at = now() - interval '1 hour', attempts = :n", n=chunks.MAX_ATTEMPTS)
+    (failed,) = chunks.recover_stale(db, 30, 100)
+    chunks.fail_members(db, failed["id"])
+    assert (failed["status"], failed["error_code"]) == ("failed", "stale")
+    assert db.one("SELECT detail_error_code FROM pull_requests") == {"detail_error_code": "stale"}
+    with pytest.raises(StaleClaim):
+        chunks.fence(db, chunk)
+
+
+def test_recovery_does_not_take_a_chunk_that_is_being_stored(connect: Callable[[], Database]) -> None:
+    worker, recovery = connect(), connect()
+    chunk = claimed(worker, chunks.create(worker, backfill_of(worker, 1)["id"], [1]))
+    worker.execute("UPDATE backfill_chunks SET started_at = now() - interval '1 hour'")
+    with worker.transaction():
+        chunks.fence(worker, chunk)
+        assert chunks.recover_stale(recovery, 30, 100) == []
+        pull_requests.store_details(worker, chunk["repository_id"], details(1))
+        chunks.complete(worker, chunk, points=1, requests=1)
+    assert chunks.recover_stale(recovery, 30, 100) == []
+
+
+def test_a_late_worker_stores_nothing_after_recovery(connect: Callable[[], Database]) -> None:
+    worker, recovery = connect(), connect()
+    chunk = claimed(worker, chunks.create(worker, backfill_of(worker, 1)["id"], [1]))
+    worker.execute("UPDATE backfill_chunks SET started_at = now() - interval '1 hour'")
+    assert len(chunks.recover_stale(recovery, 30, 100)) == 1
+    with pytest.raises(StaleClaim), worker.transaction():
+        pull_requests.store_details(worker, chunk["repository_id"], details(1))
+        chunks.complete(worker, chunk, points=1, requests=1)
+    assert worker.one("SELECT count(*) AS stored FROM comments") == {"stored": 0}
+
+
+def test_of_sixteen_workers_with_one_message_one_claims(connect: Callable[[], Database]) -> None:
+    db = connect()
+    chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
+    won: list[str] = []
+    start = threading.Barrier(16)
+
+    def work(own: Database) -> None:
+        own.one("SELECT 1 AS warm")
+        start.wait()
+        row = chunks.claim(own, chunk["id"], chunk["dispatch_id"], 60)
+        if row is not None:
+            won.append(row["claim_token"])
+
+    threads = [threading.Thread(target=work, args=(connect(),)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+
+
+def test_a_claim_waits_for_a_pause_and_then_loses(connect: Callable[[], Database]) -> None:
+    operator, worker = connect(), connect()
+    backfill = backfill_of(operator, 1)
+    chunk = chunks.create(operator, backfill["id"], [1])
+    result: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: result.append(chunks.claim(worker, chunk["id"], chunk["dispatch_id"], 60))
+    )
+    with operator.transaction():
+        backfills.pause(operator, backfill["id"], "manual", minutes=None)
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+    thread.join(10)
+    assert result == [None]
+
+
+def test_a_long_queue_is_not_mistaken_for_loss(db: Database) -> None:
+    backfill = backfill_of(db, 1, 2)
+    first, second = (chunks.create(db, backfill["id"], [number]) for number in (1, 2))
+    for chunk in (first, second):
+        chunks.mark_sent(db, chunk["id"], chunk["dispatch_id"])
+    db.execute("UPDATE backfill_chunks SET sent_at = now() - interval '3 hours', available_at = now() - interval '3 hours'")
+    assert chunks.recover_lost(db, 30, 100, queue_is_empty=False) == 0
+    claimed(db, second)
+    assert chunks.recover_lost(db, 30, 100, queue_is_empty=False) == 0
+    db.execute("UPDATE backfill_chunks SET sent_at = now() - interval '1 hour' WHERE chunk_number = 2")
+    assert chunks.recover_lost(db, 30, 100, queue_is_empty=False) == 1
+
+
+def test_a_message_lost_from_an_empty_queue_is_sent_again(db: Database) -> None:
+    chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
+    chunks.mark_sent(db, chunk["id"], chunk["dispatch_id"])
+    db.execute("UPDATE backfill_chunks SET sent_at = now() - interval '1 hour', available_at = now() - interval '1 hour'")
+    assert chunks.recover_lost(db, 30, 100, queue_is_empty=True) == 1
+    assert [row["id"] for row in chunks.to_send(db, limit=10)] == [chunk["id"]]
+
+
+def test_a_dead_letter_requeues_its_chunk_once(db: Database) -> None:
+    chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
+    requeued = chunks.recover_dead(db, chunk["id"], chunk["dispatch_id"])
+    assert requeued is not None and (requeued["status"], requeued["attempts"]) == ("pending", 1)
+    assert chunks.recover_dead(db, chunk["id"], chunk["dispatch_id"]) is None
+
+
+def test_cleaning_up_deletes_old_completed_chunks_in_batches(db: Database) -> None:
+    backfill = backfill_of(db, 1, 2, 3)
+    for number in (1, 2, 3):
+        chunks.complete(db, claimed(db, chunks.create(db, backfill["id"], [number])), points=1, requests=1)
+    db.execute("UPDATE backfill_chunks SET completed_at = now() - interval '8 days' WHERE chunk_number < 3")
+    assert [chunks.clean_up(db, 7, 1) for _ in range(3)] == [1, 1, 0]
+    assert db.one("SELECT chunk_number FROM backfill_chunks") == {"chunk_number": 3}
+
+
+def test_the_third_error_in_a_row_pauses_with_an_end(db: Database) -> None:
+    backfill = backfill_of(db, 1)
+    states = [backfills.record_error(db, backfill["id"], "boom", pause_minutes=60) for _ in range(3)]
+    assert [state and state["status"] for state in states] == ["active", "active", "paused"]
+    assert backfills.resume_due(db) == []
+    db.execute("UPDATE progressive_backfill_state SET paused_until = now() - interval '1 second'")
+    assert [row["id"] for row in backfills.resume_due(db)] == [backfill["id"]]
+
+
+def test_a_backfill_completes_only_when_nothing_is_left(db: Database) -> None:
+    backfill = backfill_of(db, 1)
+    chunk = claimed(db, chunks.create(db, backfill["id"], [1]))
+    assert not backfills.settle(db, backfill["id"], 24)
+    db.execute("UPDATE progressive_backfill_state SET listing_completed_at = now()")
+    assert not backfills.settle(db, backfill["id"], 24)
+    pull_requests.store_details(db, backfill["repository_id"], details(1))
+    assert not backfills.settle(db, backfill["id"], 24)
+    chunks.complete(db, chunk, points=1, requests=1)
+    assert backfills.settle(db, backfill["id"], 24)
+
+
+def test_of_two_planners_one_has_the_lease(connect: Callable[[], Database]) -> None:
+    one, other = connect(), connect()
+    backfill = backfill_of(one, 1)
+    held = backfills.lease(one, backfill["id"], 60)
+    assert held is not None
+    assert backfills.lease(other, backfill["id"], 60) is None
+    backfills.end_lease(one, held)
+    assert backfills.lease(other, backfill["id"], 60) is not None
+
+
+def test_the_cursor_moves_only_from_where_it_was_read(db: Database) -> None:
+    held = backfills.lease(db, backfill_of(db, 1)["id"], 60)
+    assert held is not None
+    moved = backfills.move_cursor(db, held, cursor="A", total_prs=2, ended=False, points=1)
+    assert moved is not None and moved["last_processed_cursor"] == "A"
+    assert backfills.move_cursor(db, held, cursor="B", total_prs=2, ended=False, points=1) is None
