@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -76,10 +76,8 @@ class Database:
         """Close the connection; the next statement opens another."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            try:
+            with suppress(InterfaceError, OSError):  # it may be broken, which is why it is closed
                 connection.close()
-            except (InterfaceError, OSError):
-                pass  # it was broken already, which is why it is closed
 
     def _roll_back(self) -> None:
         if self._connection is not None:

@@ -1,0 +1,113 @@
+"""The GraphQL text of every query. Connections are asked by exact ``first``; a totalCount alone is free of points."""
+
+from __future__ import annotations
+
+RATE_LIMIT = "rateLimit { cost limit remaining resetAt }"
+
+_PERSON = "id databaseId login avatarUrl url"
+ACTOR = (
+    "__typename login avatarUrl url ... on User { id databaseId } ... on Bot { id databaseId } "
+    "... on Mannequin { id databaseId } ... on Organization { id databaseId } ... on EnterpriseUserAccount { id }"
+)
+REPOSITORY = "id databaseId name owner { login } url isPrivate isFork isArchived createdAt defaultBranchRef { name }"
+
+LISTED = (
+    "id fullDatabaseId number url title state isDraft locked merged createdAt updatedAt closedAt mergedAt "
+    "additions deletions changedFiles authorAssociation "
+    f"author {{ {ACTOR} }} baseRefName baseRefOid headRefName headRefOid isCrossRepository "
+    "headRepository { nameWithOwner } totalCommentsCount "
+    "labelsCount: labels { totalCount } assigneesCount: assignees { totalCount } "
+    "reviewRequestsCount: reviewRequests { totalCount } closingIssuesCount: closingIssuesReferences { totalCount } "
+    "commentsCount: comments { totalCount } reviewsCount: reviews { totalCount } "
+    "reviewThreadsCount: reviewThreads { totalCount } commitsCount: commits { totalCount }"
+)
+DETAILED = f"{LISTED} body mergedBy {{ {ACTOR} }} mergeCommit {{ oid }} milestone {{ number title }}"
+
+_REVIEW_COMMENT = (
+    "id fullDatabaseId body path position line originalLine diffHunk createdAt updatedAt url authorAssociation "
+    f"author {{ {ACTOR} }} commit {{ oid }} originalCommit {{ oid }} outdated replyTo {{ fullDatabaseId }} "
+    "pullRequestReview { id }"
+)
+_PAGE = "pageInfo { hasNextPage endCursor }"
+
+# What is selected of the nodes of each connection.
+NODES = {
+    "labels": "id name color",
+    "assignees": f"__typename {_PERSON}",
+    "reviewRequests": (
+        "requestedReviewer { __typename "
+        f"... on User {{ {_PERSON} }} ... on Bot {{ {_PERSON} }} ... on Mannequin {{ {_PERSON} }} "
+        "... on Team { id databaseId combinedSlug avatarUrl url } }"
+    ),
+    "closingIssuesReferences": "number repository { nameWithOwner }",
+    "comments": (
+        f"id fullDatabaseId body createdAt updatedAt url authorAssociation author {{ {ACTOR} }}"
+    ),
+    "reviews": (
+        "id fullDatabaseId state body submittedAt createdAt updatedAt url authorAssociation "
+        f"author {{ {ACTOR} }} commit {{ oid }}"
+    ),
+    "reviewThreads": "id",
+    "commits": (
+        "commit { oid messageHeadline authoredDate committedDate "
+        f"author {{ name user {{ __typename {_PERSON} }} }} }}"
+    ),
+    "files": "path changeType additions deletions",
+}
+
+LISTING = f"""query ListPullRequests($repository: ID!, $first: Int!, $after: String) {{
+  node(id: $repository) {{ ... on Repository {{
+    {REPOSITORY}
+    pullRequests(first: $first, after: $after, orderBy: {{field: CREATED_AT, direction: ASC}}) {{
+      totalCount {_PAGE} nodes {{ {LISTED} }}
+    }}
+  }} }}
+  {RATE_LIMIT}
+}}"""
+
+UPDATED = LISTING.replace("ListPullRequests", "ListUpdatedPullRequests").replace(
+    "{field: CREATED_AT, direction: ASC}", "{field: UPDATED_AT, direction: DESC}"
+)
+
+FIND = f"""query FindRepository($owner: String!, $name: String!) {{
+  repository(owner: $owner, name: $name) {{ {REPOSITORY} pullRequests {{ totalCount }} }}
+  {RATE_LIMIT}
+}}"""
+
+# One connection per repository: 100 repositories cost two points.
+EXAMINE = f"""query ExamineRepositories($ids: [ID!]!) {{
+  nodes(ids: $ids) {{ ... on Repository {{
+    {REPOSITORY}
+    pullRequests(first: 1, orderBy: {{field: UPDATED_AT, direction: DESC}}) {{ totalCount nodes {{ updatedAt }} }}
+  }} }}
+  {RATE_LIMIT}
+}}"""
+
+VIEWER = "query Viewer { viewer { login } }"
+
+
+def connection(name: str, first: int, after: str | None = None, nested: int | None = None) -> str:
+    """A connection of a pull request; ``nested`` asks review comments of each review or thread."""
+    cursor = f', after: "{after}"' if after else ""
+    below = f" comments(first: {nested}) {{ {_PAGE} nodes {{ {_REVIEW_COMMENT} }} }}" if nested else ""
+    return f"{name}(first: {first}{cursor}) {{ {_PAGE} nodes {{ {NODES[name]}{below} }} }}"
+
+
+def pull_request(alias: str, number: int, fields: str) -> str:
+    """One pull request of a detail query."""
+    return f"{alias}: pullRequest(number: {number}) {{ {fields} }}"
+
+
+def more_review_comments(alias: str, node_id: str, parent: str, after: str) -> str:
+    """The next review comments of a review (``reviews``) or thread (``reviewThreads``)."""
+    kind = "PullRequestReview" if parent == "reviews" else "PullRequestReviewThread"
+    return (
+        f'{alias}: node(id: "{node_id}") {{ ... on {kind} {{ '
+        f'comments(first: 100, after: "{after}") {{ {_PAGE} nodes {{ {_REVIEW_COMMENT} }} }} }} }}'
+    )
+
+
+def details(of_repository: str, at_root: str) -> str:
+    """A detail query: aliases below the repository, and follow-up pages of reviews and threads at the root."""
+    below = f"node(id: $repository) {{ ... on Repository {{ id {of_repository} }} }}"
+    return f"query PullRequestDetails($repository: ID!) {{ {below} {at_root} {RATE_LIMIT} }}"

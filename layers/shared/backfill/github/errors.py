@@ -1,0 +1,58 @@
+"""What GitHub's replies mean for the caller, as types (docs: section 6 of the design, failure table of the API facts)."""
+
+from __future__ import annotations
+
+from backfill.errors import Permanent, Retryable
+
+
+class TooLarge(Retryable):
+    """GitHub ran out of time or resources on this request, or the reply broke off: ask for less."""
+
+
+class Unexplained(Retryable):
+    """A reply that fits no known case. Nothing of it is used."""
+
+
+class Unreachable(Retryable):
+    """No reply at all: the network, or GitHub as a whole."""
+
+
+class OutOfTime(Retryable):
+    """The function's own time ends; the rest is for the next attempt."""
+
+
+class RateLimited(Retryable):
+    """A primary or secondary limit. ``wait_seconds`` is GitHub's word, or None where it gave none."""
+
+    def __init__(self, kind: str, wait_seconds: float | None) -> None:
+        super().__init__(f"GitHub's {kind} rate limit")
+        self.kind = kind
+        self.wait_seconds = wait_seconds
+
+
+class RepositoryUnavailable(Permanent):
+    """NOT_FOUND: deleted, made private, or the token may not see it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("repository_unavailable", message)
+
+
+class BadCredentials(Permanent):
+    """401, also after the secret was read again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("bad_credentials", message)
+
+
+class Forbidden(Permanent):
+    """The token is valid and may not do this: SAML single sign-on, or a missing permission of the app."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("forbidden", message)
+
+
+class InvalidQuery(Permanent):
+    """GitHub refuses the query itself (node limit, paging bounds, cursor): a defect of this product."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("invalid_query", message)
