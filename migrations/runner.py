@@ -20,7 +20,9 @@ def upgrade(database_url: str) -> list[str]:
 
     Two runs at once wait for each other. Raises what pg8000 raises; then nothing was applied.
     """
-    engine = create_engine("postgresql+pg8000://", creator=lambda: pg8000.dbapi.connect(**connection_options(database_url)))
+    engine = create_engine(
+        "postgresql+pg8000://", creator=lambda: pg8000.dbapi.connect(**connection_options(database_url))
+    )
     config = Config()
     config.set_main_option("script_location", str(HERE))
     config.set_main_option("path_separator", "os")

@@ -40,17 +40,14 @@ NODES = {
         "... on Team { id databaseId combinedSlug avatarUrl url } }"
     ),
     "closingIssuesReferences": "number repository { nameWithOwner }",
-    "comments": (
-        f"id fullDatabaseId body createdAt updatedAt url authorAssociation author {{ {ACTOR} }}"
-    ),
+    "comments": (f"id fullDatabaseId body createdAt updatedAt url authorAssociation author {{ {ACTOR} }}"),
     "reviews": (
         "id fullDatabaseId state body submittedAt createdAt updatedAt url authorAssociation "
         f"author {{ {ACTOR} }} commit {{ oid }}"
     ),
     "reviewThreads": "id",
     "commits": (
-        "commit { oid messageHeadline authoredDate committedDate "
-        f"author {{ name user {{ __typename {_PERSON} }} }} }}"
+        f"commit {{ oid messageHeadline authoredDate committedDate author {{ name user {{ __typename {_PERSON} }} }} }}"
     ),
     "files": "path changeType additions deletions",
 }

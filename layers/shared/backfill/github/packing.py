@@ -50,7 +50,7 @@ def parts_of(listed: Mapping[str, Any], *, threads: bool = True) -> tuple[Part, 
     review_comments = max(0, (listed["total_comments_count"] or 0) - listed["comments_count"])
     by_review = min(PAGE, listed["reviews_count"])
     by_thread = 1 + min(PAGE, listed["review_threads_count"])
-    use_threads = threads and 0 < listed["review_threads_count"] and by_thread < by_review
+    use_threads = threads and listed["review_threads_count"] > 0 and by_thread < by_review
     parts = []
     for connection, column in _COUNTS.items():
         first = min(PAGE, listed[column])
@@ -121,9 +121,11 @@ def predict(listed: Sequence[Mapping[str, Any]], chunk_size: int) -> tuple[int, 
 def _begins_a_request(current: Sequence[Mapping[str, Any]], row: Mapping[str, Any], chunk_size: int) -> bool:
     weights = [weight_of(each) for each in current]
     if len(current) * 2 < chunk_size and sum(weights) <= cost.ONE_POINT:
-        return sum(weights) + weight_of(row) > cost.ONE_POINT and weight_of(row) <= cost.ONE_POINT and sum(weights) * 10 > cost.ONE_POINT * 9
+        return (
+            sum(weights) + weight_of(row) > cost.ONE_POINT
+            and weight_of(row) <= cost.ONE_POINT
+            and sum(weights) * 10 > cost.ONE_POINT * 9
+        )
     before = sum(cost.points(sum(request)) for request in pack([(w, w) for w in weights], chunk_size))
-    after = sum(
-        cost.points(sum(request)) for request in pack([(w, w) for w in [*weights, weight_of(row)]], chunk_size)
-    )
+    after = sum(cost.points(sum(request)) for request in pack([(w, w) for w in [*weights, weight_of(row)]], chunk_size))
     return after > before and sum(weights) >= before * cost.ONE_POINT * 0.9

@@ -60,7 +60,9 @@ class Transport:
 
     def query(self, token: str, document: str, variables: Mapping[str, Any], seconds: float) -> Reply:
         """Run one query; give up after ``seconds``."""
-        return classify(*self._post(f"{self.api_url}/graphql", token, {"query": document, "variables": variables}, seconds))
+        return classify(
+            *self._post(f"{self.api_url}/graphql", token, {"query": document, "variables": variables}, seconds)
+        )
 
     def installation_token(self, jwt: str, installation_id: str) -> tuple[str, datetime]:
         """A token of a GitHub App's installation, and when it expires."""
@@ -73,7 +75,9 @@ class Transport:
         answer = json.loads(body)
         return answer["token"], datetime.fromisoformat(answer["expires_at"].replace("Z", "+00:00"))
 
-    def _post(self, url: str, token: str, body: Mapping[str, Any], seconds: float) -> tuple[int, Mapping[str, str], bytes]:
+    def _post(
+        self, url: str, token: str, body: Mapping[str, Any], seconds: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
         try:
             response = self._session.post(
                 url,

@@ -174,9 +174,7 @@ _STORED = """
 """
 
 
-def add(
-    db: Database, repository_id: str, *, total_prs: int, chunk_size: int | None, metadata: dict[str, str]
-) -> Row:
+def add(db: Database, repository_id: str, *, total_prs: int, chunk_size: int | None, metadata: dict[str, str]) -> Row:
     """Create a backfill, or change what is named of an existing one; ``created`` says which."""
     row = db.one(
         _ADD,
@@ -197,9 +195,7 @@ def get(db: Database, backfill_id: str) -> Row | None:
 
 def of_repository(db: Database, repository_id: str) -> Row | None:
     """The backfill of a repository."""
-    return db.one(
-        "SELECT * FROM progressive_backfill_state WHERE repository_id = CAST(:id AS uuid)", id=repository_id
-    )
+    return db.one("SELECT * FROM progressive_backfill_state WHERE repository_id = CAST(:id AS uuid)", id=repository_id)
 
 
 def due(db: Database, limit: int) -> list[Row]:

@@ -233,9 +233,7 @@ def mark_sent(db: Database, chunk_id: str, dispatch_id: str) -> None:
 
 def claim(db: Database, chunk_id: str, dispatch_id: str, lease_seconds: float) -> Row | None:
     """Take a chunk for ``lease_seconds``; None for a duplicate, a stale message, or a backfill that is not active."""
-    return db.one(
-        _CLAIM, id=chunk_id, dispatch_id=dispatch_id, lease_seconds=lease_seconds, max_attempts=MAX_ATTEMPTS
-    )
+    return db.one(_CLAIM, id=chunk_id, dispatch_id=dispatch_id, lease_seconds=lease_seconds, max_attempts=MAX_ATTEMPTS)
 
 
 def unsend(db: Database, chunk_id: str, dispatch_id: str) -> bool:
@@ -329,9 +327,7 @@ def recover_stale(db: Database, threshold_minutes: int, limit: int) -> list[Row]
 
 def recover_lost(db: Database, threshold_minutes: int, limit: int, *, queue_is_empty: bool) -> int:
     """Give chunks whose message was lost back to the outbox; how many."""
-    return len(
-        db.rows(_RECOVER_LOST, threshold_minutes=threshold_minutes, limit=limit, queue_is_empty=queue_is_empty)
-    )
+    return len(db.rows(_RECOVER_LOST, threshold_minutes=threshold_minutes, limit=limit, queue_is_empty=queue_is_empty))
 
 
 def recover_dead(db: Database, chunk_id: str, dispatch_id: str) -> Row | None:

@@ -1,0 +1,400 @@
+"""GitHub as the backfill uses it: find, list, examine, and read details whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from backfill.errors import Retryable
+from backfill.github import cost, documents, packing, records
+from backfill.github.auth import Credentials
+from backfill.github.errors import BadCredentials, OutOfTime, RepositoryUnavailable, TooLarge, Unexplained
+from backfill.github.governor import Governor
+from backfill.github.packing import Part
+from backfill.github.records import Row, Tables
+from backfill.github.transport import Reply, Transport
+
+# Pull requests in one detail request while nothing is learned: about 0.1 s each of GitHub's 10 s.
+REQUEST_SIZE = 50.0
+# Slow growth back after a halving.
+GROWTH = 1.1
+# A reply that fits no known case is asked for again this often before it surfaces.
+TRIES = 3
+# A pull request that changes while it is being read is begun again this often.
+RESTARTS = 5
+# Less than this left of the function's time: no further request is begun.
+LEAST_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class ListingPage:
+    """One page of a listing, as rows. ``points`` is what it cost."""
+
+    repository: Row
+    total_prs: int
+    pull_requests: list[Row]
+    contributors: list[Row]
+    end_cursor: str | None
+    has_next_page: bool
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDetails:
+    """Whole pull requests as rows by table; ``failed`` by number with code and message; ``gone`` from GitHub."""
+
+    tables: Tables
+    failed: dict[int, tuple[str, str]]
+    gone: list[int]
+    points: int
+    requests: int
+    request_size: float
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A pull request while it is being read."""
+
+    listed: Mapping[str, Any]
+    restarts: int = 0
+    threads: bool = True
+    row: Row | None = None
+    tables: Tables = field(default_factory=dict)
+    open_tasks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is asked of one pull request in one request. ``after`` continues a connection; ``node_id`` a nested one."""
+
+    number: int
+    parts: tuple[Part, ...] = ()
+    after: str | None = None
+    offset: int = 0
+    node_id: str | None = None
+    parent: str = ""
+    tries: int = 0
+
+    @property
+    def weight(self) -> int:
+        return 1 if self.node_id else sum(part.weight for part in self.parts)
+
+    def smaller(self) -> list[_Task] | None:
+        """The same in smaller requests, or None if it is as small as it gets."""
+        if self.node_id:
+            return None
+        if len(self.parts) > 1:
+            return [_Task(self.number, (part,), self.after, self.offset) for part in self.parts]
+        if self.parts and self.parts[0].first > 5:
+            part = self.parts[0]
+            return [_Task(self.number, (Part(part.connection, part.first // 2, part.nested),), self.after, self.offset)]
+        return None
+
+
+class GitHub:
+    """Raises Deferred (limits), Retryable or Permanent; see backfill.github.errors."""
+
+    def __init__(self, transport: Transport, credentials: Credentials, governor: Governor) -> None:
+        self._transport = transport
+        self._credentials = credentials
+        self._governor = governor
+
+    def repository(self, owner: str, name: str) -> tuple[Row, int]:
+        """A repository by name (renames are followed), and how many pull requests GitHub counts."""
+        reply = self._query(documents.FIND, {"owner": owner, "name": name})
+        node = reply.data.get("repository")
+        if node is None:
+            raise RepositoryUnavailable(f"GitHub shows no repository {owner}/{name} to this token")
+        return records.repository(node), int(node["pullRequests"]["totalCount"])
+
+    def examine(self, node_ids: Sequence[str]) -> tuple[dict[str, Row | None], int]:
+        """Up to 100 repositories at once: identity, ``total_prs`` and ``latest_updated_at``; None where it is missing.
+
+        The second value is the points spent.
+        """
+        reply = self._query(documents.EXAMINE, {"ids": list(node_ids)}, points=cost.points(2 * len(node_ids)))
+        found: dict[str, Row | None] = dict.fromkeys(node_ids)
+        for node_id, node in zip(node_ids, reply.data["nodes"], strict=True):
+            if node:
+                newest = node["pullRequests"]["nodes"]
+                found[node_id] = {
+                    "repository": records.repository(node),
+                    "total_prs": node["pullRequests"]["totalCount"],
+                    "latest_updated_at": newest[0]["updatedAt"] if newest else None,
+                }
+        return found, reply.cost or 1
+
+    def list_pull_requests(self, node_id: str, cursor: str | None, *, page_size: int = 100) -> ListingPage:
+        """The page after ``cursor``, oldest pull request first."""
+        return self._listing(documents.LISTING, node_id, cursor, page_size)
+
+    def list_updated(self, node_id: str, cursor: str | None, *, page_size: int = 100) -> ListingPage:
+        """The page after ``cursor``, last changed first."""
+        return self._listing(documents.UPDATED, node_id, cursor, page_size)
+
+    def list_numbers(self, node_id: str, numbers: Sequence[int]) -> tuple[list[Row], list[Row], list[int], int]:
+        """List-level rows by number: pull requests, contributors, numbers that GitHub lacks as pull requests, points."""
+        tables: Tables = {}
+        rows: list[Row] = []
+        missing: list[int] = []
+        points = 0
+        for start in range(0, len(numbers), packing.PAGE):
+            some = numbers[start : start + packing.PAGE]
+            text = " ".join(documents.pull_request(f"p{n}", n, documents.LISTED) for n in some)
+            reply = self._query(documents.details(text, ""), {"repository": node_id})
+            points += reply.cost or 1
+            below = self._repository_node(reply, node_id)
+            for number in some:
+                node = below[f"p{number}"]
+                if node is not None:
+                    rows.append(records.listed(tables, records.clean(node)))
+                elif ("node", f"p{number}") in reply.missing:
+                    missing.append(number)
+                else:
+                    raise Unexplained(f"GitHub gave null for pull request {number} without a reason")
+        return rows, tables.get("contributors", []), missing, points
+
+    def details(
+        self,
+        node_id: str,
+        listed: Sequence[Mapping[str, Any]],
+        *,
+        request_size: float | None = None,
+        seconds_left: Callable[[], float] = lambda: 900.0,
+    ) -> ChunkDetails:
+        """Read pull requests whole, followed to the last page of everything; see _Details."""
+        return _Details(self, node_id, listed, request_size or REQUEST_SIZE, seconds_left).read()
+
+    def _listing(self, document: str, node_id: str, cursor: str | None, page_size: int) -> ListingPage:
+        reply = self._query(document, {"repository": node_id, "first": page_size, "after": cursor})
+        node = records.clean(self._repository_node(reply, node_id))
+        page = node["pullRequests"]
+        tables: Tables = {}
+        if any(each is None for each in page["nodes"]):
+            raise Unexplained("GitHub gave a null pull request in a listing")
+        return ListingPage(
+            records.repository(node),
+            page["totalCount"],
+            [records.listed(tables, each) for each in page["nodes"]],
+            tables.get("contributors", []),
+            page["pageInfo"]["endCursor"],
+            page["pageInfo"]["hasNextPage"],
+            reply.cost or 1,
+        )
+
+    @staticmethod
+    def _repository_node(reply: Reply, node_id: str) -> dict[str, Any]:
+        node = reply.data.get("node")
+        if not node:
+            if ("node",) in reply.missing:
+                raise RepositoryUnavailable(f"GitHub has no repository with the node id {node_id}")
+            raise Unexplained("GitHub gave null for the repository without a reason")
+        found: dict[str, Any] = node
+        return found
+
+    def _query(self, document: str, variables: Mapping[str, Any], *, points: int = 1, seconds: float = 25.0) -> Reply:
+        """One request under the governor; a token that GitHub refuses is read again once."""
+        for last in (False, True):
+            try:
+                identity = self._credentials.identity()
+                return self._governor.run(
+                    identity,
+                    points,
+                    lambda: self._transport.query(self._credentials.token(), document, variables, seconds),
+                )
+            except BadCredentials:
+                if last:
+                    raise
+                self._credentials.renew()
+        raise BadCredentials("GitHub refuses the token")
+
+
+class _Details:
+    """One chunk being read: tasks are packed into requests; what fails is made smaller, down to one connection."""
+
+    def __init__(
+        self,
+        github: GitHub,
+        node_id: str,
+        listed: Sequence[Mapping[str, Any]],
+        size: float,
+        seconds_left: Callable[[], float],
+    ) -> None:
+        self._github = github
+        self._node_id = node_id
+        self._size = size
+        self._seconds_left = seconds_left
+        self._readings = {row["number"]: _Reading(row) for row in listed}
+        self._failed: dict[int, tuple[str, str]] = {}
+        self._gone: list[int] = []
+        self._points = 0
+        self._requests = 0
+
+    def read(self) -> ChunkDetails:
+        """Everything, or the error of GitHub as a whole. Raises Retryable if every pull request of several failed."""
+        tasks = [task for number in self._readings for task in self._begin(number)]
+        while tasks:
+            requests = packing.pack([(task.weight, task) for task in tasks], max(1, int(self._size)))
+            tasks = [task for request in requests for task in self._send(request)]
+        if len(self._failed) == len(self._readings) > 1:
+            code, message = next(iter(self._failed.values()))
+            raise Retryable(f"every pull request of the chunk failed ({code}): {message}")
+        return self._result()
+
+    def _result(self) -> ChunkDetails:
+        merged: Tables = {}
+        for number, reading in self._readings.items():
+            if number in self._failed or number in self._gone or reading.row is None:
+                continue
+            merged.setdefault("pull_requests", []).append(reading.row)
+            for table, rows in reading.tables.items():
+                merged.setdefault(table, []).extend(rows)
+        return ChunkDetails(merged, self._failed, self._gone, self._points, self._requests, self._size)
+
+    def _begin(self, number: int) -> list[_Task]:
+        reading = self._readings[number]
+        reading.row, reading.tables, reading.open_tasks = None, {}, 1
+        return [_Task(number, packing.parts_of(reading.listed, threads=reading.threads))]
+
+    def _send(self, request: list[_Task]) -> list[_Task]:
+        """One request; the tasks that follow from it."""
+        request = [task for task in request if task.number not in self._failed and task.number not in self._gone]
+        if not request:
+            return []
+        seconds = self._seconds_left()
+        if seconds < LEAST_SECONDS:
+            raise OutOfTime("the function's time ends before the chunk is read")
+        points = cost.points(sum(task.weight for task in request))
+        document = self._document(request)
+        self._requests += 1
+        try:
+            reply = self._github._query(document, {"repository": self._node_id}, points=points, seconds=seconds - 1)
+        except (TooLarge, Unexplained) as error:
+            self._points += points
+            return self._make_smaller(request, error)
+        self._points += reply.cost if reply.cost is not None else points
+        self._size = min(
+            100.0, max(self._size, self._size * GROWTH if len(request) >= self._size * 0.8 else self._size)
+        )
+        below = self._github._repository_node(reply, self._node_id)
+        return [
+            following
+            for index, task in enumerate(request)
+            for following in self._take(task, index, reply, records.clean(below))
+        ]
+
+    @staticmethod
+    def _document(request: Iterable[_Task]) -> str:
+        of_repository: list[str] = []
+        at_root: list[str] = []
+        for index, task in enumerate(request):
+            if task.node_id:
+                at_root.append(documents.more_review_comments(f"n{index}", task.node_id, task.parent, task.after or ""))
+            else:
+                asked = " ".join(documents.connection(p.connection, p.first, task.after, p.nested) for p in task.parts)
+                of_repository.append(documents.pull_request(f"p{index}", task.number, f"{documents.DETAILED} {asked}"))
+        return documents.details(" ".join(of_repository), " ".join(at_root))
+
+    def _make_smaller(self, request: list[_Task], error: Retryable) -> list[_Task]:
+        if len(request) > 1:
+            self._size = max(1.0, min(self._size, len(request)) / 2)
+            half = len(request) // 2
+            return self._send(request[:half]) + self._send(request[half:])
+        (task,) = request
+        smaller = task.smaller()
+        if smaller is not None and (isinstance(error, TooLarge) or task.tries + 1 >= TRIES):
+            self._readings[task.number].open_tasks += len(smaller) - 1
+            return smaller
+        if task.tries + 1 < TRIES:
+            again = _Task(task.number, task.parts, task.after, task.offset, task.node_id, task.parent, task.tries + 1)
+            return [again]
+        code = "too_large" if isinstance(error, TooLarge) else "unexplained"
+        self._failed[task.number] = (code, str(error)[:500])
+        return []
+
+    def _take(self, task: _Task, index: int, reply: Reply, below: dict[str, Any]) -> list[_Task]:
+        """The rows of one task, and what is still to be read of its pull request."""
+        reading = self._readings[task.number]
+        if task.number in self._failed or task.number in self._gone:
+            return []
+        if task.node_id:
+            node = reply.data.get(f"n{index}")
+            if not node:
+                return self._restart(task.number, "a review vanished while it was read")
+            following = self._nested(task.number, records.clean(node), task.parent, task.node_id)
+        else:
+            node = below.get(f"p{index}")
+            if node is None:
+                if ("node", f"p{index}") not in reply.missing:
+                    raise Unexplained(f"GitHub gave null for pull request {task.number} without a reason")
+                self._gone.append(task.number)
+                return []
+            row = records.detailed(reading.tables, node)
+            if reading.row is not None and reading.row["updated_at"] != row["updated_at"]:
+                return self._restart(task.number, "the pull request changes faster than it can be read")
+            reading.row = row
+            if self._grew(reading, row):
+                reading.listed = row
+                return self._restart(task.number, "the pull request grows faster than it can be read")
+            following = [each for part in task.parts for each in self._connection(task, part, node[part.connection])]
+        reading.open_tasks += len(following) - 1
+        if reading.open_tasks == 0 and self._lacks_review_comments(reading):
+            reading.threads = False
+            return self._begin(task.number)
+        return following
+
+    def _connection(self, task: _Task, part: Part, connection: dict[str, Any] | None) -> list[_Task]:
+        """One page: its rows, its next page, and the next pages below its nodes."""
+        if connection is None:
+            return []
+        nodes = connection["nodes"]
+        if any(node is None for node in nodes):
+            raise Unexplained(f"GitHub gave a null node in {part.connection} of pull request {task.number}")
+        reading = self._readings[task.number]
+        records.children(reading.tables, task.number, part.connection, nodes, task.offset)
+        following = []
+        if part.nested:
+            for node in nodes:
+                following += self._nested(task.number, node, part.connection, node["id"])
+        page = connection["pageInfo"]
+        if page["hasNextPage"]:
+            rest = Part(part.connection, packing.PAGE if not part.nested else part.first, part.nested)
+            following.append(_Task(task.number, (rest,), page["endCursor"], task.offset + len(nodes)))
+        return following
+
+    def _nested(self, number: int, node: dict[str, Any], parent: str, node_id: str) -> list[_Task]:
+        comments = node["comments"]
+        for comment in comments["nodes"]:
+            records.review_comment(self._readings[number].tables, number, comment)
+        if comments["pageInfo"]["hasNextPage"]:
+            return [_Task(number, after=comments["pageInfo"]["endCursor"], node_id=node_id, parent=parent)]
+        return []
+
+    @staticmethod
+    def _grew(reading: _Reading, row: Row) -> bool:
+        """Something that was empty at listing is not any more, so that it was not asked for."""
+        asked = {part.connection for part in packing.parts_of(reading.listed, threads=reading.threads)}
+        needed = {part.connection for part in packing.parts_of(row, threads=reading.threads)}
+        return not needed - {"reviewThreads"} <= asked or (
+            row["total_comments_count"] > row["comments_count"]
+            and not (reading.listed["total_comments_count"] or 0) > reading.listed["comments_count"]
+        )
+
+    @staticmethod
+    def _lacks_review_comments(reading: _Reading) -> bool:
+        """Threads showed fewer review comments than GitHub counts: the reviews show them all."""
+        if reading.row is None or not reading.threads or reading.listed["review_threads_count"] == 0:
+            return False
+        stored = {row["node_id"] for row in reading.tables.get("comments", ()) if row["kind"] == "review_comment"}
+        return len(stored) < reading.row["total_comments_count"] - reading.row["comments_count"]
+
+    def _restart(self, number: int, reason: str) -> list[_Task]:
+        reading = self._readings[number]
+        if reading.restarts >= RESTARTS:
+            self._failed[number] = ("moving", reason)
+            return []
+        reading.restarts += 1
+        if reading.row is not None:
+            reading.listed = reading.row
+        return self._begin(number)

@@ -1,0 +1,98 @@
+"""The governor: no request without points reserved and server time left, for all workers of one identity together."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from backfill.errors import Deferred
+from backfill.github.errors import RateLimited
+from backfill.github.transport import Reply
+
+# GitHub allows 60 seconds of server time a minute; design section 6 aims at 54.
+SERVER_SHARE = 54 / 60
+# This share of the limit stays untouched, for the user's other tools.
+FLOOR = 0.10
+# Longer waits give the chunk back instead of paying Lambda for sleep.
+LONGEST_SLEEP_SECONDS = 5.0
+# After a secondary limit without a word on how long: at least a minute, doubled each time, an hour at most.
+FIRST_BLOCK_SECONDS = 60.0
+LONGEST_BLOCK_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The answer to a reservation: go after ``wait_seconds``, or not before then (``granted`` False)."""
+
+    granted: bool
+    wait_seconds: float
+    reason: str
+    now: datetime
+
+
+class BudgetStore(Protocol):
+    """One row per identity, changed by single statements (backfill.store.budget)."""
+
+    def reserve(self, identity: str, points: int, seconds: float, floor: float, longest_wait: float) -> Grant:
+        """Reserve points and a slot of server time, or say why not."""
+
+    def settle(self, identity: str, points: int, slot: float, seconds: float, reply: Reply | None) -> None:
+        """Give the reservation back and take over what the reply says."""
+
+    def block(self, identity: str, seconds: float | None, reason: str) -> tuple[datetime, float]:
+        """Stop every worker; None means exponential. Until when, and for how many seconds."""
+
+
+class Governor:
+    """Wraps each request: ``with`` no lock held, so that any number of workers may use it."""
+
+    def __init__(
+        self,
+        store: BudgetStore,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._sleep = sleep
+        self._clock = clock
+        # What a request is expected to take; learned from the requests of this container.
+        self._expected = 1.0
+
+    def run(self, identity: str, points: int, send: Callable[[], Reply]) -> Reply:
+        """Send when the budget allows; Deferred where that is too far away, or GitHub says stop."""
+        slot = self._reserve(identity, points)
+        begin = self._clock()
+        reply: Reply | None = None
+        try:
+            reply = send()
+        except RateLimited as limit:
+            until, seconds = self._store.block(identity, limit.wait_seconds, limit.kind)
+            raise Deferred(_spread(until, seconds), f"GitHub's {limit.kind} rate limit") from limit
+        finally:
+            took = self._clock() - begin
+            self._expected = 0.7 * self._expected + 0.3 * took
+            self._store.settle(identity, points, slot / SERVER_SHARE, took / SERVER_SHARE, reply)
+        return reply
+
+    def _reserve(self, identity: str, points: int) -> float:
+        slot = self._expected
+        while True:
+            grant = self._store.reserve(identity, points, slot / SERVER_SHARE, FLOOR, LONGEST_SLEEP_SECONDS)
+            if grant.granted:
+                if grant.wait_seconds > 0:
+                    self._sleep(grant.wait_seconds)
+                return slot
+            if grant.wait_seconds > LONGEST_SLEEP_SECONDS:
+                raise Deferred(
+                    _spread(grant.now + timedelta(seconds=grant.wait_seconds), grant.wait_seconds), grant.reason
+                )
+            self._sleep(max(0.05, grant.wait_seconds))
+
+
+def _spread(until: datetime, seconds: float) -> datetime:
+    """A little later for each, so that not everybody comes back in the same second."""
+    return until + timedelta(seconds=random.uniform(0, min(30.0, 0.1 * seconds)))  # noqa: S311 - no secret
