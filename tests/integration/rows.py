@@ -21,7 +21,14 @@ REPOSITORY: Row = {
     "default_branch": "main",
     "github_created_at": "2020-01-01T00:00:00Z",
 }
-OCTOCAT: Row = {"node_id": "U_1", "type": "User", "github_id": 583231, "login": "octocat", "avatar_url": "a", "url": "u"}
+OCTOCAT: Row = {
+    "node_id": "U_1",
+    "type": "User",
+    "github_id": 583231,
+    "login": "octocat",
+    "avatar_url": "a",
+    "url": "u",
+}
 
 
 def listed(number: int, updated_at: str = "2024-01-01T00:00:00Z", **changes: Any) -> Row:
@@ -67,7 +74,13 @@ def listed(number: int, updated_at: str = "2024-01-01T00:00:00Z", **changes: Any
 
 def details(*numbers: int, updated_at: str = "2024-01-01T00:00:00Z") -> dict[str, list[Row]]:
     """Whole pull requests: one comment, one commit and one file each."""
-    extra = {"body": "text", "merged_by_id": None, "merge_commit_oid": None, "milestone_number": None, "milestone_title": None}
+    extra = {
+        "body": "text",
+        "merged_by_id": None,
+        "merge_commit_oid": None,
+        "milestone_number": None,
+        "milestone_title": None,
+    }
     return {
         "contributors": [OCTOCAT],
         "pull_requests": [listed(number, updated_at, **extra) for number in numbers],

@@ -27,7 +27,10 @@ def test_recent_chunks(db: Database) -> None:
     rows = db.rows(f"""
         SELECT chunk_number, status, array_length(pr_numbers, 1) AS pr_count, started_at, completed_at FROM backfill_chunks
                WHERE backfill_state_id = '{backfill["id"]}' ORDER BY chunk_number DESC LIMIT 10;""")
-    assert [(row["chunk_number"], row["status"], row["pr_count"]) for row in rows] == [(2, "pending", 2), (1, "pending", 1)]
+    assert [(row["chunk_number"], row["status"], row["pr_count"]) for row in rows] == [
+        (2, "pending", 2),
+        (1, "pending", 1),
+    ]
 
 
 def test_a_plain_pause_is_manual_and_a_plain_resume_forgets_it(db: Database) -> None:

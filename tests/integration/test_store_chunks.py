@@ -30,7 +30,9 @@ def test_a_duplicate_message_does_not_claim_twice(db: Database) -> None:
 def test_a_message_of_an_older_dispatch_does_not_claim(db: Database) -> None:
     chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
     first = claimed(db, chunk)
-    chunks.release(db, first, available_at=None, counts_as_attempt=True, points=0, requests=0, error="x", error_code="x")
+    chunks.release(
+        db, first, available_at=None, counts_as_attempt=True, points=0, requests=0, error="x", error_code="x"
+    )
     assert chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60) is None
 
 
@@ -112,7 +114,9 @@ def test_thirty_minutes_are_thirty_minutes(db: Database, minutes: int, taken: in
 def test_a_stale_chunk_without_attempts_left_has_failed_and_its_pull_requests_know_why(db: Database) -> None:
     backfill = backfill_of(db, 1)
     chunk = claimed(db, chunks.create(db, backfill["id"], [1]))
-    db.execute("UPDATE backfill_chunks SET started_at = now() - interval '1 hour', attempts = :n", n=chunks.MAX_ATTEMPTS)
+    db.execute(
+        "UPDATE backfill_chunks SET started_at = now() - interval '1 hour', attempts = :n", n=chunks.MAX_ATTEMPTS
+    )
     (failed,) = chunks.recover_stale(db, 30, 100)
     chunks.fail_members(db, failed["id"])
     assert (failed["status"], failed["error_code"]) == ("failed", "stale")
@@ -170,9 +174,7 @@ def test_a_claim_waits_for_a_pause_and_then_loses(connect: Callable[[], Database
     backfill = backfill_of(operator, 1)
     chunk = chunks.create(operator, backfill["id"], [1])
     result: list[Any] = []
-    thread = threading.Thread(
-        target=lambda: result.append(chunks.claim(worker, chunk["id"], chunk["dispatch_id"], 60))
-    )
+    thread = threading.Thread(target=lambda: result.append(chunks.claim(worker, chunk["id"], chunk["dispatch_id"], 60)))
     with operator.transaction():
         backfills.pause(operator, backfill["id"], "manual", minutes=None)
         thread.start()
@@ -187,7 +189,9 @@ def test_a_long_queue_is_not_mistaken_for_loss(db: Database) -> None:
     first, second = (chunks.create(db, backfill["id"], [number]) for number in (1, 2))
     for chunk in (first, second):
         chunks.mark_sent(db, chunk["id"], chunk["dispatch_id"])
-    db.execute("UPDATE backfill_chunks SET sent_at = now() - interval '3 hours', available_at = now() - interval '3 hours'")
+    db.execute(
+        "UPDATE backfill_chunks SET sent_at = now() - interval '3 hours', available_at = now() - interval '3 hours'"
+    )
     assert chunks.recover_lost(db, 30, 100, queue_is_empty=False) == 0
     claimed(db, second)
     assert chunks.recover_lost(db, 30, 100, queue_is_empty=False) == 0
@@ -198,7 +202,9 @@ def test_a_long_queue_is_not_mistaken_for_loss(db: Database) -> None:
 def test_a_message_lost_from_an_empty_queue_is_sent_again(db: Database) -> None:
     chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
     chunks.mark_sent(db, chunk["id"], chunk["dispatch_id"])
-    db.execute("UPDATE backfill_chunks SET sent_at = now() - interval '1 hour', available_at = now() - interval '1 hour'")
+    db.execute(
+        "UPDATE backfill_chunks SET sent_at = now() - interval '1 hour', available_at = now() - interval '1 hour'"
+    )
     assert chunks.recover_lost(db, 30, 100, queue_is_empty=True) == 1
     assert [row["id"] for row in chunks.to_send(db, limit=10)] == [chunk["id"]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backfill.errors import Retryable
@@ -62,6 +62,8 @@ class _Reading:
     row: Row | None = None
     tables: Tables = field(default_factory=dict)
     open_tasks: int = 0
+    # Which reading a task belongs to: tasks of a reading that was begun again are dropped.
+    begun: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class _Task:
     node_id: str | None = None
     parent: str = ""
     tries: int = 0
+    begun: int = 0
 
     @property
     def weight(self) -> int:
@@ -85,10 +88,10 @@ class _Task:
         if self.node_id:
             return None
         if len(self.parts) > 1:
-            return [_Task(self.number, (part,), self.after, self.offset) for part in self.parts]
+            return [replace(self, parts=(part,), tries=0) for part in self.parts]
         if self.parts and self.parts[0].first > 5:
             part = self.parts[0]
-            return [_Task(self.number, (Part(part.connection, part.first // 2, part.nested),), self.after, self.offset)]
+            return [replace(self, parts=(replace(part, first=part.first // 2),), tries=0)]
         return None
 
 
@@ -255,11 +258,12 @@ class _Details:
     def _begin(self, number: int) -> list[_Task]:
         reading = self._readings[number]
         reading.row, reading.tables, reading.open_tasks = None, {}, 1
-        return [_Task(number, packing.parts_of(reading.listed, threads=reading.threads))]
+        reading.begun += 1
+        return [_Task(number, packing.parts_of(reading.listed, threads=reading.threads), begun=reading.begun)]
 
     def _send(self, request: list[_Task]) -> list[_Task]:
         """One request; the tasks that follow from it."""
-        request = [task for task in request if task.number not in self._failed and task.number not in self._gone]
+        request = [task for task in request if self._is_wanted(task)]
         if not request:
             return []
         seconds = self._seconds_left()
@@ -307,8 +311,7 @@ class _Details:
             self._readings[task.number].open_tasks += len(smaller) - 1
             return smaller
         if task.tries + 1 < TRIES:
-            again = _Task(task.number, task.parts, task.after, task.offset, task.node_id, task.parent, task.tries + 1)
-            return [again]
+            return [replace(task, tries=task.tries + 1)]
         code = "too_large" if isinstance(error, TooLarge) else "unexplained"
         self._failed[task.number] = (code, str(error)[:500])
         return []
@@ -316,7 +319,7 @@ class _Details:
     def _take(self, task: _Task, index: int, reply: Reply, below: dict[str, Any]) -> list[_Task]:
         """The rows of one task, and what is still to be read of its pull request."""
         reading = self._readings[task.number]
-        if task.number in self._failed or task.number in self._gone:
+        if not self._is_wanted(task):
             return []
         if task.node_id:
             node = reply.data.get(f"n{index}")
@@ -360,7 +363,8 @@ class _Details:
         page = connection["pageInfo"]
         if page["hasNextPage"]:
             rest = Part(part.connection, packing.PAGE if not part.nested else part.first, part.nested)
-            following.append(_Task(task.number, (rest,), page["endCursor"], task.offset + len(nodes)))
+            offset = task.offset + len(nodes)
+            following.append(_Task(task.number, (rest,), page["endCursor"], offset, begun=task.begun))
         return following
 
     def _nested(self, number: int, node: dict[str, Any], parent: str, node_id: str) -> list[_Task]:
@@ -368,8 +372,14 @@ class _Details:
         for comment in comments["nodes"]:
             records.review_comment(self._readings[number].tables, number, comment)
         if comments["pageInfo"]["hasNextPage"]:
-            return [_Task(number, after=comments["pageInfo"]["endCursor"], node_id=node_id, parent=parent)]
+            cursor = comments["pageInfo"]["endCursor"]
+            begun = self._readings[number].begun
+            return [_Task(number, after=cursor, node_id=node_id, parent=parent, begun=begun)]
         return []
+
+    def _is_wanted(self, task: _Task) -> bool:
+        settled = task.number in self._failed or task.number in self._gone
+        return not settled and task.begun == self._readings[task.number].begun
 
     @staticmethod
     def _grew(reading: _Reading, row: Row) -> bool:
@@ -377,7 +387,7 @@ class _Details:
         asked = {part.connection for part in packing.parts_of(reading.listed, threads=reading.threads)}
         needed = {part.connection for part in packing.parts_of(row, threads=reading.threads)}
         return not needed - {"reviewThreads"} <= asked or (
-            row["total_comments_count"] > row["comments_count"]
+            bool(row["total_comments_count"] > row["comments_count"])
             and not (reading.listed["total_comments_count"] or 0) > reading.listed["comments_count"]
         )
 
@@ -387,7 +397,7 @@ class _Details:
         if reading.row is None or not reading.threads or reading.listed["review_threads_count"] == 0:
             return False
         stored = {row["node_id"] for row in reading.tables.get("comments", ()) if row["kind"] == "review_comment"}
-        return len(stored) < reading.row["total_comments_count"] - reading.row["comments_count"]
+        return len(stored) < int(reading.row["total_comments_count"] - reading.row["comments_count"])
 
     def _restart(self, number: int, reason: str) -> list[_Task]:
         reading = self._readings[number]

@@ -1,0 +1,94 @@
+"""The part of GitHub's schema that the backfill uses, with GitHub's own names and nullability."""
+
+SDL = """
+scalar DateTime
+scalar URI
+scalar BigInt
+scalar GitObjectID
+
+enum OrderDirection { ASC DESC }
+enum PullRequestOrderField { CREATED_AT UPDATED_AT }
+enum PullRequestState { OPEN CLOSED MERGED }
+input PullRequestOrder { field: PullRequestOrderField! direction: OrderDirection! }
+
+type Query {
+  rateLimit(dryRun: Boolean = false): RateLimit
+  viewer: User!
+  repository(owner: String!, name: String!, followRenames: Boolean = true): Repository
+  node(id: ID!): Node
+  nodes(ids: [ID!]!): [Node]!
+}
+type RateLimit { cost: Int! limit: Int! nodeCount: Int! remaining: Int! resetAt: DateTime! used: Int! }
+interface Node { id: ID! }
+interface RepositoryOwner { login: String! id: ID! }
+interface Actor { login: String! avatarUrl: URI! url: URI! }
+type User implements Actor & Node & RepositoryOwner { id: ID! databaseId: Int login: String! avatarUrl: URI! url: URI! }
+type Bot implements Actor & Node { id: ID! databaseId: Int login: String! avatarUrl: URI! url: URI! }
+type Mannequin implements Actor & Node { id: ID! databaseId: Int login: String! avatarUrl: URI! url: URI! }
+type Organization implements Actor & Node & RepositoryOwner { id: ID! databaseId: Int login: String! avatarUrl: URI! url: URI! }
+type EnterpriseUserAccount implements Actor & Node { id: ID! login: String! avatarUrl: URI! url: URI! }
+type Team implements Node { id: ID! databaseId: Int combinedSlug: String! slug: String! avatarUrl: URI url: URI! }
+union RequestedReviewer = Bot | Mannequin | Team | User
+
+type PageInfo { endCursor: String hasNextPage: Boolean! hasPreviousPage: Boolean! startCursor: String }
+type Ref { name: String! }
+type Commit { oid: GitObjectID! messageHeadline: String! authoredDate: DateTime! committedDate: DateTime! author: GitActor }
+type GitActor { name: String user: User }
+type Milestone { number: Int! title: String! }
+type Label implements Node { id: ID! name: String! color: String! }
+type Issue implements Node { id: ID! number: Int! repository: Repository! }
+type PullRequestChangedFile { path: String! changeType: String! additions: Int! deletions: Int! }
+type PullRequestCommit { id: ID! commit: Commit! }
+type ReviewRequest { requestedReviewer: RequestedReviewer }
+
+type Repository implements Node {
+  id: ID! databaseId: Int name: String! owner: RepositoryOwner! nameWithOwner: String! url: URI!
+  isPrivate: Boolean! isFork: Boolean! isArchived: Boolean! createdAt: DateTime! defaultBranchRef: Ref
+  pullRequest(number: Int!): PullRequest
+  pullRequests(first: Int, last: Int, after: String, before: String, orderBy: PullRequestOrder, states: [PullRequestState!]): PullRequestConnection!
+}
+type PullRequest implements Node {
+  id: ID! fullDatabaseId: BigInt number: Int! url: URI! title: String! body: String! state: PullRequestState! isDraft: Boolean!
+  locked: Boolean! merged: Boolean! createdAt: DateTime! updatedAt: DateTime! closedAt: DateTime mergedAt: DateTime
+  additions: Int! deletions: Int! changedFiles: Int! authorAssociation: String! author: Actor mergedBy: Actor
+  baseRefName: String! baseRefOid: GitObjectID! headRefName: String! headRefOid: GitObjectID! isCrossRepository: Boolean!
+  headRepository: Repository mergeCommit: Commit milestone: Milestone totalCommentsCount: Int
+  labels(first: Int, last: Int, after: String, before: String): LabelConnection
+  assignees(first: Int, last: Int, after: String, before: String): UserConnection!
+  reviewRequests(first: Int, last: Int, after: String, before: String): ReviewRequestConnection
+  closingIssuesReferences(first: Int, last: Int, after: String, before: String): IssueConnection
+  comments(first: Int, last: Int, after: String, before: String): IssueCommentConnection!
+  reviews(first: Int, last: Int, after: String, before: String): PullRequestReviewConnection
+  reviewThreads(first: Int, last: Int, after: String, before: String): PullRequestReviewThreadConnection!
+  commits(first: Int, last: Int, after: String, before: String): PullRequestCommitConnection!
+  files(first: Int, last: Int, after: String, before: String): PullRequestChangedFileConnection
+}
+type IssueComment implements Node {
+  id: ID! fullDatabaseId: BigInt body: String! createdAt: DateTime! updatedAt: DateTime! url: URI! authorAssociation: String! author: Actor
+}
+type PullRequestReview implements Node {
+  id: ID! fullDatabaseId: BigInt state: String! body: String! submittedAt: DateTime createdAt: DateTime! updatedAt: DateTime!
+  url: URI! authorAssociation: String! author: Actor commit: Commit
+  comments(first: Int, last: Int, after: String, before: String): PullRequestReviewCommentConnection!
+}
+type PullRequestReviewThread implements Node {
+  id: ID! path: String! line: Int isResolved: Boolean! isOutdated: Boolean! diffSide: String!
+  comments(first: Int, last: Int, after: String, before: String): PullRequestReviewCommentConnection!
+}
+type PullRequestReviewComment implements Node {
+  id: ID! fullDatabaseId: BigInt body: String! path: String! position: Int line: Int originalLine: Int diffHunk: String!
+  createdAt: DateTime! updatedAt: DateTime! url: URI! authorAssociation: String! author: Actor commit: Commit
+  originalCommit: Commit outdated: Boolean! replyTo: PullRequestReviewComment pullRequestReview: PullRequestReview
+}
+type PullRequestConnection { totalCount: Int! pageInfo: PageInfo! nodes: [PullRequest] }
+type LabelConnection { totalCount: Int! pageInfo: PageInfo! nodes: [Label] }
+type UserConnection { totalCount: Int! pageInfo: PageInfo! nodes: [User] }
+type ReviewRequestConnection { totalCount: Int! pageInfo: PageInfo! nodes: [ReviewRequest] }
+type IssueConnection { totalCount: Int! pageInfo: PageInfo! nodes: [Issue] }
+type IssueCommentConnection { totalCount: Int! pageInfo: PageInfo! nodes: [IssueComment] }
+type PullRequestReviewConnection { totalCount: Int! pageInfo: PageInfo! nodes: [PullRequestReview] }
+type PullRequestReviewThreadConnection { totalCount: Int! pageInfo: PageInfo! nodes: [PullRequestReviewThread] }
+type PullRequestReviewCommentConnection { totalCount: Int! pageInfo: PageInfo! nodes: [PullRequestReviewComment] }
+type PullRequestCommitConnection { totalCount: Int! pageInfo: PageInfo! nodes: [PullRequestCommit] }
+type PullRequestChangedFileConnection { totalCount: Int! pageInfo: PageInfo! nodes: [PullRequestChangedFile] }
+"""
