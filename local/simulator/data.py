@@ -175,7 +175,7 @@ def _pull_request(rng: random.Random, full_name: str, number: int, created: date
     threads: list[Node] = []
     for index in range(count):
         answer = bool(threads) and rng.random() < 0.4
-        thread = (
+        thread: Node = (
             rng.choice(threads)
             if answer
             else {

@@ -26,7 +26,6 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
-    GraphQLResolveInfo,
     InlineFragmentNode,
     IntValueNode,
     OperationDefinitionNode,
@@ -255,7 +254,7 @@ class Simulator:
     ) -> None:  # fmt: skip
         for field_node in _fields(selections, fragments):
             name = field_node.name.value
-            arguments = {each.name.value: _value(each.value, variables) for each in field_node.arguments}
+            arguments = {each.name.value: _value(each.value, variables) for each in field_node.arguments or ()}
             below = parents
             if name == "nodes" and "ids" in arguments:
                 if len(arguments["ids"]) > 100:
@@ -341,7 +340,7 @@ class Simulator:
     # Resolvers: the root's; below it, dictionaries and pages
 
     def _root(self, price: Price) -> dict[str, Any]:
-        def rate_limit(info: GraphQLResolveInfo, dryRun: bool = False) -> Node:
+        def rate_limit(info: Any, dryRun: bool = False) -> Node:
             reset = datetime.fromtimestamp(self._window_began + self.window / self.speed + 0.999, UTC)
             return {
                 "cost": price.points,
@@ -352,16 +351,16 @@ class Simulator:
                 "resetAt": reset.strftime("%Y-%m-%dT%H:%M:%SZ"),
             }
 
-        def repository(info: GraphQLResolveInfo, owner: str, name: str, followRenames: bool = True) -> Any:
+        def repository(info: Any, owner: str, name: str, followRenames: bool = True) -> Any:
             found = self.repository(f"{owner}/{name}")
             if found is None:
                 return _not_found(f"Could not resolve to a Repository with the name '{owner}/{name}'.")
             return _RepositoryView(found)
 
-        def node(info: GraphQLResolveInfo, id: str) -> Any:
+        def node(info: Any, id: str) -> Any:
             return self._node(id)
 
-        def nodes(info: GraphQLResolveInfo, ids: list[str]) -> Any:
+        def nodes(info: Any, ids: list[str]) -> Any:
             return [self._node(each) for each in ids]
 
         viewer = {
@@ -402,15 +401,13 @@ class _RepositoryView(dict[str, Any]):
     def __init__(self, repository: Repository) -> None:
         super().__init__(repository.node)
 
-        def pull_request(info: GraphQLResolveInfo, number: int) -> Any:
+        def pull_request(info: Any, number: int) -> Any:
             found = repository.pull_requests.get(number)
             if found is None:
                 return _not_found(f"Could not resolve to a PullRequest with the number of {number}.")
             return _View(found, repository)
 
-        def pull_requests(
-            info: GraphQLResolveInfo, orderBy: Node | None = None, states: Any = None, **page: Any
-        ) -> Node:
+        def pull_requests(info: Any, orderBy: Node | None = None, states: Any = None, **page: Any) -> Node:
             order = orderBy or {"field": "CREATED_AT", "direction": "ASC"}
             key = "createdAt" if order["field"] == "CREATED_AT" else "updatedAt"
             keyed = sorted((each[key], each["number"]) for each in repository.pull_requests.values())
@@ -426,7 +423,7 @@ class _RepositoryView(dict[str, Any]):
 
 def _connection(name: str, items: list[Node], repository: Repository) -> Any:
     def resolve(
-        info: GraphQLResolveInfo,
+        info: Any,
         first: int | None = None,
         after: str | None = None,
         last: int | None = None,

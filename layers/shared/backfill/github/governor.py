@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -19,19 +18,19 @@ SERVER_SHARE = 54 / 60
 FLOOR = 0.10
 # Longer waits give the chunk back instead of paying Lambda for sleep.
 LONGEST_SLEEP_SECONDS = 5.0
-# After a secondary limit without a word on how long: at least a minute, doubled each time, an hour at most.
-FIRST_BLOCK_SECONDS = 60.0
-LONGEST_BLOCK_SECONDS = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """The answer to a reservation: go after ``wait_seconds``, or not before then (``granted`` False)."""
+class Grant(Protocol):
+    """The answer to a reservation: go after ``wait_seconds``, or (``granted`` False) ask again after them."""
 
-    granted: bool
-    wait_seconds: float
-    reason: str
-    now: datetime
+    @property
+    def granted(self) -> bool: ...
+    @property
+    def wait_seconds(self) -> float: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def now(self) -> datetime: ...
 
 
 class BudgetStore(Protocol):
@@ -40,8 +39,18 @@ class BudgetStore(Protocol):
     def reserve(self, identity: str, points: int, seconds: float, floor: float, longest_wait: float) -> Grant:
         """Reserve points and a slot of server time, or say why not."""
 
-    def settle(self, identity: str, points: int, slot: float, seconds: float, reply: Reply | None) -> None:
-        """Give the reservation back and take over what the reply says."""
+    def settle(
+        self,
+        identity: str,
+        *,
+        points: int,
+        seconds_more: float,
+        limit: int | None,
+        remaining: int | None,
+        reset_seconds: float | None,
+        succeeded: bool,
+    ) -> None:
+        """Give the reservation back, correct the slot, and take over what GitHub reported."""
 
     def block(self, identity: str, seconds: float | None, reason: str) -> tuple[datetime, float]:
         """Stop every worker; None means exponential. Until when, and for how many seconds."""
@@ -75,7 +84,15 @@ class Governor:
         finally:
             took = self._clock() - begin
             self._expected = 0.7 * self._expected + 0.3 * took
-            self._store.settle(identity, points, slot / SERVER_SHARE, took / SERVER_SHARE, reply)
+            self._store.settle(
+                identity,
+                points=points,
+                seconds_more=(took - slot) / SERVER_SHARE,
+                limit=reply.limit if reply else None,
+                remaining=reply.remaining if reply else None,
+                reset_seconds=reply.reset_seconds if reply else None,
+                succeeded=reply is not None,
+            )
         return reply
 
     def _reserve(self, identity: str, points: int) -> float:

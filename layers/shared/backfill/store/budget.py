@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from datetime import datetime
 
-from backfill.github.governor import FIRST_BLOCK_SECONDS, LONGEST_BLOCK_SECONDS, Grant
-from backfill.github.transport import Reply
 from backfill.store.connection import Database
 
 # One statement under the row's lock: sixteen workers cannot all see the last point. Past its reset a window is full
@@ -70,8 +69,23 @@ _BLOCK = """
 """
 
 
+# After a secondary limit without a word on how long: at least a minute, doubled each time, an hour at most.
+FIRST_BLOCK_SECONDS = 60.0
+LONGEST_BLOCK_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The answer to a reservation: go after ``wait_seconds``, or (``granted`` False) ask again after them."""
+
+    granted: bool
+    wait_seconds: float
+    reason: str
+    now: datetime
+
+
 class PostgresBudget:
-    """The BudgetStore of the governor."""
+    """What the governor's BudgetStore asks for."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -95,17 +109,27 @@ class PostgresBudget:
             raise LookupError(f"the budget of {identity} vanished")
         return Grant(row["granted"], row["wait_seconds"], row["reason"], row["now"])
 
-    def settle(self, identity: str, points: int, slot: float, seconds: float, reply: Reply | None) -> None:
-        """Give the reservation back and take over what the reply says."""
+    def settle(
+        self,
+        identity: str,
+        *,
+        points: int,
+        seconds_more: float,
+        limit: int | None,
+        remaining: int | None,
+        reset_seconds: float | None,
+        succeeded: bool,
+    ) -> None:
+        """Give the reservation of ``points`` back, correct the slot, and take over what GitHub reported."""
         self._db.execute(
             _SETTLE,
             identity=identity,
             points=points,
-            difference=seconds - slot,
-            limit=reply.limit if reply else None,
-            remaining=reply.remaining if reply else None,
-            reset_seconds=reply.reset_seconds if reply else None,
-            succeeded=reply is not None,
+            difference=seconds_more,
+            limit=limit,
+            remaining=remaining,
+            reset_seconds=reset_seconds,
+            succeeded=succeeded,
         )
 
     def block(self, identity: str, seconds: float | None, reason: str) -> tuple[datetime, float]:

@@ -65,6 +65,7 @@ _CLAIM = """
     WHERE c.id = CAST(:id AS uuid) AND b.id = c.backfill_state_id AND c.dispatch_id = CAST(:dispatch_id AS uuid)
       AND (c.status = 'pending' OR (c.status = 'processing' AND c.lease_expires_at < now()))
       AND (b.status = 'active' OR c.origin = 'message') AND c.attempts < :max_attempts
+      AND c.available_at <= now() + interval '2 seconds'
     RETURNING c.*
 """
 
@@ -74,6 +75,13 @@ _UNSEND = """
     FROM progressive_backfill_state AS s
     WHERE s.id = c.backfill_state_id AND s.status <> 'active' AND c.origin <> 'message'
       AND c.id = CAST(:id AS uuid) AND c.dispatch_id = CAST(:dispatch_id AS uuid) AND c.status = 'pending'
+"""
+
+# SQS delays a message by 15 minutes at most: one that comes too early is sent again, with the rest of the wait.
+_EARLY = """
+    SELECT CAST(ceil(EXTRACT(epoch FROM available_at - now())) AS integer) AS wait_seconds FROM backfill_chunks
+    WHERE id = CAST(:id AS uuid) AND dispatch_id = CAST(:dispatch_id AS uuid) AND status = 'pending'
+      AND available_at > now() + interval '2 seconds'
 """
 
 # The fence: whoever lost the claim (recovery took the chunk back) gets no row, and rolls back everything. The lock is
@@ -239,6 +247,12 @@ def claim(db: Database, chunk_id: str, dispatch_id: str, lease_seconds: float) -
 def unsend(db: Database, chunk_id: str, dispatch_id: str) -> bool:
     """Give a chunk of a paused backfill back to the outbox; True if that was the reason why it was not claimed."""
     return db.execute(_UNSEND, id=chunk_id, dispatch_id=dispatch_id) > 0
+
+
+def seconds_early(db: Database, chunk_id: str, dispatch_id: str) -> int:
+    """How long before its time the message of a pending chunk came; 0 if that is not why it was not claimed."""
+    row = db.one(_EARLY, id=chunk_id, dispatch_id=dispatch_id)
+    return int(row["wait_seconds"]) if row else 0
 
 
 def get(db: Database, chunk_id: str) -> Row | None:

@@ -1,0 +1,110 @@
+"""Events and messages: validated against schemas/*.json, then frozen values. A bad one names its field and its rule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from backfill.errors import ContractViolation
+
+_SCHEMAS = Path(__file__).parent / "schemas"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanEvent:
+    """What a planner run is about; nothing set means every active backfill with its own settings."""
+
+    repository_id: str | None = None
+    repository: str | None = None
+    chunk_size: int | None = None
+    max_chunks: int | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryEvent:
+    """``stuck_threshold`` in minutes, ``cleanup_days`` in days."""
+
+    stuck_threshold: int = 30
+    cleanup_days: int = 7
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """A chunk message that the planner or recovery sent."""
+
+    chunk_id: str
+    dispatch_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """A chunk message that a person published."""
+
+    repository: str
+    pr_numbers: tuple[int, ...]
+
+
+def planner_event(event: Mapping[str, Any]) -> PlanEvent:
+    """The event of a direct invocation, of a schedule (its own fields are not ours), or of a plan-queue message."""
+    fields = {} if event.get("source") == "aws.scheduler" or "detail-type" in event else dict(event)
+    _check("planner_event", fields)
+    fields.pop("schema_version", None)
+    return PlanEvent(**fields)
+
+
+def recovery_event(event: Mapping[str, Any]) -> RecoveryEvent:
+    """The event of a direct invocation or of a schedule."""
+    fields = {} if event.get("source") == "aws.scheduler" or "detail-type" in event else dict(event)
+    _check("recovery_event", fields)
+    return RecoveryEvent(**fields)
+
+
+def chunk_message(body: str) -> Dispatch | SyncRequest:
+    """A message of the chunk queue. Numbers are made unique and sorted."""
+    fields = parse(body)
+    _check("chunk_message", fields)
+    if "chunk_id" in fields:
+        return Dispatch(fields["chunk_id"], fields["dispatch_id"])
+    return SyncRequest(fields["repository"], tuple(sorted(set(fields["pr_numbers"]))))
+
+
+def plan_message(body: str) -> PlanEvent:
+    """A message of the plan queue."""
+    return planner_event(parse(body))
+
+
+def parse(body: str) -> dict[str, Any]:
+    """The JSON object of a message body."""
+    try:
+        fields = json.loads(body)
+    except ValueError as error:
+        raise ContractViolation("body", f"must be JSON ({error})") from None
+    if not isinstance(fields, dict):
+        raise ContractViolation("body", "must be a JSON object")
+    return fields
+
+
+def _check(name: str, fields: Mapping[str, Any]) -> None:
+    from jsonschema import exceptions
+
+    error = exceptions.best_match(_validator(name).iter_errors(fields))
+    if error is None:
+        return
+    field = ".".join(str(step) for step in error.absolute_path) or "event"
+    if error.validator == "oneOf":
+        raise ContractViolation(field, "must have either chunk_id and dispatch_id, or repository and pr_numbers")
+    raise ContractViolation(field, error.message[:300])
+
+
+@cache
+def _validator(name: str) -> Any:
+    # jsonschema takes a tenth of a second to import: only when a message is there.
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads((_SCHEMAS / f"{name}.json").read_text(encoding="utf-8")))
