@@ -37,7 +37,7 @@ NODES = {
     "reviewRequests": (
         "requestedReviewer { __typename "
         f"... on User {{ {_PERSON} }} ... on Bot {{ {_PERSON} }} ... on Mannequin {{ {_PERSON} }} "
-        "... on Team { id databaseId combinedSlug avatarUrl url } }"
+        "... on Team { id databaseId combinedSlug teamAvatarUrl: avatarUrl url } }"
     ),
     "closingIssuesReferences": "number repository { nameWithOwner }",
     "comments": (f"id fullDatabaseId body createdAt updatedAt url authorAssociation author {{ {ACTOR} }}"),

@@ -30,7 +30,7 @@ def person(tables: Tables, actor: Node | None) -> str | None:
             "type": actor.get("__typename", "User"),
             "github_id": actor.get("databaseId"),
             "login": actor.get("login") or actor.get("combinedSlug") or "",
-            "avatar_url": actor.get("avatarUrl"),
+            "avatar_url": actor.get("avatarUrl") or actor.get("teamAvatarUrl"),
             "url": actor.get("url"),
         }
     )

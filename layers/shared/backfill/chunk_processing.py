@@ -1,0 +1,261 @@
+"""The worker's story: claim a chunk, read it from GitHub, store it whole, and ask for more work when little is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from backfill import outbox
+from backfill.errors import ContractViolation, Deferred, Permanent, Retryable, StaleClaim
+from backfill.github.client import ChunkDetails, GitHub
+from backfill.github.packing import cut
+from backfill.messages import Dispatch, SyncRequest
+from backfill.observability import count, event, problem
+from backfill.queues import Queues
+from backfill.store import backfills, chunks, pull_requests, repositories
+from backfill.store.connection import Database, DatabaseUnavailable
+
+Row = dict[str, Any]
+
+# A chunk is given back this long before Lambda would kill the worker.
+MARGIN_SECONDS = 10.0
+# A lease outlasts the function's time by this much, and ends well before SQS shows the message again.
+LEASE_MARGIN_SECONDS = 30.0
+# The first retry of a chunk comes after this, each further one after twice as long.
+FIRST_RETRY_SECONDS = 30
+# Pauses that the system makes end by themselves; the cause may be gone by then.
+ERROR_PAUSE_MINUTES = 60
+CREDENTIALS_PAUSE_MINUTES = 60
+UNAVAILABLE_PAUSE_MINUTES = 24 * 60
+# A plan request that nobody answered in this time is taken for lost.
+PLAN_REQUEST_LOST_SECONDS = 300
+# A message by hand for pull requests that are being worked on comes back after this.
+BUSY_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What one invocation works with. ``seconds_left`` is the function's remaining time."""
+
+    db: Database
+    github: GitHub
+    queues: Queues
+    seconds_left: Callable[[], float]
+
+    def handle(self, message: Dispatch | SyncRequest, body: str) -> str:
+        """One message of the chunk queue; what became of it, in a word. Raises only what SQS should retry."""
+        if isinstance(message, SyncRequest):
+            return self._accept(message, body)
+        return self._process(message)
+
+    def _process(self, dispatch: Dispatch) -> str:
+        lease = max(1.0, self.seconds_left()) + LEASE_MARGIN_SECONDS
+        chunk = chunks.claim(self.db, dispatch.chunk_id, dispatch.dispatch_id, lease)
+        if chunk is None:
+            return self._not_claimed(dispatch)
+        repository = repositories.get(self.db, chunk["repository_id"])
+        if repository is None:
+            raise LookupError(f"chunk {chunk['id']} has no repository")
+        try:
+            self._read_and_store(chunk, repository)
+        except StaleClaim:
+            count("StaleClaims")
+            return "stale"
+        except DatabaseUnavailable:
+            # Whether the work was committed is unknown: the message comes back and the claim tells.
+            raise
+        except Deferred as limit:
+            self._release(chunk, limit.until, "deferred", str(limit), counts=False)
+            count("ChunksDeferred")
+            return "deferred"
+        except Permanent as error:
+            return self._stop(chunk, error)
+        except Retryable as error:
+            return self._retry(chunk, error)
+        count("ChunksCompleted")
+        self._go_on(chunk["backfill_state_id"])
+        return "completed"
+
+    def _not_claimed(self, dispatch: Dispatch) -> str:
+        if chunks.unsend(self.db, dispatch.chunk_id, dispatch.dispatch_id):
+            return "paused"
+        early = chunks.seconds_early(self.db, dispatch.chunk_id, dispatch.dispatch_id)
+        if early:
+            self.queues.send_chunks([(dispatch.chunk_id, dispatch.dispatch_id, early)])
+            return "early"
+        count("DuplicateMessages")
+        return "duplicate"
+
+    def _read_and_store(self, chunk: Row, repository: Row) -> None:
+        rows, missing = self._members(chunk, repository)
+        read = self.github.details(
+            repository["node_id"],
+            rows,
+            request_size=repository["detail_request_size"],
+            seconds_left=lambda: self.seconds_left() - MARGIN_SECONDS,
+        )
+        with self.db.transaction():
+            self._store(chunk, read, missing)
+        repositories.set_request_size(self.db, repository["id"], read.request_size)
+        count("PullRequestsStored", len(read.tables.get("pull_requests", ())))
+        count("PointsSpent", read.points)
+        event(
+            "chunk completed",
+            repository=f"{repository['owner']}/{repository['name']}",
+            chunk=chunk["chunk_number"],
+            pull_requests=len(rows),
+            failed=len(read.failed),
+            points=read.points,
+            requests=read.requests,
+        )
+
+    def _members(self, chunk: Row, repository: Row) -> tuple[list[Row], list[int]]:
+        """The rows to read, with the connection sizes that the listing saw; and numbers that GitHub does not have."""
+        rows = pull_requests.by_numbers(self.db, repository["id"], chunk["pr_numbers"])
+        if chunk["origin"] == "planner":
+            stale = [r for r in rows if r["detail_updated_at"] is None or r["detail_updated_at"] < r["updated_at"]]
+            return [row for row in stale if row["gone_at"] is None], []
+        # A person may name what was never listed, and wants what is there now.
+        listed, people, missing, _ = self.github.list_numbers(repository["node_id"], chunk["pr_numbers"])
+        with self.db.transaction():
+            chunks.fence(self.db, chunk)
+            pull_requests.store_listed(self.db, repository["id"], people, listed)
+        return listed, missing
+
+    def _store(self, chunk: Row, read: ChunkDetails, missing: list[int]) -> None:
+        """Everything about the chunk in the present transaction; the fence first."""
+        repository_id = chunk["repository_id"]
+        chunks.fence(self.db, chunk)
+        stored = set(pull_requests.store_details(self.db, repository_id, read.tables))
+        older = {row["number"] for row in read.tables.get("pull_requests", ())} - stored
+        failed = dict(read.failed)
+        for number in older:
+            failed[number] = ("older_than_listed", "GitHub answered with an older state than it had listed")
+        pull_requests.record_failed(self.db, repository_id, failed)
+        pull_requests.mark_gone(self.db, repository_id, [*read.gone, *missing])
+        notes = [f"#{number}: {text}" for number, (_, text) in sorted(failed.items())]
+        notes += [f"#{number}: no pull request on GitHub" for number in sorted({*read.gone, *missing})]
+        chunks.complete(
+            self.db,
+            chunk,
+            points=read.points,
+            requests=read.requests,
+            error="; ".join(notes)[:2000] or None,
+            error_code="members_failed" if failed else ("members_gone" if notes else None),
+        )
+        backfills.record_success(self.db, chunk["backfill_state_id"], points=read.points, requests=read.requests)
+        if failed:
+            count("PullRequestsFailed", len(failed))
+
+    def _retry(self, chunk: Row, error: Retryable) -> str:
+        """Another attempt later, or failed for good; three errors in a row pause the backfill."""
+        problem("chunk attempt failed", chunk=chunk["id"], attempt=chunk["attempts"], error=str(error))
+        count("ChunkErrors")
+        if chunk["attempts"] >= chunks.MAX_ATTEMPTS:
+            return self._fail(chunk, "attempts_spent", str(error))
+        wait = FIRST_RETRY_SECONDS * 2 ** (chunk["attempts"] - 1)
+        with self.db.transaction():
+            chunks.release(
+                self.db,
+                chunk,
+                available_at=datetime.now(UTC) + timedelta(seconds=wait),
+                counts_as_attempt=True,
+                points=0,
+                requests=0,
+                error=str(error)[:2000],
+                error_code=type(error).__name__,
+            )
+            backfills.record_error(
+                self.db, chunk["backfill_state_id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES
+            )
+        outbox.send(self.db, self.queues, chunk_id=chunk["id"])
+        return "retried"
+
+    def _stop(self, chunk: Row, error: Permanent) -> str:
+        """The token or the repository, not the chunk, is the trouble: give it back and pause, with an end."""
+        backfill_id = chunk["backfill_state_id"]
+        problem("backfill stopped", chunk=chunk["id"], code=error.code, error=str(error))
+        if error.code == "repository_unavailable":
+            if not repositories.note_unavailable(self.db, chunk["repository_id"]):
+                return self._retry(chunk, Retryable(str(error)))
+            minutes = UNAVAILABLE_PAUSE_MINUTES
+        elif error.code in ("bad_credentials", "forbidden"):
+            minutes = CREDENTIALS_PAUSE_MINUTES
+        else:
+            with self.db.transaction():
+                backfills.record_error(self.db, backfill_id, str(error), pause_minutes=ERROR_PAUSE_MINUTES)
+            return self._fail(chunk, error.code, str(error))
+        backfills.pause(self.db, backfill_id, error.code, minutes=minutes, error=str(error))
+        count("BackfillsPaused")
+        self._release(chunk, None, error.code, str(error), counts=False)
+        return "paused"
+
+    def _release(self, chunk: Row, until: datetime | None, code: str, reason: str, *, counts: bool) -> None:
+        chunks.release(
+            self.db,
+            chunk,
+            available_at=until,
+            counts_as_attempt=counts,
+            points=0,
+            requests=0,
+            error=reason[:2000],
+            error_code=code,
+        )
+        outbox.send(self.db, self.queues, chunk_id=chunk["id"])
+
+    def _fail(self, chunk: Row, code: str, reason: str) -> str:
+        with self.db.transaction():
+            chunks.fail(self.db, chunk, points=0, requests=0, error=reason[:2000], error_code=code)
+        count("ChunksFailed")
+        self._go_on(chunk["backfill_state_id"])
+        return "failed"
+
+    def _go_on(self, backfill_id: str) -> None:
+        """Few chunks left: ask for planning, which also settles the backfill when nothing is left."""
+        backfill = backfills.get(self.db, backfill_id)
+        if backfill is None:
+            return
+        if chunks.outstanding(self.db, backfill_id)["planned"] * 2 < backfill["max_chunks"] and backfills.request_plan(
+            self.db, backfill_id, PLAN_REQUEST_LOST_SECONDS
+        ):
+            self.queues.request_plan(backfill["repository_id"])
+
+    def _accept(self, request: SyncRequest, body: str) -> str:
+        """A message by hand becomes chunks of its own; what a pending chunk holds is covered by that chunk."""
+        owner, name = request.repository.split("/", 1)
+        repository = repositories.find(self.db, owner, name)
+        backfill = backfills.of_repository(self.db, repository["id"]) if repository else None
+        if repository is None or backfill is None:
+            raise ContractViolation(
+                "repository", f"{request.repository} is not tracked; run: backfill add {request.repository}"
+            )
+        held = chunks.covered(self.db, backfill["id"], request.pr_numbers)
+        if "processing" in held.values():
+            # What is being read now may be older than what this person wants.
+            self.queues.send_body(body, BUSY_SECONDS)
+            return "busy"
+        known = {row["number"]: row for row in pull_requests.by_numbers(self.db, repository["id"], request.pr_numbers)}
+        free = [known.get(number, _unknown(number)) for number in request.pr_numbers if number not in held]
+        for numbers in cut(free, backfill["chunk_size"], len(free)):
+            chunk = chunks.create(self.db, backfill["id"], numbers, origin="message")
+            outbox.send(self.db, self.queues, chunk_id=chunk["id"])
+        count("SyncRequests")
+        return "accepted"
+
+
+def _unknown(number: int) -> Row:
+    """A pull request that was never listed: taken for one without connections when chunks are cut."""
+    sizes = (
+        "labels",
+        "assignees",
+        "review_requests",
+        "closing_issues",
+        "comments",
+        "reviews",
+        "review_threads",
+        "commits",
+        "files",
+    )
+    return {"number": number, "total_comments_count": 0, **{f"{size}_count": 0 for size in sizes}}

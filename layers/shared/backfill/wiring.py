@@ -1,0 +1,47 @@
+"""Puts the parts together once per container. Handlers ask here; use cases never touch the environment."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from backfill.config import Settings
+from backfill.github.auth import Credentials
+from backfill.github.client import GitHub
+from backfill.github.governor import Governor
+from backfill.github.transport import Transport
+from backfill.queues import Sqs
+from backfill.store.budget import PostgresBudget
+from backfill.store.connection import Database
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this container."""
+    return Settings.from_environment()
+
+
+@cache
+def database() -> Database:
+    """The connection of this container, opened when first used."""
+    return Database(settings().read_database_url)
+
+
+@cache
+def github() -> GitHub:
+    """GitHub under the governor."""
+    transport = Transport(settings().github_api_url)
+    credentials = Credentials(transport, settings().github_secret())
+    return GitHub(transport, credentials, Governor(PostgresBudget(database())))
+
+
+@cache
+def queues() -> Sqs:
+    """The three queues."""
+    known = settings()
+    return Sqs(known.chunk_queue_url, known.plan_queue_url, known.dead_letter_queue_url)
+
+
+def seconds_left(context: Any) -> float:
+    """What is left of the function's time."""
+    return float(context.get_remaining_time_in_millis()) / 1000

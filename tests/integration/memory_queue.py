@@ -1,0 +1,49 @@
+"""A queue in memory with SQS's manners: at least once, no order promised, delays that a test can pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from backfill.queues import DeadLetter
+
+
+@dataclass
+class MemoryQueues:
+    """Messages as bodies; ``refuse`` makes the next batches answer with failures, as SendMessageBatch may."""
+
+    chunks: list[str] = field(default_factory=list)
+    plans: list[str] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    refuse: int = 0
+
+    def send_chunks(self, dispatches: Iterable[tuple[str, str, float]]) -> list[tuple[str, str]]:
+        accepted = []
+        for chunk, dispatch, _ in dispatches:
+            if self.refuse:
+                self.refuse -= 1
+                continue
+            self.chunks.append(json.dumps({"schema_version": 1, "chunk_id": chunk, "dispatch_id": dispatch}))
+            accepted.append((chunk, dispatch))
+        return accepted
+
+    def send_body(self, body: str, delay_seconds: float = 0) -> None:
+        self.chunks.append(body)
+
+    def request_plan(self, repository_id: str | None, delay_seconds: float = 0) -> None:
+        self.plans.append(
+            json.dumps({"schema_version": 1, **({"repository_id": repository_id} if repository_id else {})})
+        )
+
+    def bury(self, body: str, reason: str) -> None:
+        self.dead.append(DeadLetter(f"m{len(self.dead)}", body, "r"))
+
+    def dead_letters(self, most: int) -> list[DeadLetter]:
+        return self.dead[:most]
+
+    def delete_dead_letter(self, letter: DeadLetter) -> None:
+        self.dead.remove(letter)
+
+    def chunks_waiting(self) -> int:
+        return len(self.chunks)

@@ -1,0 +1,223 @@
+"""The main job in one process: a repository is added, listed, chunked, detailed and completed, on a real Postgres."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from backfill.chunk_processing import Worker
+from backfill.errors import ContractViolation
+from backfill.github.auth import Credentials
+from backfill.github.client import GitHub
+from backfill.github.governor import Governor
+from backfill.github.transport import Transport
+from backfill.messages import PlanEvent, RecoveryEvent, chunk_message, plan_message
+from backfill.operating import Operator
+from backfill.planning import Planner
+from backfill.recovering import Recovery
+from backfill.store.budget import PostgresBudget
+from backfill.store.connection import Database
+from local.simulator import Simulator, generate
+from tests.integration.memory_queue import MemoryQueues
+
+NAME = "octo/medium"
+
+
+class Stack:
+    """Planner, worker, recovery and operator over one database, one queue and one simulator."""
+
+    def __init__(self, db: Database, simulator: Simulator) -> None:
+        transport = Transport(simulator.url)
+        governor = Governor(PostgresBudget(db), sleep=lambda _: None)
+        self.github = GitHub(transport, Credentials(transport, lambda _: {"token": "ghp_test"}), governor)
+        self.db, self.simulator, self.queues = db, simulator, MemoryQueues()
+        self.planner = Planner(db, self.github, self.queues, lambda: 600.0)
+        self.worker = Worker(db, self.github, self.queues, lambda: 600.0)
+        self.recovery = Recovery(db, self.queues)
+        self.operator = Operator(db, self.github, self.queues)
+
+    def run(self, *, most: int = 2000, rng: random.Random | None = None) -> list[str]:
+        """Deliver messages until both queues are empty; what became of each chunk message."""
+        outcomes = []
+        for _ in range(most):
+            if self.queues.plans:
+                self.planner.plan(plan_message(self.queues.plans.pop(0)))
+            elif self.queues.chunks:
+                index = rng.randrange(len(self.queues.chunks)) if rng else 0
+                body = self.queues.chunks.pop(index)
+                if rng and rng.random() < 0.2:
+                    self.queues.chunks.append(body)
+                outcomes.append(self.worker.handle(chunk_message(body), body))
+            else:
+                return outcomes
+        raise AssertionError(f"not at rest after {most} messages: {outcomes[-20:]}")
+
+    def state(self) -> dict[str, Any]:
+        row = self.db.one("SELECT * FROM progressive_backfill_state")
+        assert row is not None
+        return row
+
+    def assert_equals_github(self) -> None:
+        (repository,) = self.simulator.repositories.values()
+        held = repository.pull_requests
+        pulls = self.db.rows("SELECT number, title, body FROM pull_requests WHERE gone_at IS NULL ORDER BY number")
+        assert [(p["number"], p["title"], p["body"]) for p in pulls] == [
+            (n, held[n]["title"], held[n]["body"]) for n in sorted(held)
+        ]
+        counted = self.db.one(
+            "SELECT (SELECT count(*) FROM reviews) AS reviews, (SELECT count(*) FROM comments) AS comments,"
+            " (SELECT count(*) FROM commits) AS commits, (SELECT count(*) FROM files) AS files"
+        )
+        assert counted == {
+            "reviews": sum(len(each["reviews"]) for each in held.values()),
+            "comments": sum(each["totalCommentsCount"] for each in held.values()),
+            "commits": sum(len(each["commits"]) for each in held.values()),
+            "files": sum(len(each["files"]) for each in held.values()),
+        }
+        assert self.db.rows("SELECT * FROM pull_request_gaps") == []
+
+
+@pytest.fixture
+def stack(db: Database) -> Any:
+    with Simulator(generate(7, {NAME: 250}), speed=2000) as simulator:
+        yield Stack(db, simulator)
+
+
+def test_a_repository_is_added_and_completes_without_another_command(stack: Stack) -> None:
+    stack.operator.act({"action": "add", "repository": NAME})
+    outcomes = stack.run()
+    state = stack.state()
+    assert (state["status"], state["processed_prs"], state["total_prs"]) == ("completed", 250, 250)
+    assert set(outcomes) == {"completed"}
+    stack.assert_equals_github()
+    assert stack.simulator.statistics()["detailed_again"] == 0
+
+
+def test_duplicated_and_reordered_messages_change_nothing(stack: Stack) -> None:
+    stack.operator.act({"action": "add", "repository": NAME})
+    outcomes = stack.run(rng=random.Random(3))
+    assert "duplicate" in outcomes
+    assert stack.state()["status"] == "completed"
+    stack.assert_equals_github()
+    assert stack.simulator.statistics()["detailed_again"] == 0
+
+
+def test_a_second_run_changes_nothing_but_timestamps_of_runs(stack: Stack) -> None:
+    stack.operator.act({"action": "add", "repository": NAME})
+    stack.run()
+    tables = ("pull_requests", "reviews", "comments", "commits", "files", "backfill_chunks")
+    before = {t: stack.db.rows(f"SELECT xmin::text AS version FROM {t} ORDER BY 1") for t in tables}
+    stack.operator.act({"action": "add", "repository": NAME})
+    stack.run()
+    stack.planner.plan(PlanEvent())
+    stack.run()
+    assert {t: stack.db.rows(f"SELECT xmin::text AS version FROM {t} ORDER BY 1") for t in tables} == before
+
+
+def test_new_changed_and_deleted_pull_requests_are_noticed(stack: Stack) -> None:
+    stack.operator.act({"action": "add", "repository": NAME})
+    stack.run()
+    (repository,) = stack.simulator.repositories.values()
+    numbers = sorted(repository.pull_requests)
+    changed = repository.pull_requests[numbers[0]]
+    changed["title"], changed["updatedAt"] = "Another title", "2030-01-01T00:00:00Z"
+    del repository.pull_requests[numbers[5]]
+    stack.planner.plan(PlanEvent())
+    stack.run()
+    state = stack.state()
+    assert (state["status"], state["processed_prs"], state["total_prs"]) == ("completed", 249, 249)
+    stack.assert_equals_github()
+
+
+def test_what_sqs_did_not_accept_is_sent_by_recovery(stack: Stack) -> None:
+    stack.operator.act({"action": "add", "repository": NAME})
+    stack.queues.refuse = 5
+    stack.run()
+    assert stack.state()["status"] == "active"
+    report = stack.recovery.recover(RecoveryEvent())
+    assert report["sent"] == 5
+    stack.run()
+    assert stack.state()["status"] == "completed"
+    stack.assert_equals_github()
+
+
+def test_a_pause_by_sql_stops_and_a_resume_by_sql_goes_on(stack: Stack) -> None:
+    stack.operator.act({"action": "add", "repository": NAME})
+    stack.planner.plan(plan_message(stack.queues.plans.pop(0)))
+    stack.db.execute("UPDATE progressive_backfill_state SET status = 'paused'")
+    assert set(stack.run()) == {"paused"}
+    assert stack.state()["processed_prs"] == 0
+    stack.db.execute("UPDATE progressive_backfill_state SET status = 'active', consecutive_errors = 0")
+    stack.planner.plan(PlanEvent())
+    stack.run()
+    assert stack.state()["status"] == "completed"
+    stack.assert_equals_github()
+
+
+def test_a_dry_run_predicts_and_writes_nothing(stack: Stack) -> None:
+    stack.operator.act({"action": "add", "repository": NAME})
+    stack.queues.plans.clear()
+    before = [stack.db.rows(f"SELECT xmin::text AS v FROM {t}") for t in ("progressive_backfill_state", "repositories")]
+    served = stack.simulator.statistics()["requests"]
+    (forecast,) = stack.planner.plan(PlanEvent(dry_run=True))["backfills"]
+    assert (forecast["pull_requests_to_list"], forecast["pull_requests_to_detail"]) == (250, 250)
+    after = [stack.db.rows(f"SELECT xmin::text AS v FROM {t}") for t in ("progressive_backfill_state", "repositories")]
+    assert (after, stack.simulator.statistics()["requests"], stack.queues.plans) == (before, served, [])
+
+
+def test_a_message_by_hand_reads_again_and_reports_what_is_no_pull_request(stack: Stack) -> None:
+    stack.operator.act({"action": "add", "repository": NAME})
+    stack.run()
+    (repository,) = stack.simulator.repositories.values()
+    number = max(repository.pull_requests)
+    issue = next(n for n in range(1, 999) if n not in repository.pull_requests)
+    before = stack.simulator.details[number]
+    stack.queues.send_body(json.dumps({"schema_version": 1, "repository": NAME, "pr_numbers": [number, issue]}))
+    assert stack.run() == ["accepted", "completed"]
+    assert stack.simulator.details[number] == before + 2
+    chunk = stack.db.one("SELECT error FROM backfill_chunks WHERE origin = 'message'")
+    assert chunk == {"error": f"#{issue}: no pull request on GitHub"}
+
+
+def test_a_message_for_an_unknown_repository_says_what_to_do(stack: Stack) -> None:
+    body = json.dumps({"schema_version": 1, "repository": "octo/unknown", "pr_numbers": [1]})
+    with pytest.raises(ContractViolation, match="backfill add octo/unknown"):
+        stack.worker.handle(chunk_message(body), body)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ("no json", "body"),
+        ("[]", "body"),
+        ('{"schema_version": 2, "chunk_id": "x", "dispatch_id": "y"}', "schema_version"),
+        ('{"schema_version": 1, "repository": "octo/hello", "pr_numbers": [0]}', "pr_numbers.0"),
+        ('{"schema_version": 1, "repository": "octo/hello", "pr_numbers": []}', "pr_numbers"),
+        ('{"schema_version": 1}', "event"),
+    ],
+)
+def test_a_malformed_message_names_the_field_and_the_rule(body: str, field: str) -> None:
+    with pytest.raises(ContractViolation) as violation:
+        chunk_message(body)
+    assert violation.value.field == field
+    assert violation.value.rule
+
+
+def test_an_unreachable_github_pauses_after_three_errors_and_loses_nothing(
+    stack: Stack, connect: Callable[[], Database]
+) -> None:
+    stack.operator.act({"action": "add", "repository": NAME})
+    stack.planner.plan(plan_message(stack.queues.plans.pop(0)))
+    stack.simulator.__exit__(None)
+    while stack.queues.chunks:
+        body = stack.queues.chunks.pop(0)
+        stack.worker.handle(chunk_message(body), body)
+        stack.db.execute("UPDATE backfill_chunks SET available_at = now() WHERE status = 'pending'")
+    state = stack.state()
+    assert (state["status"], state["pause_reason"]) == ("paused", "consecutive_errors")
+    assert state["paused_until"] is not None
+    assert stack.db.rows("SELECT id FROM backfill_chunks WHERE status NOT IN ('pending')") == []
