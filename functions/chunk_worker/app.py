@@ -20,7 +20,7 @@ def handler(sqs_event: dict[str, Any], context: Any) -> dict[str, Any]:
     for record in sqs_event["Records"]:
         try:
             outcome = _handled(worker, record["body"])
-            event("message handled", message=record["messageId"], outcome=outcome)
+            event("message handled", message_id=record["messageId"], outcome=outcome)
         except Exception:
             # Nothing half is stored: the message comes back, and ends in the dead-letter queue if this goes on.
             logger.exception("a chunk message failed")

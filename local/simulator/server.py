@@ -104,6 +104,7 @@ class Simulator:
         self._used, self._window_began = 0, time.time()
         self._recent: deque[tuple[float, float, int]] = deque()
         self._running = 0
+        self._closed = False
         self._lock = threading.Lock()
         self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
         self._schema = build_schema(SDL)
@@ -119,6 +120,7 @@ class Simulator:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closed = True
         self._server.shutdown()
         self._server.server_close()
 
@@ -516,6 +518,11 @@ def _value(node: ValueNode, variables: dict[str, Any]) -> Any:
 def _handler(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def parse_request(self) -> bool:
+            """Connections that were kept alive end with the simulator."""
+            self.close_connection = True
+            return not simulator._closed and super().parse_request()
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")

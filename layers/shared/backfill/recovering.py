@@ -67,11 +67,11 @@ class Recovery:
             try:
                 message = chunk_message(letter.body)
             except ContractViolation as violation:
-                problem("a dead letter matches nothing", message=letter.message_id, reason=str(violation))
+                problem("a dead letter matches nothing", message_id=letter.message_id, reason=str(violation))
                 unmatched += 1
                 continue
             if not isinstance(message, Dispatch) or chunks.get(self.db, message.chunk_id) is None:
-                problem("a dead letter matches nothing", message=letter.message_id, reason="no chunk")
+                problem("a dead letter matches nothing", message_id=letter.message_id, reason="no chunk")
                 unmatched += 1
                 continue
             with self.db.transaction():

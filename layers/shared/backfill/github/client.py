@@ -297,7 +297,7 @@ class _Details:
                 at_root.append(documents.more_review_comments(f"n{index}", task.node_id, task.parent, task.after or ""))
             else:
                 asked = " ".join(documents.connection(p.connection, p.first, task.after, p.nested) for p in task.parts)
-                of_repository.append(documents.pull_request(f"p{index}", task.number, f"{documents.DETAILED} {asked}"))
+                of_repository.append(documents.pull_request(f"p{index}", task.number, f"...pullRequest {asked}"))
         return documents.details(" ".join(of_repository), " ".join(at_root))
 
     def _make_smaller(self, request: list[_Task], error: Retryable) -> list[_Task]:

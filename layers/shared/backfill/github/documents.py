@@ -83,28 +83,52 @@ EXAMINE = f"""query ExamineRepositories($ids: [ID!]!) {{
 VIEWER = "query Viewer { viewer { login } }"
 
 
+# Named parts of detail queries: the text stays small however many pull requests it asks for.
+_FRAGMENTS = {
+    "pullRequest": f"fragment pullRequest on PullRequest {{ {DETAILED} }}",
+    "reviewComments": (
+        f"fragment reviewComments on PullRequestReviewCommentConnection {{ {_PAGE} nodes {{ {_REVIEW_COMMENT} }} }}"
+    ),
+    **{
+        name: f"fragment {name} on {kind} {{ {NODES[name]} }}"
+        for name, kind in {
+            "labels": "Label",
+            "assignees": "User",
+            "reviewRequests": "ReviewRequest",
+            "closingIssuesReferences": "Issue",
+            "comments": "IssueComment",
+            "reviews": "PullRequestReview",
+            "reviewThreads": "PullRequestReviewThread",
+            "commits": "PullRequestCommit",
+            "files": "PullRequestChangedFile",
+        }.items()
+    },
+}
+
+
 def connection(name: str, first: int, after: str | None = None, nested: int | None = None) -> str:
     """A connection of a pull request; ``nested`` asks review comments of each review or thread."""
     cursor = f', after: "{after}"' if after else ""
-    below = f" comments(first: {nested}) {{ {_PAGE} nodes {{ {_REVIEW_COMMENT} }} }}" if nested else ""
-    return f"{name}(first: {first}{cursor}) {{ {_PAGE} nodes {{ {NODES[name]}{below} }} }}"
+    below = f" comments(first: {nested}) {{ ...reviewComments }}" if nested else ""
+    return f"{name}(first: {first}{cursor}) {{ {_PAGE} nodes {{ ...{name}{below} }} }}"
 
 
 def pull_request(alias: str, number: int, fields: str) -> str:
-    """One pull request of a detail query."""
+    """One pull request of a query: ``fields`` as text, or ``...pullRequest`` for all of its own."""
     return f"{alias}: pullRequest(number: {number}) {{ {fields} }}"
 
 
 def more_review_comments(alias: str, node_id: str, parent: str, after: str) -> str:
     """The next review comments of a review (``reviews``) or thread (``reviewThreads``)."""
     kind = "PullRequestReview" if parent == "reviews" else "PullRequestReviewThread"
-    return (
-        f'{alias}: node(id: "{node_id}") {{ ... on {kind} {{ '
-        f'comments(first: 100, after: "{after}") {{ {_PAGE} nodes {{ {_REVIEW_COMMENT} }} }} }} }}'
-    )
+    page = f'comments(first: 100, after: "{after}") {{ ...reviewComments }}'
+    return f'{alias}: node(id: "{node_id}") {{ ... on {kind} {{ {page} }} }}'
 
 
 def details(of_repository: str, at_root: str) -> str:
-    """A detail query: aliases below the repository, and follow-up pages of reviews and threads at the root."""
+    """A detail query: aliases below the repository, follow-up pages of reviews and threads at the root, and the
+    fragments that they use."""
     below = f"node(id: $repository) {{ ... on Repository {{ id {of_repository} }} }}"
-    return f"query PullRequestDetails($repository: ID!) {{ {below} {at_root} {RATE_LIMIT} }}"
+    used = [text for name, text in _FRAGMENTS.items() if f"...{name} " in f"{of_repository}{at_root}"]
+    query = f"query PullRequestDetails($repository: ID!) {{ {below} {at_root} {RATE_LIMIT} }}"
+    return " ".join([query, *used])

@@ -14,6 +14,8 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 from backfill.errors import ContractViolation, Retryable
 
 CONNECT_SECONDS = 10
+# pg_type's own number for uuid.
+UUID_OID = 2950
 Row = dict[str, Any]
 
 # SQLSTATE classes after which the same statement may succeed: connection, rollback (deadlock, serialization),
@@ -150,6 +152,8 @@ def _connect(url: str) -> pg8000.native.Connection:
         ) from error
     # A statement may run longer than it may take to connect.
     connection._usock.settimeout(None)
+    # Ids travel as text: in messages, in logs, and back into SQL.
+    connection.register_in_adapter(UUID_OID, str)
     return connection
 
 
