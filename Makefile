@@ -5,7 +5,10 @@ SHELL := /bin/bash
 BIN := .venv/bin
 SOURCES := layers/shared/backfill migrations local tests functions
 
-.PHONY: help setup lint format test lock clean
+export PYTHONPATH := $(CURDIR):$(CURDIR)/layers/shared
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: up down env build deploy help setup lint format test lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -18,10 +21,38 @@ setup: .venv/.ready ## the development environment in .venv
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
-lint: .venv/.ready ## ruff, and mypy in strict mode
+# The SAM CLI and the local AWS pin botocore, each its own: environments apart.
+.venv-sam/.ready: requirements/sam.txt .venv/.ready
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-sam
+	@VIRTUAL_ENV=.venv-sam $(BIN)/uv pip install --quiet --require-hashes -r requirements/sam.txt
+	@touch $@
+
+.venv-aws/.ready: requirements/aws.txt .venv/.ready
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-aws
+	@VIRTUAL_ENV=.venv-aws $(BIN)/uv pip install --quiet --require-hashes -r requirements/aws.txt
+	@touch $@
+
+up: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## start the local stack and deploy the template to it
+	@$(BIN)/python -m local.stack up
+
+down: .venv/.ready ## stop the local stack; its data stays in .local
+	@$(BIN)/python -m local.stack down
+
+env: .venv/.ready ## addresses of the running local stack, as shell exports
+	@$(BIN)/python -m local.stack env
+
+build: .venv/.ready .venv-sam/.ready ## build the functions and the layer for Lambda (arm64), without Docker
+	PATH="$(CURDIR)/$(BIN):$$PATH" .venv-sam/bin/sam build
+
+deploy: build ## deploy to AWS; parameters are asked for
+	.venv-sam/bin/sam deploy --guided
+
+lint: .venv/.ready ## ruff, mypy in strict mode, cfn-lint
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/mypy $(SOURCES)
+	$(BIN)/mypy layers/shared/backfill migrations local tests
+	@for each in functions/*/app.py; do $(BIN)/mypy $$each; done
+	$(BIN)/cfn-lint template.yaml
 
 format: .venv/.ready ## ruff's formatting and safe fixes
 	$(BIN)/ruff check --fix $(SOURCES)
@@ -31,9 +62,9 @@ test: .venv/.ready ## all tests, on a real Postgres
 	$(BIN)/python -m pytest
 
 lock: .venv/.ready ## resolve the lock files anew
-	@for name in requirements/uv requirements/dev requirements/migrator layers/shared/requirements; do \
+	@for name in requirements/uv requirements/dev requirements/migrator requirements/sam requirements/aws layers/shared/requirements; do \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 			--custom-compile-command "make lock" $$name.in -o $$name.txt; done
 
 clean: ## remove the environment and everything that is made
-	rm -rf .venv .local .aws-sam
+	rm -rf .venv .venv-sam .venv-aws .local .aws-sam

@@ -12,11 +12,12 @@ from backfill.store.connection import connection_options
 
 
 class Postgres:
-    """A server on a Unix socket, with its data in ``folder``; stopped when this process ends or by ``stop``."""
+    """A server on a Unix socket, with its data in ``folder``; stopped by ``stop``, or when this process ends, unless
+    it is to be kept."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._server: Any = get_server(str(folder), cleanup_mode="stop")
+        self._server: Any = get_server(str(folder), cleanup_mode=None if keep else "stop")
         self._uri: str = self._server.get_uri()
 
     def url(self, database: str) -> str:
@@ -29,6 +30,15 @@ class Postgres:
         connection = pg8000.native.Connection(**connection_options(self.url("postgres")))
         try:
             connection.run(sql)
+        finally:
+            connection.close()
+
+    def create(self, database: str) -> None:
+        """Create a database if it is not there."""
+        connection = pg8000.native.Connection(**connection_options(self.url("postgres")))
+        try:
+            if not connection.run("SELECT FROM pg_database WHERE datname = :name", name=database):
+                connection.run(f"CREATE DATABASE {database}")
         finally:
             connection.close()
 

@@ -140,9 +140,10 @@ def test_new_changed_and_deleted_pull_requests_are_noticed(stack: Stack) -> None
 
 def test_what_sqs_did_not_accept_is_sent_by_recovery(stack: Stack) -> None:
     stack.operator.act({"action": "add", "repository": NAME})
-    stack.queues.refuse = 10
+    stack.queues.refuse = 10_000
     stack.run()
     assert stack.state()["status"] == "active"
+    stack.queues.refuse = 0
     report = stack.recovery.recover(RecoveryEvent())
     assert report["sent"] == 10
     stack.run()

@@ -21,10 +21,15 @@ def settings() -> Settings:
     return Settings.from_environment()
 
 
+def database_url() -> str:
+    """For the migrator, which has no use for a connection that is kept."""
+    return settings().read_database_url()
+
+
 @cache
 def database() -> Database:
     """The connection of this container, opened when first used."""
-    return Database(settings().read_database_url)
+    return Database(database_url)
 
 
 @cache

@@ -1,0 +1,46 @@
+"""The migrator function: a CloudFormation custom resource, so that a deployment brings the schema up to date."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+from backfill import wiring
+from backfill.observability import logger
+from migrations.runner import upgrade
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Migrate on Create, Update and direct invocation; on Delete do nothing: the data stays.
+
+    CloudFormation gets an answer in every case, or it would wait for an hour.
+    """
+    if "ResponseURL" not in event:
+        return {"applied": upgrade(wiring.database_url())}
+    try:
+        applied = upgrade(wiring.database_url()) if event["RequestType"] != "Delete" else []
+    except Exception as error:
+        logger.exception("the migration failed")
+        _answer(event, context, "FAILED", f"{type(error).__name__}: {error}", [])
+        raise
+    _answer(event, context, "SUCCESS", "", applied)
+    return {"applied": applied}
+
+
+def _answer(event: dict[str, Any], context: Any, status: str, reason: str, applied: list[str]) -> None:
+    body = {
+        "Status": status,
+        "Reason": reason[:1000] or f"see the log stream {context.log_stream_name}",
+        "PhysicalResourceId": event.get("PhysicalResourceId") or "progressive-backfill-schema",
+        "StackId": event["StackId"],
+        "RequestId": event["RequestId"],
+        "LogicalResourceId": event["LogicalResourceId"],
+        "Data": {"Applied": ", ".join(applied)},
+    }
+    request = urllib.request.Request(  # noqa: S310 - CloudFormation's own address
+        event["ResponseURL"], data=json.dumps(body).encode(), method="PUT", headers={"content-type": ""}
+    )
+    with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310
+        response.read()

@@ -1,0 +1,270 @@
+"""The local stack: Postgres, a GitHub simulator, and the real template deployed to a local AWS. `python -m local.stack --help`"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data" / "github"
+STACK_NAME = "progressive-backfill"
+REGION = "us-east-1"
+START_SECONDS = 60
+
+
+class Failed(Exception):
+    """A part did not start; the message says which, and where its log is."""
+
+
+class Stack:
+    """State in one folder: ``stack.json`` while it runs, ``logs``, and Postgres' data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "stack.json"
+        self.logs = folder / "logs"
+
+    def running(self) -> dict[str, Any] | None:
+        """What runs, or None. A file whose processes are gone counts for nothing."""
+        if not self.file.exists():
+            return None
+        state: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
+        return state if state.get("ready") and all(_alive(pid) for pid in state["processes"].values()) else None
+
+    def up(self) -> dict[str, Any]:
+        """Start everything that does not run yet, and deploy."""
+        found = self.running()
+        if found is not None:
+            return found
+        self.down()
+        self.logs.mkdir(parents=True, exist_ok=True)
+        state: dict[str, Any] = {"ready": False, "processes": {}, "environment": {}}
+        try:
+            self._start(state)
+        except BaseException:
+            self._save(state)
+            self.down()
+            raise
+        state["ready"] = True
+        self._save(state)
+        return state
+
+    def _start(self, state: dict[str, Any]) -> None:
+        environment: dict[str, str] = state["environment"]
+        environment["DATABASE_URL"] = os.environ.get("DATABASE_URL") or self._postgres(state)
+        self._github(state)
+        self._aws(state)
+        self._deploy(state)
+
+    def _postgres(self, state: dict[str, Any]) -> str:
+        _say("Postgres")
+        from local.postgres import Postgres
+
+        server = Postgres(self.folder / "postgres", keep=True)
+        state["postgres"] = str(self.folder / "postgres")
+        server.create("backfill")
+        return server.url("backfill")
+
+    def _github(self, state: dict[str, Any]) -> None:
+        environment = state["environment"]
+        token, url = os.environ.get("GITHUB_TOKEN"), os.environ.get("GITHUB_API_URL")
+        if token or url:
+            environment["GITHUB_TOKEN"] = token or "none"
+            environment["GITHUB_API_URL"] = url or "https://api.github.com"
+            return
+        _say("GitHub simulator")
+        ports = self.folder / "simulator.port"
+        ports.unlink(missing_ok=True)
+        source = ["--data", str(DATA)] if DATA.is_dir() else ["--generate", "1"]
+        speed = os.environ.get("SPEED", "10")
+        command = [sys.executable, "-m", "local.simulator", *source, "--speed", speed, "--port-file", str(ports)]
+        self._spawn(state, "simulator", command, {})
+        self._wait(state, "simulator", lambda: ports.exists() and bool(ports.read_text(encoding="utf-8")))
+        environment["GITHUB_API_URL"] = f"http://127.0.0.1:{ports.read_text(encoding='utf-8')}"
+        environment["GITHUB_TOKEN"] = "ghp_local"
+
+    def _aws(self, state: dict[str, Any]) -> None:
+        _say("local AWS")
+        port = _free_port()
+        endpoint = f"http://127.0.0.1:{port}"
+        local = {
+            "GATEWAY_PORT": str(port),
+            "EDGE_PORT": str(port),
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": endpoint,
+            "PERSIST_STATE": "0",
+        }
+        self._spawn(state, "ministack", [str(ROOT / ".venv-aws/bin/ministack")], local)
+        self._wait(state, "ministack", lambda: _answers(f"{endpoint}/_ministack/health"))
+        state["environment"].update(
+            AWS_ENDPOINT_URL=endpoint,
+            AWS_ACCESS_KEY_ID="test",
+            AWS_SECRET_ACCESS_KEY="test",  # noqa: S106 - the local AWS takes any
+            AWS_DEFAULT_REGION=REGION,
+            STACK_NAME=STACK_NAME,
+        )
+
+    def _deploy(self, state: dict[str, Any]) -> None:
+        environment = {**os.environ, **state["environment"]}
+        environment["PATH"] = (
+            f"{ROOT / '.venv/bin'}{os.pathsep}{ROOT / '.venv-sam/bin'}{os.pathsep}{environment['PATH']}"
+        )
+        environment["LAYER_TARGET"] = f"--python {ROOT / '.venv-aws/bin/python'}"
+        environment["SAM_CLI_TELEMETRY"] = "0"
+        build = str(self.folder / "build")
+        _say("sam build")
+        self._run(
+            "sam-build", ["sam", "build", "--template", str(ROOT / "template.yaml"), "--build-dir", build], environment
+        )
+        machine = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
+        values = {
+            "Architecture": machine,
+            "DatabaseUrl": environment["DATABASE_URL"],
+            "GitHubToken": environment["GITHUB_TOKEN"],
+            "GitHubApiUrl": environment["GITHUB_API_URL"],
+            "PlannerSchedule": os.environ.get("PLANNER_SCHEDULE", "rate(30 minutes)"),
+        }
+        _say("sam deploy")
+        command = ["sam", "deploy", "--template-file", f"{build}/template.yaml", "--stack-name", STACK_NAME]
+        command += ["--region", REGION, "--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset"]
+        command += ["--no-fail-on-empty-changeset", "--no-progressbar", "--parameter-overrides"]
+        command += [f'ParameterKey={key},ParameterValue="{value}"' for key, value in values.items()]
+        self._run("sam-deploy", command, environment)
+        account = "000000000000"
+        for name, queue in (
+            ("CHUNK_QUEUE_URL", "chunks"),
+            ("PLAN_QUEUE_URL", "plans"),
+            ("DEAD_LETTER_QUEUE_URL", "dead-letters"),
+        ):
+            state["environment"][name] = f"{environment['AWS_ENDPOINT_URL']}/{account}/{STACK_NAME}-{queue}"
+
+    def down(self) -> None:
+        """Stop every process of this stack. Postgres' data stays."""
+        state = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {"processes": {}}
+        for pid in state["processes"].values():
+            _stop(pid)
+        if state.get("postgres"):
+            from local.postgres import Postgres
+
+            Postgres(Path(state["postgres"]), keep=False).stop()
+        self.file.unlink(missing_ok=True)
+
+    def _spawn(self, state: dict[str, Any], name: str, command: list[str], environment: dict[str, str]) -> None:
+        with (self.logs / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        state["processes"][name] = process.pid
+        self._save(state)
+
+    def _wait(self, state: dict[str, Any], name: str, ready: Any) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not ready():
+            if not _alive(state["processes"][name]) or time.monotonic() > deadline:
+                raise Failed(f"{name} did not start; see {self.logs / f'{name}.log'}")
+            time.sleep(0.1)
+
+    def _run(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+        log = self.logs / f"{name}.log"
+        with log.open("wb") as output:
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
+            )
+        if done.returncode:
+            tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
+            raise Failed(f"{' '.join(command[:2])} failed; see {log}\n{tail}")
+
+    def _save(self, state: dict[str, Any]) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(json.dumps(state, indent=1), encoding="utf-8")
+
+
+def _say(text: str) -> None:
+    print(f"  {text} …", file=sys.stderr, flush=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A child that has ended and was not waited for is no process either.
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def _stop(pid: int) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + 5
+        while _alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if number is signal.SIGTERM and not _alive(pid):
+            # Workers of the local AWS may outlive it by a moment.
+            continue
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - this machine's own address
+            return int(response.status) == 200
+    except OSError:
+        return False
+
+
+def main() -> int:
+    """Exit status 0 done, 1 failed."""
+    parser = argparse.ArgumentParser(prog="python -m local.stack", description=__doc__)
+    parser.add_argument("action", choices=["up", "down", "env"])
+    parser.add_argument("--folder", type=Path, default=ROOT / ".local")
+    arguments = parser.parse_args()
+    stack = Stack(arguments.folder)
+    try:
+        if arguments.action == "up":
+            stack.up()
+            print("The local stack runs. Its addresses: make env", file=sys.stderr)
+        elif arguments.action == "down":
+            stack.down()
+        else:
+            found = stack.running()
+            if found is None:
+                raise Failed("no local stack runs here; start it with: make up")
+            for name, value in found["environment"].items():
+                print(f"export {name}={shlex.quote(value)}")
+    except Failed as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
