@@ -3,12 +3,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 BIN := .venv/bin
-SOURCES := layers/shared/backfill migrations local tests functions
+SOURCES := layers/shared/backfill migrations local tests functions cli
 
 export PYTHONPATH := $(CURDIR):$(CURDIR)/layers/shared
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: up down env build deploy help setup lint format test lock clean
+.PHONY: demo up down env build deploy help setup lint format test lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -19,6 +19,8 @@ setup: .venv/.ready ## the development environment in .venv
 	@python=$$(sh local/find-python.sh); echo "environment: $$python"; "$$python" -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
+	@printf '#!/bin/sh\nPYTHONPATH="%s:%s/layers/shared" exec "%s/.venv/bin/python" -m cli "$$@"\n' \
+		"$(CURDIR)" "$(CURDIR)" "$(CURDIR)" > $(BIN)/backfill; chmod +x $(BIN)/backfill
 	@touch $@
 
 # The SAM CLI and the local AWS pin botocore, each its own: environments apart.
@@ -31,6 +33,9 @@ setup: .venv/.ready ## the development environment in .venv
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-aws
 	@VIRTUAL_ENV=.venv-aws $(BIN)/uv pip install --quiet --require-hashes -r requirements/aws.txt
 	@touch $@
+
+demo: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## the whole system on this machine: set-up, backfill, proof (REPO=, KEEP=1)
+	@$(BIN)/python -m local.demo
 
 up: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## start the local stack and deploy the template to it
 	@$(BIN)/python -m local.stack up
@@ -50,7 +55,7 @@ deploy: build ## deploy to AWS; parameters are asked for
 lint: .venv/.ready ## ruff, mypy in strict mode, cfn-lint
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/mypy layers/shared/backfill migrations local tests
+	$(BIN)/mypy layers/shared/backfill migrations local tests cli
 	@for each in functions/*/app.py; do $(BIN)/mypy $$each; done
 	$(BIN)/cfn-lint template.yaml
 

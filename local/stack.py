@@ -91,7 +91,7 @@ class Stack:
         self._spawn(state, "simulator", command, {})
         self._wait(state, "simulator", lambda: ports.exists() and bool(ports.read_text(encoding="utf-8")))
         environment["GITHUB_API_URL"] = f"http://127.0.0.1:{ports.read_text(encoding='utf-8')}"
-        environment["GITHUB_TOKEN"] = "ghp_local"
+        environment["GITHUB_TOKEN"] = "ghp_local"  # noqa: S105 - the simulator takes any
 
     def _aws(self, state: dict[str, Any]) -> None:
         _say("local AWS")

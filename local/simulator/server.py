@@ -147,7 +147,7 @@ class Simulator:
                 "detailed": len(self.details),
                 "detailed_again": sum(self.details.values()) - len(self.details),
                 "least_remaining": self.least_remaining,
-                "repositories": {each.full_name: len(each.pull_requests) for each in self.repositories.values()},
+                "repositories": {each.full_name: held(each) for each in self.repositories.values()},
             }
 
     # One query
@@ -386,6 +386,19 @@ class Simulator:
                         if each["id"] == node_id:
                             return _View(each, repository)
         return _not_found(f"Could not resolve to a node with the global id of '{node_id}'")
+
+
+def held(repository: Repository) -> dict[str, int]:
+    """How much of everything a repository has."""
+    pull_requests = repository.pull_requests.values()
+    return {
+        "pull_requests": len(pull_requests),
+        "reviews": sum(len(each["reviews"]) for each in pull_requests),
+        "issue_comments": sum(len(each["comments"]) for each in pull_requests),
+        "review_comments": sum(len(review["comments"]) for each in pull_requests for review in each["reviews"]),
+        "commits": sum(len(each["commits"]) for each in pull_requests),
+        "files": sum(len(each["files"]) for each in pull_requests),
+    }
 
 
 class _View(dict[str, Any]):

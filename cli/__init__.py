@@ -1,0 +1,1 @@
+"""The `backfill` command: operates a deployed stack through lambda:InvokeFunction alone."""

@@ -1,0 +1,50 @@
+"""Invoking the functions of a stack. Their names follow from the stack's: STACK-planner, STACK-console, STACK-recovery."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+
+class InvocationFailed(Exception):
+    """What went wrong, and what to do next."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedStack:
+    """A stack in an account and region, reached with the usual AWS configuration."""
+
+    name: str
+    region: str | None = None
+    profile: str | None = None
+
+    def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
+        """The function's answer. Raises InvocationFailed."""
+        full_name = f"{self.name}-{function}"
+        try:
+            session = boto3.Session(region_name=self.region, profile_name=self.profile)
+            client = session.client("lambda", config=Config(read_timeout=330, retries={"total_max_attempts": 1}))
+            answer = client.invoke(FunctionName=full_name, Payload=json.dumps(event).encode())
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ResourceNotFoundException":
+                raise InvocationFailed(
+                    f"there is no function {full_name} here. Is the stack deployed (make deploy), and are --stack-name and"
+                    ' --region right? For the local stack: make up, then eval "$(make -s env)"'
+                ) from None
+            raise InvocationFailed(str(error)) from None
+        except BotoCoreError as error:
+            raise InvocationFailed(
+                f'{error}. Check the AWS configuration, or for the local stack: eval "$(make -s env)"'
+            ) from None
+        payload = json.loads(answer["Payload"].read() or b"null")
+        if "FunctionError" in answer:
+            message = (payload or {}).get("errorMessage", "no message")
+            raise InvocationFailed(f"{message} (details in the log group /aws/lambda/{full_name})")
+        if not isinstance(payload, dict):
+            raise InvocationFailed(f"{full_name} answered {payload!r}")
+        return payload
