@@ -84,4 +84,4 @@ class _Speeds:
         if now > then:
             speed = 0.6 * speed + 0.4 * max(0, done - before) / (now - then)
         self._last[row["repository"]] = (now, done, speed)
-        return speed
+        return float(speed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -130,6 +131,7 @@ class Stack:
         self._run(
             "sam-build", ["sam", "build", "--template", str(ROOT / "template.yaml"), "--build-dir", build], environment
         )
+        _literal_concurrency(self.folder / "build" / "template.yaml")
         machine = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
         values = {
             "Architecture": machine,
@@ -197,6 +199,18 @@ class Stack:
     def _save(self, state: dict[str, Any]) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text(json.dumps(state, indent=1), encoding="utf-8")
+
+
+def _literal_concurrency(template: Path) -> None:
+    """The local AWS hands a Number parameter to its SQS poller as text, and then polls nothing at all.
+
+    AWS itself converts it. Only the built copy is changed; the template keeps its parameter.
+    """
+    text = template.read_text(encoding="utf-8")
+    changed, times = re.subn(r"MaximumConcurrency:\s+Ref: MaximumConcurrency", "MaximumConcurrency: 4", text)
+    if times != 1:
+        raise Failed(f"the built template {template} has no MaximumConcurrency by reference")
+    template.write_text(changed, encoding="utf-8")
 
 
 def _say(text: str) -> None:
