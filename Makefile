@@ -63,7 +63,7 @@ format: .venv/.ready ## ruff's formatting and safe fixes
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-test: .venv/.ready ## all tests, on a real Postgres
+test: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## all tests, on a real Postgres
 	$(BIN)/python -m pytest
 
 lock: .venv/.ready ## resolve the lock files anew
