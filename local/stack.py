@@ -16,6 +16,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from local import postgres
+
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data" / "github"
 STACK_NAME = "progressive-backfill"
@@ -69,9 +71,7 @@ class Stack:
 
     def _postgres(self, state: dict[str, Any]) -> str:
         _say("Postgres")
-        from local.postgres import Postgres
-
-        server = Postgres(self.folder / "postgres", keep=True)
+        server = postgres.Postgres(self.folder / "postgres", keep=True)
         state["postgres"] = str(self.folder / "postgres")
         server.create("backfill")
         return server.url("backfill")
@@ -160,9 +160,7 @@ class Stack:
         for pid in state["processes"].values():
             _stop(pid)
         if state.get("postgres"):
-            from local.postgres import Postgres
-
-            Postgres(Path(state["postgres"]), keep=False).stop()
+            postgres.stop(Path(state["postgres"]))
         self.file.unlink(missing_ok=True)
 
     def _spawn(self, state: dict[str, Any], name: str, command: list[str], environment: dict[str, str]) -> None:

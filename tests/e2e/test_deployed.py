@@ -159,5 +159,5 @@ def test_a_malformed_message_ends_in_the_dead_letter_queue(deployed: Deployed) -
 
 
 def test_an_unknown_repository_is_a_clear_error(deployed: Deployed) -> None:
-    with pytest.raises(InvocationFailed, match="GitHub shows no repository|Could not resolve"):
+    with pytest.raises(InvocationFailed, match=r"GitHub shows no repository|Could not resolve"):
         deployed.functions.invoke("console", {"action": "add", "repository": "octo/nowhere"})
