@@ -7,6 +7,8 @@ SOURCES := layers/shared/backfill migrations local tests functions cli
 
 export PYTHONPATH := $(CURDIR):$(CURDIR)/layers/shared
 export SAM_CLI_TELEMETRY := 0
+# Behind a proxy with a certificate of its own, the system knows it and uv's built-in list does not.
+export UV_SYSTEM_CERTS := 1
 
 .PHONY: demo up down env build deploy help setup lint format test lock clean
 
