@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import time
@@ -23,7 +24,9 @@ class Postgres:
     def __init__(self, folder: Path, *, keep: bool = False) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._server: Any = get_server(str(folder), cleanup_mode=None if keep else "stop")
+        self._server: Any = get_server(str(folder), cleanup_mode=None)
+        if not keep:
+            atexit.register(self.stop)
         self._uri: str = self._server.get_uri()
 
     def url(self, database: str) -> str:
