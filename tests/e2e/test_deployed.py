@@ -124,18 +124,121 @@ def test_every_stored_field_equals_the_data(deployed: Deployed) -> None:
             "created_at": node["createdAt"],
             "updated_at": node["updatedAt"],
         }
-    comments = {row["node_id"]: row for row in deployed.db.rows("SELECT node_id, body, path, review_id FROM comments")}
-    held = {each["id"]: each for node in repository.pull_requests.values() for each in node["comments"]}
-    held |= {
-        each["id"]: each
-        for node in repository.pull_requests.values()
-        for review in node["reviews"]
-        for each in review["comments"]
+
+
+def _at(column: str) -> str:
+    """A timestamp as GitHub writes it."""
+    return f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS {column}"
+
+
+def _person(node: dict[str, Any] | None) -> str | None:
+    return node["id"] if node else None
+
+
+def _oid(node: dict[str, Any] | None) -> str | None:
+    return node["oid"] if node else None
+
+
+def _said(number: int, node: dict[str, Any]) -> dict[str, Any]:
+    """What reviews and comments have in common."""
+    return {
+        "node_id": node["id"],
+        "pull_request_number": number,
+        "github_id": int(node["fullDatabaseId"]),
+        "body": node["body"].replace("\x00", ""),
+        "author_id": _person(node["author"]),
+        "author_association": node["authorAssociation"],
+        "url": node["url"],
+        "created_at": node["createdAt"],
+        "updated_at": node["updatedAt"],
     }
-    assert comments.keys() == held.keys()
-    for node_id, each in held.items():
-        assert comments[node_id]["body"] == each["body"].replace("\x00", "")
-        assert comments[node_id]["path"] == each.get("path")
+
+
+def _sorted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: json.dumps(row, sort_keys=True))
+
+
+def test_every_stored_child_equals_the_data(deployed: Deployed) -> None:
+    (repository,) = deployed.simulator.repositories.values()
+    held = repository.pull_requests.items()
+    common = f"node_id, pull_request_number, github_id, body, author_id, author_association, url, {_at('created_at')}, {_at('updated_at')}"
+    expected: dict[str, list[dict[str, Any]]] = {
+        f"SELECT {common}, state, commit_oid, {_at('submitted_at')} FROM reviews": [
+            {**_said(n, r), "state": r["state"], "commit_oid": _oid(r["commit"]), "submitted_at": r["submittedAt"]}
+            for n, node in held
+            for r in node["reviews"]
+        ],
+        f"SELECT {common} FROM comments WHERE kind = 'issue_comment'": [
+            _said(n, c) for n, node in held for c in node["comments"]
+        ],
+        f"SELECT {common}, review_id, in_reply_to_id, path, position, line, original_line, diff_hunk, commit_oid,"
+        " original_commit_oid, outdated FROM comments WHERE kind = 'review_comment'": [
+            {
+                **_said(n, c),
+                "review_id": r["id"],
+                "in_reply_to_id": int(c["replyTo"]["fullDatabaseId"]) if c["replyTo"] else None,
+                "path": c["path"],
+                "position": c["position"],
+                "line": c["line"],
+                "original_line": c["originalLine"],
+                "diff_hunk": c["diffHunk"],
+                "commit_oid": _oid(c["commit"]),
+                "original_commit_oid": _oid(c["originalCommit"]),
+                "outdated": c["outdated"],
+            }
+            for n, node in held
+            for r in node["reviews"]
+            for c in r["comments"]
+        ],
+        f"SELECT pull_request_number, oid, position, message_headline, author_name, author_id, {_at('authored_date')},"
+        f" {_at('committed_date')} FROM commits": [
+            {
+                "pull_request_number": n,
+                "oid": c["commit"]["oid"],
+                "position": position,
+                "message_headline": c["commit"]["messageHeadline"],
+                "author_name": c["commit"]["author"]["name"],
+                "author_id": _person(c["commit"]["author"]["user"]),
+                "authored_date": c["commit"]["authoredDate"],
+                "committed_date": c["commit"]["committedDate"],
+            }
+            for n, node in held
+            for position, c in enumerate(node["commits"])
+        ],
+        "SELECT pull_request_number, path, change_type, additions, deletions FROM files": [
+            {
+                "pull_request_number": n,
+                "path": f["path"],
+                "change_type": f["changeType"],
+                "additions": f["additions"],
+                "deletions": f["deletions"],
+            }
+            for n, node in held
+            for f in node["files"]
+        ],
+        "SELECT l.pull_request_number, l.label_id, n.name, n.color FROM pull_request_labels AS l"
+        " JOIN labels AS n ON n.node_id = l.label_id": [
+            {"pull_request_number": n, "label_id": each["id"], "name": each["name"], "color": each["color"]}
+            for n, node in held
+            for each in node["labels"]
+        ],
+        "SELECT pull_request_number, contributor_id FROM pull_request_assignees": [
+            {"pull_request_number": n, "contributor_id": each["id"]} for n, node in held for each in node["assignees"]
+        ],
+        "SELECT pull_request_number, contributor_id FROM pull_request_review_requests": [
+            {"pull_request_number": n, "contributor_id": each["id"]}
+            for n, node in held
+            for each in node["reviewRequests"]
+        ],
+        "SELECT pull_request_number, issue_number, issue_repository FROM pull_request_closing_issues": [
+            {"pull_request_number": n, "issue_number": each["number"], "issue_repository": NAME}
+            for n, node in held
+            for each in node["closingIssuesReferences"]
+        ],
+    }
+    for statement, rows in expected.items():
+        assert rows, statement
+        assert _sorted(deployed.db.rows(statement)) == _sorted(rows), statement
 
 
 def test_a_message_published_by_hand_is_processed(deployed: Deployed) -> None:
