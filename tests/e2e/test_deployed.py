@@ -12,6 +12,8 @@ from typing import Any
 import boto3
 import pytest
 
+from backfill.config import Settings
+from backfill.errors import ContractViolation
 from backfill.store import backfills, repositories
 from backfill.store.connection import Database
 from cli.stack import DeployedStack, InvocationFailed
@@ -264,3 +266,11 @@ def test_a_malformed_message_ends_in_the_dead_letter_queue(deployed: Deployed) -
 def test_an_unknown_repository_is_a_clear_error(deployed: Deployed) -> None:
     with pytest.raises(InvocationFailed, match=r"GitHub shows no repository|Could not resolve"):
         deployed.functions.invoke("console", {"action": "add", "repository": "octo/nowhere"})
+
+
+def test_a_missing_secret_says_which_and_what_to_check(deployed: Deployed) -> None:
+    arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:missing"
+    environment = {name: value for name, value in deployed.environment.items() if name != "DATABASE_URL"}
+    settings = Settings.from_environment({**environment, "DATABASE_SECRET_ARN": arn})
+    with pytest.raises(ContractViolation, match=r"cannot be read.*check that it exists"):
+        settings.read_database_url()

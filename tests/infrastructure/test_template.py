@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cfnlint.decode import decode_str
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,3 +79,25 @@ def test_a_new_migration_makes_a_deployment_migrate(template: dict[str, Any]) ->
 def test_every_parameter_says_what_it_is(template: dict[str, Any]) -> None:
     for name, parameter in template["Parameters"].items():
         assert {"Type", "Default", "Description"} <= parameter.keys(), name
+
+
+def test_the_translated_template_keeps_event_sources_schedules_and_narrow_roles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    decoded, _ = decode_str((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    plain: dict[str, Any] = json.loads(json.dumps(decoded))
+    for each in plain["Resources"].values():
+        for code in ("CodeUri", "ContentUri"):
+            if code in each.get("Properties", {}):
+                each["Properties"][code] = "s3://bucket/key"
+    translated = Translator({}, Parser()).translate(plain, {})["Resources"].values()
+    sources = [each["Properties"] for each in translated if each["Type"] == "AWS::Lambda::EventSourceMapping"]
+    assert len(sources) == 2
+    for source in sources:
+        assert (source["BatchSize"], source["FunctionResponseTypes"]) == (1, ["ReportBatchItemFailures"])
+    assert len([each for each in translated if each["Type"] == "AWS::Scheduler::Schedule"]) == 2
+    for role in (each["Properties"] for each in translated if each["Type"] == "AWS::IAM::Role"):
+        for policy in role.get("Policies", []):
+            statements = str(policy)
+            assert "'Resource': '*'" not in statements and "'Action': '*'" not in statements
