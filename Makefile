@@ -3,14 +3,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 BIN := .venv/bin
-SOURCES := layers/shared/backfill migrations local tests functions cli
+SOURCES := layers/shared/backfill migrations local tests functions cli benchmarks
 
 export PYTHONPATH := $(CURDIR):$(CURDIR)/layers/shared
 export SAM_CLI_TELEMETRY := 0
 # Behind a proxy with a certificate of its own, the system knows it and uv's built-in list does not.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo up down env build deploy help setup lint format test lock clean
+.PHONY: demo up down env build deploy help setup lint format test soak bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -57,7 +57,7 @@ deploy: build ## deploy to AWS; parameters are asked for
 lint: .venv/.ready ## ruff, mypy in strict mode, cfn-lint
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/mypy layers/shared/backfill migrations local tests cli
+	$(BIN)/mypy layers/shared/backfill migrations local tests cli benchmarks
 	@for each in functions/*/app.py; do $(BIN)/mypy $$each; done
 	$(BIN)/cfn-lint template.yaml
 
@@ -67,6 +67,12 @@ format: .venv/.ready ## ruff's formatting and safe fixes
 
 test: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## all tests, on a real Postgres
 	$(BIN)/python -m pytest
+
+soak: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## the long tests that make test leaves out
+	$(BIN)/python -m pytest -m soak --timeout 3600
+
+bench: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## measure, beside rivals and targets (ONLY='subject …', JSON=file)
+	$(BIN)/python -m benchmarks $(ONLY) $(if $(JSON),--json $(JSON))
 
 lock: .venv/.ready ## resolve the lock files anew
 	@for name in requirements/uv requirements/dev requirements/migrator requirements/sam requirements/aws layers/shared/requirements; do \

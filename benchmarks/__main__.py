@@ -1,0 +1,66 @@
+"""make bench: every figure in one table, as markdown and as JSON. Each subject is a module with ``measure()``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.figures import Figure
+
+SUBJECTS = sorted(
+    path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", "__main__", "figures")
+)
+
+
+def main() -> int:
+    """Exit status 1 if a target is missed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure, and compare with the targets. Ratios are taken within one run.",
+        epilog="Example: make bench ONLY='points storing'",
+    )
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"default all: {', '.join(SUBJECTS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as JSON too")
+    arguments = parser.parse_args()
+    unknown = set(arguments.subjects) - set(SUBJECTS)
+    if unknown:
+        parser.error(f"no such subject: {', '.join(sorted(unknown))}; there are {', '.join(SUBJECTS)}")
+    progress = Console(stderr=True)
+    figures: list[Figure] = []
+    for subject in arguments.subjects or SUBJECTS:
+        begin = time.monotonic()
+        with progress.status(f"{subject} …"):
+            figures += importlib.import_module(f"benchmarks.{subject}").measure()
+        progress.print(f"{subject}: {time.monotonic() - begin:.0f} s")
+    print(_markdown(figures))
+    if arguments.json:
+        content = {"machine": _machine(), "figures": [{**asdict(each), "met": each.met} for each in figures]}
+        arguments.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return 1 if any(each.met is False for each in figures) else 0
+
+
+def _machine() -> str:
+    return f"{platform.machine()}, {os.cpu_count()} processors, {platform.system()}, Python {platform.python_version()}"
+
+
+def _markdown(figures: Sequence[Figure]) -> str:
+    lines = [f"Machine: {_machine()}", "", "| subject | what | value | target | |", "|---|---|---:|---:|---|"]
+    for each in figures:
+        target = "" if each.target is None else f"{'≥' if each.at_least else '≤'} {each.target:g}"
+        verdict = {None: "", True: "met", False: "**missed**"}[each.met]
+        lines.append(f"| {each.subject} | {each.what} | {each.value:,.4g} {each.unit} | {target} | {verdict} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
