@@ -445,7 +445,11 @@ def _connection(name: str, items: list[Node], repository: Repository) -> Any:
         before: str | None = None,
     ) -> Node:
         start = int(_decoded(after)[0]) if after else 0
-        end = min(len(items), start + (first if first is not None else 0))
+        end = min(len(items), int(_decoded(before)[0])) if before else len(items)
+        if first is not None:
+            end = min(end, start + first)
+        elif last is not None:
+            start = max(start, end - last)
         chosen = [_item(name, each, repository) for each in items[start:end]]
         return {
             "totalCount": len(items),

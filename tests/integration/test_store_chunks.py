@@ -259,6 +259,6 @@ def test_of_two_planners_one_has_the_lease(connect: Callable[[], Database]) -> N
 def test_the_cursor_moves_only_from_where_it_was_read(db: Database) -> None:
     held = backfills.lease(db, backfill_of(db, 1)["id"], 60)
     assert held is not None
-    moved = backfills.move_cursor(db, held, cursor="A", total_prs=2, ended=False, points=1)
+    moved = backfills.move_cursor(db, held, cursor="A", total_prs=2, ended=False, points=1, watermark=None)
     assert moved is not None and moved["last_processed_cursor"] == "A"
-    assert backfills.move_cursor(db, held, cursor="B", total_prs=2, ended=False, points=1) is None
+    assert backfills.move_cursor(db, held, cursor="B", total_prs=2, ended=False, points=1, watermark=None) is None

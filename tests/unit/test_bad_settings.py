@@ -9,7 +9,6 @@ import pytest
 
 from backfill.config import Settings
 from backfill.errors import ContractViolation
-from backfill.github.packing import cut
 from backfill.messages import planner_event, recovery_event
 from backfill.store.connection import Database, DatabaseUnavailable
 
@@ -78,21 +77,3 @@ def test_the_sample_events_keep_their_contracts() -> None:
         planner_event(json.loads(path.read_text(encoding="utf-8")))
     event = recovery_event(json.loads((EVENTS / "recovery.json").read_text(encoding="utf-8")))
     assert (event.stuck_threshold, event.cleanup_days) == (30, 7)
-
-
-def test_chunks_hold_every_number_once_in_order() -> None:
-    sizes = (
-        "labels",
-        "assignees",
-        "review_requests",
-        "closing_issues",
-        "comments",
-        "reviews",
-        "review_threads",
-        "commits",
-        "files",
-    )
-    rows = [{"number": n, "total_comments_count": 3, **{f"{s}_count": n % 4 for s in sizes}} for n in range(300, 0, -1)]
-    chunks = cut(rows, 25, 300)
-    assert [number for chunk in chunks for number in chunk] == list(range(300, 0, -1))
-    assert max(len(chunk) for chunk in chunks) <= 25

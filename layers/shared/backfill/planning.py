@@ -16,7 +16,7 @@ from backfill.chunk_processing import (
 )
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
 from backfill.github import packing
-from backfill.github.client import GitHub
+from backfill.github.client import REQUEST_SIZE, GitHub
 from backfill.messages import PlanEvent
 from backfill.observability import count, event, problem
 from backfill.queues import Queues
@@ -113,7 +113,7 @@ class Planner:
             held = self._refresh(held, repository, report)
             backfills.reopen(self.db, held["id"], FAILED_RETRY_HOURS)
         if held["listing_started_at"] is None:
-            held = self._begin_listing(held, repository)
+            held = _kept(backfills.start_listing(self.db, held))
         self._fill(held, size, most, report)
         while held["listing_completed_at"] is None and self.seconds_left() > MARGIN_SECONDS:
             held = self._list_page(held, repository, report)
@@ -131,11 +131,6 @@ class Planner:
                 if report["completed"]:
                     count("BackfillsCompleted")
 
-    def _begin_listing(self, held: Row, repository: Row) -> Row:
-        """Note GitHub's newest change first: whatever changes during the listing is newer than this watermark."""
-        now = self._examined(repository)
-        return _kept(backfills.start_listing(self.db, held, now["latest_updated_at"]))
-
     def _list_page(self, held: Row, repository: Row, report: Row) -> Row:
         page = self.github.list_pull_requests(repository["node_id"], held["last_processed_cursor"])
         with self.db.transaction():
@@ -148,6 +143,7 @@ class Planner:
                     total_prs=page.total_prs,
                     ended=not page.has_next_page,
                     points=page.points,
+                    watermark=page.latest_updated_at,
                 )
             )
         repositories.upsert(self.db, page.repository)
@@ -170,13 +166,14 @@ class Planner:
     def _fill(self, held: Row, size: int, most: int, report: Row) -> None:
         """Cut chunks until ``most`` are outstanding, and send everything that waits in the outbox."""
         room = most - chunks.outstanding(self.db, held["id"])["planned"]
-        # Below half of the mark, not for every single chunk: chunks cut from more candidates come out fuller.
+        # Below half of the mark, not for every single chunk: requests cut from more candidates come out fuller.
         if room * 2 >= most:
             oldest_first = held["metadata"].get("order") == "oldest_first"
-            candidates = pull_requests.to_detail(self.db, held, room * size, oldest_first=oldest_first)
-            if held["listing_completed_at"] is None and len(candidates) < size:
-                candidates = []  # more is being listed right now: no chunk of crumbs
-            for numbers in packing.cut(candidates, size, room):
+            limit = (room + 1) * size
+            candidates = pull_requests.to_detail(self.db, held, limit, oldest_first=oldest_first)
+            more = held["listing_completed_at"] is None or len(candidates) == limit
+            request_size = repositories.request_size(self.db, held["repository_id"]) or REQUEST_SIZE
+            for numbers in packing.cut(candidates, size, room, request_size=int(request_size), more=more):
                 chunks.create(self.db, held["id"], numbers)
                 report["chunks"] += 1
         report["sent"] += outbox.send(self.db, self.queues, backfill_id=held["id"])
@@ -209,7 +206,7 @@ class Planner:
         )
         if held["listed_prs"] != held["total_prs"] and held["listing_completed_at"] is not None:
             event("listed and counted pull requests differ", listed=held["listed_prs"], counted=held["total_prs"])
-            held = _kept(backfills.start_listing(self.db, held, now["latest_updated_at"]))
+            held = _kept(backfills.start_listing(self.db, held))
         return held
 
     def _examined(self, repository: Row) -> Row:
@@ -265,7 +262,7 @@ class Planner:
         report["error"] = f"{error.code}: {error}"
         if error.code == "invalid_query" and held["last_processed_cursor"]:
             # An opaque cursor that GitHub refuses is worth nothing: list again; rows that are there stay.
-            backfills.start_listing(self.db, held, held["updates_watermark"])
+            backfills.start_listing(self.db, held)
             self._ask_again(held, 60)
         elif error.code == "repository_unavailable" and not repositories.note_unavailable(
             self.db, held["repository_id"]

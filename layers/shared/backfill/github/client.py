@@ -29,7 +29,7 @@ LEAST_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class ListingPage:
-    """One page of a listing, as rows. ``points`` is what it cost."""
+    """One page of a listing, as rows; ``latest_updated_at`` of the whole repository. ``points`` is what it cost."""
 
     repository: Row
     total_prs: int
@@ -37,6 +37,7 @@ class ListingPage:
     contributors: list[Row]
     end_cursor: str | None
     has_next_page: bool
+    latest_updated_at: str | None
     points: int
 
 
@@ -89,6 +90,8 @@ class _Task:
             return None
         if len(self.parts) > 1:
             return [replace(self, parts=(part,), tries=0) for part in self.parts]
+        if self.parts and self.parts[0].last:
+            return [replace(self, parts=(replace(self.parts[0], last=0),), tries=0)]
         if self.parts and self.parts[0].first > 5:
             part = self.parts[0]
             return [replace(self, parts=(replace(part, first=part.first // 2),), tries=0)]
@@ -172,7 +175,7 @@ class GitHub:
     def _listing(self, document: str, node_id: str, cursor: str | None, page_size: int) -> ListingPage:
         reply = self._query(document, {"repository": node_id, "first": page_size, "after": cursor})
         node = records.clean(self._repository_node(reply, node_id))
-        page = node["pullRequests"]
+        page, newest = node["pullRequests"], node["newest"]["nodes"]
         tables: Tables = {}
         if any(each is None for each in page["nodes"]):
             raise Unexplained("GitHub gave a null pull request in a listing")
@@ -183,6 +186,7 @@ class GitHub:
             tables.get("contributors", []),
             page["pageInfo"]["endCursor"],
             page["pageInfo"]["hasNextPage"],
+            newest[0]["updatedAt"] if newest else None,
             reply.cost or 1,
         )
 
@@ -296,7 +300,9 @@ class _Details:
             if task.node_id:
                 at_root.append(documents.more_review_comments(f"n{index}", task.node_id, task.parent, task.after or ""))
             else:
-                asked = " ".join(documents.connection(p.connection, p.first, task.after, p.nested) for p in task.parts)
+                asked = " ".join(
+                    documents.connection(p.connection, p.first, task.after, p.nested, p.last) for p in task.parts
+                )
                 of_repository.append(documents.pull_request(f"p{index}", task.number, f"...pullRequest {asked}"))
         return documents.details(" ".join(of_repository), " ".join(at_root))
 
@@ -340,28 +346,35 @@ class _Details:
             if self._grew(reading, row):
                 reading.listed = row
                 return self._restart(task.number, "the pull request grows faster than it can be read")
-            following = [each for part in task.parts for each in self._connection(task, part, node[part.connection])]
+            following = [each for part in task.parts for each in self._connection(task, part, node, row)]
         reading.open_tasks += len(following) - 1
         if reading.open_tasks == 0 and self._lacks_review_comments(reading):
             reading.threads = False
             return self._begin(task.number)
         return following
 
-    def _connection(self, task: _Task, part: Part, connection: dict[str, Any] | None) -> list[_Task]:
+    def _connection(self, task: _Task, part: Part, node: dict[str, Any], row: Row) -> list[_Task]:
         """One page: its rows, its next page, and the next pages below its nodes."""
+        connection = node[part.connection]
         if connection is None:
             return []
         nodes = connection["nodes"]
-        if any(node is None for node in nodes):
+        page = connection["pageInfo"]
+        has_next = page["hasNextPage"]
+        if part.last and has_next:
+            between = row[packing.COUNTS[part.connection]] - len(nodes)
+            end = node[f"{part.connection}Last"]["nodes"]
+            if 0 < between <= len(end):
+                nodes, has_next = nodes + end[-between:], False
+        if any(each is None for each in nodes):
             raise Unexplained(f"GitHub gave a null node in {part.connection} of pull request {task.number}")
         reading = self._readings[task.number]
         records.children(reading.tables, task.number, part.connection, nodes, task.offset)
         following = []
         if part.nested:
-            for node in nodes:
-                following += self._nested(task.number, node, part.connection, node["id"])
-        page = connection["pageInfo"]
-        if page["hasNextPage"]:
+            for each in nodes:
+                following += self._nested(task.number, each, part.connection, each["id"])
+        if has_next:
             rest = Part(part.connection, packing.PAGE if not part.nested else part.first, part.nested)
             offset = task.offset + len(nodes)
             following.append(_Task(task.number, (rest,), page["endCursor"], offset, begun=task.begun))

@@ -58,6 +58,7 @@ LISTING = f"""query ListPullRequests($repository: ID!, $first: Int!, $after: Str
     pullRequests(first: $first, after: $after, orderBy: {{field: CREATED_AT, direction: ASC}}) {{
       totalCount {_PAGE} nodes {{ {LISTED} }}
     }}
+    newest: pullRequests(first: 1, orderBy: {{field: UPDATED_AT, direction: DESC}}) {{ nodes {{ updatedAt }} }}
   }} }}
   {RATE_LIMIT}
 }}"""
@@ -106,11 +107,12 @@ _FRAGMENTS = {
 }
 
 
-def connection(name: str, first: int, after: str | None = None, nested: int | None = None) -> str:
-    """A connection of a pull request; ``nested`` asks review comments of each review or thread."""
+def connection(name: str, first: int, after: str | None = None, nested: int | None = None, last: int = 0) -> str:
+    """A connection of a pull request; ``nested`` asks review comments of each review or thread, ``last`` the far end."""
     cursor = f', after: "{after}"' if after else ""
     below = f" comments(first: {nested}) {{ ...reviewComments }}" if nested else ""
-    return f"{name}(first: {first}{cursor}) {{ {_PAGE} nodes {{ ...{name}{below} }} }}"
+    page = f"{name}(first: {first}{cursor}) {{ {_PAGE} nodes {{ ...{name}{below} }} }}"
+    return f"{page} {name}Last: {name}(last: {last}) {{ nodes {{ ...{name}{below} }} }}" if last else page
 
 
 def pull_request(alias: str, number: int, fields: str) -> str:

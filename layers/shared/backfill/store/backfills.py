@@ -51,16 +51,18 @@ _END_LEASE = """
 
 _START_LISTING = """
     UPDATE progressive_backfill_state SET listing_started_at = now(), listing_completed_at = NULL,
-           last_processed_cursor = NULL, updates_watermark = LEAST(updates_watermark, CAST(:watermark AS timestamptz))
+           last_processed_cursor = NULL
     WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
     RETURNING *
 """
 
-# Compare and set: the cursor moves only from where this planner read it, and only under its own lease.
+# Compare and set: the cursor moves only from where this planner read it, and only under its own lease. The first page
+# of the first listing brings the watermark: what changes from then on is newer.
 _MOVE_CURSOR = """
     UPDATE progressive_backfill_state SET last_processed_cursor = COALESCE(:cursor, last_processed_cursor),
            total_prs = :total_prs, last_processed_at = now(),
            listing_completed_at = CASE WHEN :ended THEN now() END,
+           updates_watermark = COALESCE(updates_watermark, CAST(:watermark AS timestamptz)),
            points_spent = points_spent + :points, requests_made = requests_made + 1
     WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
       AND last_processed_cursor IS NOT DISTINCT FROM CAST(:from_cursor AS text)
@@ -218,15 +220,18 @@ def end_lease(db: Database, backfill: Row) -> None:
     db.execute(_END_LEASE, id=backfill["id"], planner_token=backfill["planner_token"])
 
 
-def start_listing(db: Database, backfill: Row, watermark: Any) -> Row | None:
-    """Begin the listing (again) at its first page; ``watermark`` is GitHub's newest updatedAt before it begins."""
-    return db.one(_START_LISTING, id=backfill["id"], planner_token=backfill["planner_token"], watermark=watermark)
+def start_listing(db: Database, backfill: Row) -> Row | None:
+    """Begin the listing (again) at its first page; None if the lease was lost."""
+    return db.one(_START_LISTING, id=backfill["id"], planner_token=backfill["planner_token"])
 
 
 def move_cursor(
-    db: Database, backfill: Row, *, cursor: str | None, total_prs: int, ended: bool, points: int
+    db: Database, backfill: Row, *, cursor: str | None, total_prs: int, ended: bool, points: int, watermark: str | None
 ) -> Row | None:
-    """Move the cursor past a page that was stored in the same transaction; None if another planner moved it."""
+    """Move the cursor past a page that was stored in the same transaction; None if another planner moved it.
+
+    ``watermark`` is GitHub's newest updatedAt when the page was read.
+    """
     return db.one(
         _MOVE_CURSOR,
         id=backfill["id"],
@@ -236,6 +241,7 @@ def move_cursor(
         total_prs=total_prs,
         ended=ended,
         points=points,
+        watermark=watermark,
     )
 
 

@@ -286,7 +286,9 @@ _CHILDREN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 # Work that is left, newest or oldest first; a pull request in an unfinished chunk is somebody's already.
 _TO_DETAIL_NEWEST = """
-    SELECT p.* FROM pull_requests AS p
+    SELECT p.number, p.total_comments_count, p.labels_count, p.assignees_count, p.review_requests_count,
+           p.closing_issues_count, p.comments_count, p.reviews_count, p.review_threads_count, p.commits_count, p.files_count
+    FROM pull_requests AS p
     WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.gone_at IS NULL
       AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
       AND (p.detail_failed_at IS NULL OR p.detail_failed_at < now() - make_interval(hours => :retry_hours))
@@ -296,7 +298,9 @@ _TO_DETAIL_NEWEST = """
     LIMIT :limit
 """
 _TO_DETAIL_OLDEST = """
-    SELECT p.* FROM pull_requests AS p
+    SELECT p.number, p.total_comments_count, p.labels_count, p.assignees_count, p.review_requests_count,
+           p.closing_issues_count, p.comments_count, p.reviews_count, p.review_threads_count, p.commits_count, p.files_count
+    FROM pull_requests AS p
     WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.gone_at IS NULL
       AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
       AND (p.detail_failed_at IS NULL OR p.detail_failed_at < now() - make_interval(hours => :retry_hours))

@@ -72,6 +72,12 @@ def note_unavailable(db: Database, repository_id: str) -> bool:
     return before is not None and before["unavailable_since"] is not None
 
 
+def request_size(db: Database, repository_id: str) -> float | None:
+    """The learned size of a detail request; None while nothing is learned."""
+    found = get(db, repository_id)
+    return None if found is None else found["detail_request_size"]
+
+
 def set_request_size(db: Database, repository_id: str, size: float) -> None:
     """Remember the learned size of a detail request (unit: see backfill.github.packing)."""
     db.execute(

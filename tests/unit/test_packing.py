@@ -1,0 +1,139 @@
+"""Requests come out full, chunks hold everything once, and the price is GitHub's formula."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backfill.github import cost
+from backfill.github.cost import ONE_POINT, Connection
+from backfill.github.packing import COUNTS, Part, _fullest, cut, pack, parts_of, predict, weight_of
+
+SIZES = sorted(set(COUNTS.values()))
+
+
+def listed(number: int, **sizes: int) -> dict[str, Any]:
+    """A pull request as the listing shows it: sizes by short name, 0 where not given; plus ``review_comments``."""
+    row: dict[str, Any] = {"number": number, **dict.fromkeys(SIZES, 0)}
+    review_comments = sizes.pop("review_comments", 0)
+    row.update({f"{name}_count": size for name, size in sizes.items()})
+    row["total_comments_count"] = row["comments_count"] + review_comments
+    return row
+
+
+pull_requests = st.lists(
+    st.fixed_dictionaries(
+        {
+            "comments": st.integers(0, 130),
+            "reviews": st.integers(0, 60),
+            "review_threads": st.integers(0, 40),
+            "commits": st.integers(0, 260),
+            "files": st.integers(0, 800),
+            "labels": st.integers(0, 3),
+            "review_comments": st.integers(0, 90),
+        }
+    ),
+    max_size=60,
+)
+
+
+def test_the_price_is_githubs_formula() -> None:
+    documented = [Connection(100, (Connection(50, (Connection(60),)),))]
+    assert cost.weight(documented) == 5_101
+    assert cost.points(5_101) == 51
+    assert cost.node_count(documented) == 100 + 5_000 + 300_000
+    assert [cost.points(weight) for weight in (0, 1, 149, 150, 249, 250)] == [1, 1, 1, 2, 2, 3]
+    six = tuple(Connection(100) for _ in range(6))
+    assert cost.points(cost.weight([Connection(24, six)])) == 1
+    assert cost.points(cost.weight([Connection(25, six)])) == 2
+
+
+def test_only_what_is_not_empty_is_asked_for_with_its_exact_size() -> None:
+    assert parts_of(listed(1, comments=3, commits=1, files=755)) == (
+        Part("comments", 3),
+        Part("commits", 1),
+        Part("files", 100),
+    )
+    assert parts_of(listed(1)) == ()
+
+
+def test_a_connection_of_two_pages_is_read_from_both_ends() -> None:
+    assert parts_of(listed(1, comments=159)) == (Part("comments", 100, None, 59),)
+    assert parts_of(listed(1, comments=200)) == (Part("comments", 100, None, 100),)
+    assert parts_of(listed(1, comments=201)) == (Part("comments", 100),)
+
+
+def test_review_comments_come_from_threads_or_reviews_whichever_weighs_less() -> None:
+    few_threads = parts_of(listed(1, reviews=30, review_threads=4, review_comments=20))
+    assert few_threads == (Part("reviews", 30), Part("reviewThreads", 4, 20))
+    few_reviews = parts_of(listed(1, reviews=3, review_threads=4, review_comments=20))
+    assert few_reviews == (Part("reviews", 3, 20),)
+    assert parts_of(listed(1, reviews=30, review_threads=4, review_comments=20), threads=False) == (
+        Part("reviews", 30, 20),
+    )
+
+
+@given(st.lists(st.integers(1, 180), min_size=1, max_size=9), st.integers(1, 6))
+def test_no_choice_fills_a_request_better(weights: list[int], most: int) -> None:
+    chosen = _fullest(weights, most)
+    room = ONE_POINT + 100 * max(0, -(-(weights[0] - ONE_POINT) // 100))
+    assert chosen[0] == 0 and len(set(chosen)) == len(chosen) <= most
+    best = max(
+        (sum(weights[i] for i in (0, *others)), 1 + len(others))
+        for count in range(most)
+        for others in combinations(range(1, len(weights)), count)
+        if sum(weights[i] for i in (0, *others)) <= room
+    )
+    assert (sum(weights[i] for i in chosen), len(chosen)) == best
+
+
+@given(pull_requests, st.integers(1, 100), st.integers(1, 100))
+@settings(max_examples=150)
+def test_chunks_hold_every_number_once_and_never_too_many(
+    sizes: list[dict[str, int]], chunk_size: int, request_size: int
+) -> None:
+    rows = [listed(len(sizes) - index, **each) for index, each in enumerate(sizes)]
+    chunks = cut(rows, chunk_size, len(rows), request_size=request_size)
+    assert sorted(n for chunk in chunks for n in chunk) == sorted(row["number"] for row in rows)
+    assert all(1 <= len(chunk) <= chunk_size for chunk in chunks)
+    left = [row["number"] for row in rows]
+    for chunk in chunks:
+        assert chunk[0] == left[0], "each chunk begins with the first that is left: nothing waits for ever"
+        left = [number for number in left if number not in chunk]
+
+
+@given(pull_requests, st.integers(1, 100))
+@settings(max_examples=100)
+def test_no_request_is_dearer_than_its_heaviest_pull_request_makes_it(sizes: list[dict[str, int]], most: int) -> None:
+    weighted = [(weight_of(row), row["number"]) for row in (listed(n, **each) for n, each in enumerate(sizes))]
+    weights = {number: weight for weight, number in weighted}
+    requests = pack(weighted, most)
+    assert sorted(n for request in requests for n in request) == sorted(weights)
+    for request in requests:
+        heaviest = max(weights[number] for number in request)
+        assert len(request) <= most
+        assert cost.points(sum(weights[number] for number in request)) == cost.points(max(heaviest, 1))
+
+
+def test_with_more_to_come_only_full_requests_are_cut() -> None:
+    rows = [listed(n, commits=1, files=1, comments=1, reviews=1, labels=1, assignees=1) for n in range(60, 0, -1)]
+    assert [len(chunk) for chunk in cut(rows, 25, 10, more=True)] == [24]
+    assert [len(chunk) for chunk in cut(rows, 25, 10)] == [24, 24, 12]
+    assert [len(chunk) for chunk in cut(rows, 10, 10, more=True)] == [10] * 6
+
+
+def test_one_prediction_and_the_cutting_agree() -> None:
+    rows = [listed(n, commits=1 + n % 7, files=1, comments=n % 3, reviews=n % 5) for n in range(400, 0, -1)]
+    points, requests = predict(rows, 25)
+    assert requests == len(cut(rows, 25, len(rows)))
+    assert points == requests
+    assert predict([], 25) == (0, 0)
+
+
+def test_a_prediction_of_very_many_extrapolates() -> None:
+    rows = [listed(n, commits=1, files=1, comments=n % 3) for n in range(10_000, 0, -1)]
+    exact = cut(rows[:2000], 25, 2000)
+    assert predict(rows, 25)[1] == 5 * len(exact)
