@@ -8,7 +8,7 @@ from backfill import wiring
 from backfill.chunk_processing import Worker
 from backfill.errors import ContractViolation
 from backfill.messages import chunk_message
-from backfill.observability import count, event, logger, metrics, problem
+from backfill.observability import about, count, event, logger, metrics, problem
 
 
 @logger.inject_lambda_context
@@ -18,14 +18,15 @@ def handler(sqs_event: dict[str, Any], context: Any) -> dict[str, Any]:
     worker = Worker(wiring.database(), wiring.github(), wiring.queues(), lambda: wiring.seconds_left(context))
     failed = []
     for record in sqs_event["Records"]:
-        try:
-            outcome = _handled(worker, record["body"])
-            event("message handled", message_id=record["messageId"], outcome=outcome)
-        except Exception:
-            # Nothing half is stored: the message comes back, and ends in the dead-letter queue if this goes on.
-            logger.exception("a chunk message failed")
-            count("UnhandledErrors")
-            failed.append({"itemIdentifier": record["messageId"]})
+        with about(message_id=record["messageId"]):
+            try:
+                outcome = _handled(worker, record["body"])
+                event("message handled", outcome=outcome)
+            except Exception:
+                # Nothing half is stored: the message comes back, and ends in the dead-letter queue if this goes on.
+                logger.exception("a chunk message failed")
+                count("UnhandledErrors")
+                failed.append({"itemIdentifier": record["messageId"]})
     return {"batchItemFailures": failed}
 
 

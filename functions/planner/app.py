@@ -7,7 +7,7 @@ from typing import Any
 from backfill import wiring
 from backfill.errors import ContractViolation
 from backfill.messages import PlanEvent, plan_message, planner_event
-from backfill.observability import count, logger, metrics, problem
+from backfill.observability import about, count, logger, metrics, problem
 from backfill.planning import Planner
 
 
@@ -20,12 +20,14 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         return planner.plan(planner_event(event))
     failed = []
     for record in event["Records"]:
-        try:
-            planner.plan(_request(record["body"]))
-        except Exception:
-            # The message comes back by itself, and ends in the dead-letter queue if this goes on.
-            logger.exception("a plan request failed")
-            failed.append({"itemIdentifier": record["messageId"]})
+        with about(message_id=record["messageId"]):
+            try:
+                planner.plan(_request(record["body"]))
+            except Exception:
+                # The message comes back by itself, and ends in the dead-letter queue if this goes on.
+                logger.exception("a plan request failed")
+                count("UnhandledErrors")
+                failed.append({"itemIdentifier": record["messageId"]})
     return {"batchItemFailures": failed}
 
 

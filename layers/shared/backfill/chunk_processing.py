@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from backfill.errors import ContractViolation, Deferred, Permanent, Retryable, S
 from backfill.github.client import ChunkDetails, GitHub
 from backfill.github.packing import cut
 from backfill.messages import Dispatch, SyncRequest
-from backfill.observability import count, event, problem
+from backfill.observability import about, count, event, problem
 from backfill.queues import Queues
 from backfill.store import backfills, chunks, pull_requests, repositories
 from backfill.store.connection import Database, DatabaseUnavailable
@@ -58,17 +59,33 @@ class Worker:
         repository = repositories.get(self.db, chunk["repository_id"])
         if repository is None:
             raise LookupError(f"chunk {chunk['id']} has no repository")
+        begin = time.monotonic()
+        fields = {"chunk_id": chunk["id"], "chunk": chunk["chunk_number"], "attempt": chunk["attempts"]}
+        with about(
+            **fields, repository=f"{repository['owner']}/{repository['name']}", backfill=chunk["backfill_state_id"]
+        ):
+            event("chunk claimed", dispatch_id=dispatch.dispatch_id, pull_requests=len(chunk["pr_numbers"]))
+            outcome = self._outcome(chunk, repository)
+            count("ChunkDuration", time.monotonic() - begin)
+        return outcome
+
+    def _outcome(self, chunk: Row, repository: Row) -> str:
+        """What became of a claimed chunk, decided on the type of what was raised."""
         try:
             self._read_and_store(chunk, repository)
         except StaleClaim:
             count("StaleClaims")
+            problem("chunk was taken back from this worker; nothing of it was stored")
             return "stale"
         except DatabaseUnavailable:
             # Whether the work was committed is unknown: the message comes back and the claim tells.
             raise
         except Deferred as limit:
             self._release(chunk, limit.until, "deferred", str(limit), counts=False)
+            seconds = max(0.0, (limit.until - datetime.now(UTC)).total_seconds())
             count("ChunksDeferred")
+            count("DeferralSeconds", seconds)
+            event("chunk deferred", reason=limit.reason, until=limit.until.isoformat(), seconds=round(seconds))
             return "deferred"
         except Permanent as error:
             return self._stop(chunk, error)
@@ -86,6 +103,7 @@ class Worker:
             self.queues.send_chunks([(dispatch.chunk_id, dispatch.dispatch_id, early)])
             return "early"
         count("DuplicateMessages")
+        event("claim refused", chunk_id=dispatch.chunk_id, dispatch_id=dispatch.dispatch_id)
         return "duplicate"
 
     def _read_and_store(self, chunk: Row, repository: Row) -> None:
@@ -96,19 +114,23 @@ class Worker:
             request_size=repository["detail_request_size"],
             seconds_left=lambda: self.seconds_left() - MARGIN_SECONDS,
         )
+        begin = time.monotonic()
         with self.db.transaction():
             self._store(chunk, read, missing)
+        seconds = time.monotonic() - begin
         repositories.set_request_size(self.db, repository["id"], read.request_size)
+        written = sum(len(of_table) for of_table in read.tables.values())
         count("PullRequestsStored", len(read.tables.get("pull_requests", ())))
-        count("PointsSpent", read.points)
+        count("RowsWritten", written)
+        count("DatabaseSeconds", seconds)
         event(
             "chunk completed",
-            repository=f"{repository['owner']}/{repository['name']}",
-            chunk=chunk["chunk_number"],
             pull_requests=len(rows),
             failed=len(read.failed),
+            rows=written,
             points=read.points,
             requests=read.requests,
+            database_seconds=round(seconds, 3),
         )
 
     def _members(self, chunk: Row, repository: Row) -> tuple[list[Row], list[int]]:
@@ -151,7 +173,7 @@ class Worker:
 
     def _retry(self, chunk: Row, error: Retryable) -> str:
         """Another attempt later, or failed for good; three errors in a row pause the backfill."""
-        problem("chunk attempt failed", chunk=chunk["id"], attempt=chunk["attempts"], error=str(error))
+        problem("chunk attempt failed", error_code=type(error).__name__, error=str(error))
         count("ChunkErrors")
         if chunk["attempts"] >= chunks.MAX_ATTEMPTS:
             return self._fail(chunk, "attempts_spent", str(error))
@@ -176,7 +198,7 @@ class Worker:
     def _stop(self, chunk: Row, error: Permanent) -> str:
         """The token or the repository, not the chunk, is the trouble: give it back and pause, with an end."""
         backfill_id = chunk["backfill_state_id"]
-        problem("backfill stopped", chunk=chunk["id"], code=error.code, error=str(error))
+        problem("backfill stopped", error_code=error.code, error=str(error))
         if error.code == "repository_unavailable":
             if not repositories.note_unavailable(self.db, chunk["repository_id"]):
                 return self._retry(chunk, Retryable(str(error)))
@@ -209,6 +231,7 @@ class Worker:
         with self.db.transaction():
             chunks.fail(self.db, chunk, points=0, requests=0, error=reason[:2000], error_code=code)
         count("ChunksFailed")
+        problem("chunk failed", error_code=code, error=reason)
         self._go_on(chunk["backfill_state_id"])
         return "failed"
 

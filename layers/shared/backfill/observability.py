@@ -1,21 +1,69 @@
-"""Logs and metrics: one line of JSON per event, and EMF counts in the namespace ProgressiveBackfill."""
+"""Logs and metrics: one line of JSON per event, and EMF values in the namespace ProgressiveBackfill.
+
+The only dimension is ``service``: cardinality stays low however many repositories there are.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 NAMESPACE = "ProgressiveBackfill"
+SERVICE = "progressive-backfill"
 
-logger = Logger(service="progressive-backfill")
-metrics = Metrics(namespace=NAMESPACE, service="progressive-backfill")
+logger = Logger(service=SERVICE)
+metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
+
+# Every metric, with its unit; docs/operations.md says what each one means. Events are summed over a period ...
+EVENTS = {
+    "PullRequestsStored": MetricUnit.Count,
+    "PullRequestsFailed": MetricUnit.Count,
+    "RowsWritten": MetricUnit.Count,
+    "PagesListed": MetricUnit.Count,
+    "PointsSpent": MetricUnit.Count,
+    "ServerSeconds": MetricUnit.Seconds,
+    "RequestsSucceeded": MetricUnit.Count,
+    "RequestsTooLarge": MetricUnit.Count,
+    "RequestsRateLimited": MetricUnit.Count,
+    "RequestsRefused": MetricUnit.Count,
+    "RequestsFailed": MetricUnit.Count,
+    "ChunksCompleted": MetricUnit.Count,
+    "ChunksDeferred": MetricUnit.Count,
+    "ChunksFailed": MetricUnit.Count,
+    "ChunksRecovered": MetricUnit.Count,
+    "ChunkErrors": MetricUnit.Count,
+    "ChunkDuration": MetricUnit.Seconds,
+    "DeferralSeconds": MetricUnit.Seconds,
+    "DatabaseSeconds": MetricUnit.Seconds,
+    "DuplicateMessages": MetricUnit.Count,
+    "StaleClaims": MetricUnit.Count,
+    "InvalidMessages": MetricUnit.Count,
+    "UnhandledErrors": MetricUnit.Count,
+    "SyncRequests": MetricUnit.Count,
+    "BackfillsCompleted": MetricUnit.Count,
+    "BackfillsPaused": MetricUnit.Count,
+}
+# ... and a level is what a heartbeat or a reply found at that moment.
+LEVELS = {
+    "PointsLeft": MetricUnit.Count,
+    "ActiveBackfills": MetricUnit.Count,
+    "StalledBackfills": MetricUnit.Count,
+    "BackfillsInTrouble": MetricUnit.Count,
+    "BackfillsWithoutAccess": MetricUnit.Count,
+    "PullRequestsLeft": MetricUnit.Count,
+    "UnfinishedChunks": MetricUnit.Count,
+    "OldestPendingChunk": MetricUnit.Seconds,
+    "PlannerLag": MetricUnit.Seconds,
+}
 
 
 def count(name: str, value: float = 1) -> None:
-    """Add to a metric of the present invocation. No dimension beside the service: low cardinality by construction."""
-    metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    """Add to a metric of the present invocation, or note a level, in the unit that EVENTS and LEVELS give it."""
+    metrics.add_metric(name=name, unit=EVENTS.get(name) or LEVELS.get(name) or MetricUnit.Count, value=value)
 
 
 def event(message: str, **fields: Any) -> None:
@@ -26,3 +74,10 @@ def event(message: str, **fields: Any) -> None:
 def problem(message: str, **fields: Any) -> None:
     """Log what went wrong and was dealt with."""
     logger.warning(message, extra=fields)
+
+
+@contextmanager
+def about(**fields: Any) -> Iterator[None]:
+    """Give every line that is logged inside the block these fields: which message, chunk, backfill."""
+    with logger.append_context_keys(**fields):
+        yield

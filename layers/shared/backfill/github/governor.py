@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from backfill.errors import Deferred
-from backfill.github.errors import RateLimited
+from backfill.github.errors import BadCredentials, Forbidden, RateLimited, RepositoryUnavailable, TooLarge
 from backfill.github.transport import Reply
+from backfill.observability import count, event
 
 # GitHub allows 60 seconds of server time a minute; design section 6 aims at 54.
 SERVER_SHARE = 54 / 60
@@ -76,13 +77,20 @@ class Governor:
         slot = self._reserve(identity, points)
         begin = self._clock()
         reply: Reply | None = None
+        outcome = "RequestsFailed"
         try:
             reply = send()
+            outcome = "RequestsSucceeded"
+        except (TooLarge, BadCredentials, Forbidden, RepositoryUnavailable) as error:
+            outcome = "RequestsTooLarge" if isinstance(error, TooLarge) else "RequestsRefused"
+            raise
         except RateLimited as limit:
+            outcome = "RequestsRateLimited"
             until, seconds = self._store.block(identity, limit.wait_seconds, limit.kind)
             raise Deferred(_spread(until, seconds), f"GitHub's {limit.kind} rate limit") from limit
         finally:
             took = self._clock() - begin
+            _tell(outcome, took, points, reply)
             self._expected = 0.7 * self._expected + 0.3 * took
             self._store.settle(
                 identity,
@@ -108,6 +116,24 @@ class Governor:
                     _spread(grant.now + timedelta(seconds=grant.wait_seconds), grant.wait_seconds), grant.reason
                 )
             self._sleep(max(0.05, grant.wait_seconds))
+
+
+def _tell(outcome: str, seconds: float, points: int, reply: Reply | None) -> None:
+    """Metrics and one line of log for a request; what it cost is GitHub's word, else what was reserved."""
+    spent = reply.cost if reply and reply.cost is not None else points
+    count(outcome)
+    count("ServerSeconds", seconds)
+    if outcome in ("RequestsSucceeded", "RequestsTooLarge"):
+        count("PointsSpent", spent)
+    if reply is not None and reply.remaining is not None:
+        count("PointsLeft", reply.remaining)
+    event(
+        "github request",
+        outcome=outcome,
+        seconds=round(seconds, 3),
+        points=spent,
+        points_left=reply.remaining if reply else None,
+    )
 
 
 def _spread(until: datetime, seconds: float) -> datetime:
