@@ -69,12 +69,20 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What is asked of one pull request in one request. ``after`` continues a connection; ``node_id`` a nested one."""
+    """What is asked of one pull request in one request, ``rounds`` of them one after the other.
+
+    ``after`` and ``before`` go on with a connection of which ``offset`` nodes were read from the front and ``taken``
+    from the far end; ``node_id`` goes on with the review comments of one review or thread.
+    """
 
     number: int
     parts: tuple[Part, ...] = ()
     after: str | None = None
+    before: str | None = None
     offset: int = 0
+    taken: int = 0
+    page: int = packing.PAGE
+    rounds: int = 1
     node_id: str | None = None
     parent: str = ""
     tries: int = 0
@@ -86,15 +94,16 @@ class _Task:
 
     def smaller(self) -> list[_Task] | None:
         """The same in smaller requests, or None if it is as small as it gets."""
-        if self.node_id:
+        if self.node_id or not self.parts:
             return None
         if len(self.parts) > 1:
             return [replace(self, parts=(part,), tries=0) for part in self.parts]
-        if self.parts and self.parts[0].last:
-            return [replace(self, parts=(replace(self.parts[0], last=0),), tries=0)]
-        if self.parts and self.parts[0].first > 5:
-            part = self.parts[0]
-            return [replace(self, parts=(replace(part, first=part.first // 2),), tries=0)]
+        (part,) = self.parts
+        if part.last:
+            return [replace(self, parts=(replace(part, last=0),), tries=0)]
+        if part.first > 5:
+            half = part.first // 2
+            return [replace(self, parts=(replace(part, first=half),), page=half, tries=0)]
         return None
 
 
@@ -242,8 +251,10 @@ class _Details:
         """Everything, or the error of GitHub as a whole. Raises Retryable if every pull request of several failed."""
         tasks = [task for number in self._readings for task in self._begin(number)]
         while tasks:
-            requests = packing.pack([(task.weight, task) for task in tasks], max(1, int(self._size)))
-            tasks = [task for request in requests for task in self._send(request)]
+            chosen = packing.next_request([(task.weight, task.rounds) for task in tasks], max(1, int(self._size)))
+            request = [tasks[index] for index in chosen]
+            waiting = [task for index, task in enumerate(tasks) if index not in set(chosen)]
+            tasks = waiting + self._send(request)
         if len(self._failed) == len(self._readings) > 1:
             code, message = next(iter(self._failed.values()))
             raise Retryable(f"every pull request of the chunk failed ({code}): {message}")
@@ -263,7 +274,8 @@ class _Details:
         reading = self._readings[number]
         reading.row, reading.tables, reading.open_tasks = None, {}, 1
         reading.begun += 1
-        return [_Task(number, packing.parts_of(reading.listed, threads=reading.threads), begun=reading.begun)]
+        parts = packing.parts_of(reading.listed, threads=reading.threads)
+        return [_Task(number, parts, rounds=packing.load_of(reading.listed).rounds, begun=reading.begun)]
 
     def _send(self, request: list[_Task]) -> list[_Task]:
         """One request; the tasks that follow from it."""
@@ -278,19 +290,36 @@ class _Details:
         self._requests += 1
         try:
             reply = self._github._query(document, {"repository": self._node_id}, points=points, seconds=seconds - 1)
+            below = self._github._repository_node(reply, self._node_id)
+            self._refuse_unexplained(request, reply, below)
         except (TooLarge, Unexplained) as error:
             self._points += points
             return self._make_smaller(request, error)
         self._points += reply.cost if reply.cost is not None else points
-        self._size = min(
-            100.0, max(self._size, self._size * GROWTH if len(request) >= self._size * 0.8 else self._size)
-        )
-        below = self._github._repository_node(reply, self._node_id)
+        if len(request) >= self._size * 0.8:
+            self._size = min(100.0, self._size * GROWTH)
         return [
             following
             for index, task in enumerate(request)
             for following in self._take(task, index, reply, records.clean(below))
         ]
+
+    @staticmethod
+    def _refuse_unexplained(request: Sequence[_Task], reply: Reply, below: Mapping[str, Any]) -> None:
+        """Nothing of a reply is used if a null in it has no reason."""
+        for index, task in enumerate(request):
+            alias = f"n{index}" if task.node_id else f"p{index}"
+            node, path = (reply.data, (alias,)) if task.node_id else (below, ("node", alias))
+            if node.get(alias) is None:
+                if path not in reply.missing:
+                    raise Unexplained(f"GitHub gave null for pull request {task.number} without a reason")
+                continue
+            names = ["comments"] if task.node_id else [part.connection for part in task.parts]
+            names += [f"{part.connection}Last" for part in task.parts if part.last]
+            for name in names:
+                connection = node[alias].get(name)
+                if connection is not None and any(each is None for each in connection["nodes"]):
+                    raise Unexplained(f"GitHub gave a null node in {name} of pull request {task.number}")
 
     @staticmethod
     def _document(request: Iterable[_Task]) -> str:
@@ -300,15 +329,14 @@ class _Details:
             if task.node_id:
                 at_root.append(documents.more_review_comments(f"n{index}", task.node_id, task.parent, task.after or ""))
             else:
-                asked = " ".join(
-                    documents.connection(p.connection, p.first, task.after, p.nested, p.last) for p in task.parts
-                )
+                asked = " ".join(documents.connection(part, task.after, task.before) for part in task.parts)
                 of_repository.append(documents.pull_request(f"p{index}", task.number, f"...pullRequest {asked}"))
         return documents.details(" ".join(of_repository), " ".join(at_root))
 
     def _make_smaller(self, request: list[_Task], error: Retryable) -> list[_Task]:
         if len(request) > 1:
-            self._size = max(1.0, min(self._size, len(request)) / 2)
+            if isinstance(error, TooLarge):
+                self._size = max(1.0, min(self._size, len(request)) / 2)
             half = len(request) // 2
             return self._send(request[:half]) + self._send(request[half:])
         (task,) = request
@@ -335,8 +363,6 @@ class _Details:
         else:
             node = below.get(f"p{index}")
             if node is None:
-                if ("node", f"p{index}") not in reply.missing:
-                    raise Unexplained(f"GitHub gave null for pull request {task.number} without a reason")
                 self._gone.append(task.number)
                 return []
             row = records.detailed(reading.tables, node)
@@ -346,39 +372,50 @@ class _Details:
             if self._grew(reading, row):
                 reading.listed = row
                 return self._restart(task.number, "the pull request grows faster than it can be read")
-            following = [each for part in task.parts for each in self._connection(task, part, node, row)]
+            following = [each for part in task.parts for each in self._connection(task, part, node)]
         reading.open_tasks += len(following) - 1
         if reading.open_tasks == 0 and self._lacks_review_comments(reading):
             reading.threads = False
             return self._begin(task.number)
         return following
 
-    def _connection(self, task: _Task, part: Part, node: dict[str, Any], row: Row) -> list[_Task]:
-        """One page: its rows, its next page, and the next pages below its nodes."""
-        connection = node[part.connection]
-        if connection is None:
+    def _connection(self, task: _Task, part: Part, node: dict[str, Any]) -> list[_Task]:
+        """One page, or two from both ends: the rows, what lies between, and the next pages below the nodes."""
+        front = node[part.connection]
+        if front is None:
             return []
-        nodes = connection["nodes"]
-        page = connection["pageInfo"]
-        has_next = page["hasNextPage"]
-        if part.last and has_next:
-            between = row[packing.COUNTS[part.connection]] - len(nodes)
-            end = node[f"{part.connection}Last"]["nodes"]
-            if 0 < between <= len(end):
-                nodes, has_next = nodes + end[-between:], False
-        if any(each is None for each in nodes):
-            raise Unexplained(f"GitHub gave a null node in {part.connection} of pull request {task.number}")
-        reading = self._readings[task.number]
-        records.children(reading.tables, task.number, part.connection, nodes, task.offset)
-        following = []
-        if part.nested:
-            for each in nodes:
-                following += self._nested(task.number, each, part.connection, each["id"])
-        if has_next:
-            rest = Part(part.connection, packing.PAGE if not part.nested else part.first, part.nested)
-            offset = task.offset + len(nodes)
-            following.append(_Task(task.number, (rest,), page["endCursor"], offset, begun=task.begun))
+        total, read = front["totalCount"], task.offset + len(front["nodes"])
+        back = node[f"{part.connection}Last"] if part.last else {"nodes": []}
+        # The ends may overlap where the connection is shorter than it was listed.
+        end = back["nodes"][max(0, read + len(back["nodes"]) - (total - task.taken)) :]
+        taken = task.taken + len(end)
+        following = self._rows(task, part, front["nodes"], task.offset) + self._rows(task, part, end, total - taken)
+        # GitHub's hasNextPage ends the reading, not its count (commits stop at 250); both ends meet by the count.
+        left = total - read - taken
+        if front["pageInfo"]["hasNextPage"] and (left > 0 or not taken):
+            left = max(1, left)
+            rest = packing.page_of(part.connection, total, left, part.nested, task.page)
+            following.append(
+                _Task(
+                    task.number,
+                    (rest,),
+                    after=front["pageInfo"]["endCursor"],
+                    before=back["pageInfo"]["startCursor"] if end else task.before,
+                    offset=read,
+                    taken=taken,
+                    page=task.page,
+                    rounds=packing.rounds_of(part.connection, total, left),
+                    begun=task.begun,
+                )
+            )
         return following
+
+    def _rows(self, task: _Task, part: Part, nodes: list[dict[str, Any]], offset: int) -> list[_Task]:
+        """Nodes as rows, the first of them at ``offset``; and the next pages below them."""
+        records.children(self._readings[task.number].tables, task.number, part.connection, nodes, offset)
+        if not part.nested:
+            return []
+        return [each for node in nodes for each in self._nested(task.number, node, part.connection, node["id"])]
 
     def _nested(self, number: int, node: dict[str, Any], parent: str, node_id: str) -> list[_Task]:
         comments = node["comments"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from backfill.github.packing import Part
+
 RATE_LIMIT = "rateLimit { cost limit remaining resetAt }"
 
 _PERSON = "id databaseId login avatarUrl url"
@@ -28,7 +30,7 @@ _REVIEW_COMMENT = (
     f"author {{ {ACTOR} }} commit {{ oid }} originalCommit {{ oid }} outdated replyTo {{ fullDatabaseId }} "
     "pullRequestReview { id }"
 )
-_PAGE = "pageInfo { hasNextPage endCursor }"
+_PAGE = "pageInfo { hasNextPage endCursor startCursor }"
 
 # What is selected of the nodes of each connection.
 NODES = {
@@ -107,12 +109,17 @@ _FRAGMENTS = {
 }
 
 
-def connection(name: str, first: int, after: str | None = None, nested: int | None = None, last: int = 0) -> str:
-    """A connection of a pull request; ``nested`` asks review comments of each review or thread, ``last`` the far end."""
-    cursor = f', after: "{after}"' if after else ""
-    below = f" comments(first: {nested}) {{ ...reviewComments }}" if nested else ""
-    page = f"{name}(first: {first}{cursor}) {{ {_PAGE} nodes {{ ...{name}{below} }} }}"
-    return f"{page} {name}Last: {name}(last: {last}) {{ nodes {{ ...{name}{below} }} }}" if last else page
+def connection(part: Part, after: str | None = None, before: str | None = None) -> str:
+    """A connection of a pull request, from the front and (``part.last``) from its far end."""
+    name = part.connection
+    below = f" comments(first: {part.nested}) {{ ...reviewComments }}" if part.nested else ""
+    fields = f"{{ totalCount {_PAGE} nodes {{ ...{name}{below} }} }}"
+    text = f"{name}(first: {part.first}{_cursor('after', after)}) {fields}"
+    return f"{text} {name}Last: {name}(last: {part.last}{_cursor('before', before)}) {fields}" if part.last else text
+
+
+def _cursor(name: str, cursor: str | None) -> str:
+    return f', {name}: "{cursor}"' if cursor else ""
 
 
 def pull_request(alias: str, number: int, fields: str) -> str:

@@ -28,6 +28,8 @@ COUNTS = {
 }
 
 
+# Where GitHub ends a connection, whatever it counts; the far end of a longer one is not what it seems.
+ENDS = {"commits": 250, "files": 3000}
 # A request is full from this share of a point's weight on.
 FULL = 0.97
 # What may wait for one planning, in chunks: the choice from which full requests are cut.
@@ -40,7 +42,7 @@ PREDICTED_EXACTLY = 2000
 class Part:
     """One connection of one pull request: ``first`` nodes and the ``last`` ones, with ``nested`` review comments of each.
 
-    A connection of 101 to 200 nodes is read from both ends in one request, so that no page has to follow.
+    What has more than a page is read from both ends at once: half as many requests until nothing is left between.
     """
 
     connection: str
@@ -52,54 +54,77 @@ class Part:
     def weight(self) -> int:
         """Its share of the cost formula's sum."""
         below = (cost.Connection(self.nested),) if self.nested else ()
-        ends = [cost.Connection(count, below) for count in (self.first, self.last) if count]
-        return cost.weight(ends)
+        return cost.weight([cost.Connection(count, below) for count in (self.first, self.last) if count])
+
+
+def page_of(connection: str, total: int, left: int, nested: int | None, page: int = PAGE) -> Part:
+    """The next request's part of a connection of ``total`` nodes, ``left`` of them unread."""
+    from_both_ends = total <= ENDS.get(connection, total)
+    return Part(connection, min(page, left), nested, max(0, min(page, left - page)) if from_both_ends else 0)
+
+
+def rounds_of(connection: str, total: int, left: int) -> int:
+    """How many requests, one after the other, read ``left`` nodes of a connection of ``total``."""
+    both = total <= ENDS.get(connection, total)
+    return -(-min(left, ENDS.get(connection, left)) // (2 * PAGE if both else PAGE))
 
 
 def parts_of(listed: Mapping[str, Any], *, threads: bool = True) -> tuple[Part, ...]:
-    """The cheapest parts that read a pull request of these sizes completely.
+    """The cheapest parts that read a pull request of these sizes, or the first round of it.
 
     Review comments come with their reviews, or with their threads where that weighs less (and ``threads`` allows it).
     """
+    return tuple(page_of(name, total, total, nested) for name, total, nested in _connections(listed, threads))
+
+
+def _connections(listed: Mapping[str, Any], threads: bool = True) -> list[tuple[str, int, int | None]]:
+    """Connection, nodes, and review comments to ask of each node, for every connection that is to be read."""
     review_comments = max(0, (listed["total_comments_count"] or 0) - listed["comments_count"])
-    by_review = listed["reviews_count"]
-    by_thread = 1 + listed["review_threads_count"]
-    use_threads = threads and listed["review_threads_count"] > 0 and by_thread < by_review
+    by_thread = (
+        threads and listed["review_threads_count"] > 0 and 1 + listed["review_threads_count"] < listed["reviews_count"]
+    )
     nested = min(PAGE, review_comments) or None
-    parts = []
+    found = []
     for connection, column in COUNTS.items():
-        if listed[column] and connection != "reviewThreads":
-            below = nested if connection == "reviews" and not use_threads else None
-            parts.append(_part(connection, listed[column], below))
-    if review_comments and use_threads:
-        parts.append(_part("reviewThreads", listed["review_threads_count"], nested))
-    return tuple(parts)
+        holds_comments = connection == ("reviewThreads" if by_thread else "reviews")
+        if listed[column] and (connection != "reviewThreads" or (by_thread and nested)):
+            found.append((connection, int(listed[column]), nested if holds_comments else None))
+    return found
 
 
-def _part(connection: str, nodes: int, nested: int | None) -> Part:
-    return Part(connection, min(PAGE, nodes), nested, nodes - PAGE if PAGE < nodes <= 2 * PAGE else 0)
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What reading a whole pull request takes: the sum of its weights, and requests one after the other."""
+
+    number: int
+    weight: int
+    rounds: int
 
 
-def weight_of(listed: Mapping[str, Any]) -> int:
-    """What the details of a pull request weigh."""
-    return sum(part.weight for part in parts_of(listed))
+def load_of(listed: Mapping[str, Any]) -> Load:
+    """The load of a pull request of these sizes; pages of single reviews and threads cannot be foreseen."""
+    weight, rounds = 0, 1
+    for connection, total, nested in _connections(listed):
+        nodes = min(total, ENDS.get(connection, total))
+        weight += -(-nodes // PAGE) + (nodes if nested else 0)
+        rounds = max(rounds, rounds_of(connection, total, total))
+    return Load(int(listed["number"]), weight, rounds)
 
 
-T = TypeVar("T")
+def next_request(waiting: Sequence[tuple[int, int]], most: int) -> list[int]:
+    """Indexes of the ``(weight, rounds)`` to ask for now, at most ``most`` of them.
 
-
-def pack(weighted: Iterable[tuple[int, T]], most: int) -> list[list[T]]:
-    """Share things out to requests of at most ``most`` of them, each as full as one point allows.
-
-    A thing that weighs more than a point gets the points it needs, and others fill up its last one.
+    Those with the most rounds to go cannot wait; the others fill up the request. Something that weighs more than a
+    point gets the points it needs, and others fill up its last one.
     """
-    left = sorted(weighted, key=lambda pair: -pair[0])
-    requests = []
-    while left:
-        chosen = _fullest([weight for weight, _ in left], most)
-        requests.append([left[index][1] for index in chosen])
-        left = [each for index, each in enumerate(left) if index not in set(chosen)]
-    return requests
+    order = sorted(range(len(waiting)), key=lambda index: (-waiting[index][1], -waiting[index][0]))
+    urgent, weight = 0, 0
+    for index in order[:most]:
+        if urgent and (waiting[index][1] == 1 or weight + waiting[index][0] > cost.ONE_POINT):
+            break
+        urgent, weight = urgent + 1, weight + waiting[index][0]
+    chosen = _fullest([waiting[index][0] for index in order], most, _capacity(weight), urgent)
+    return [order[index] for index in chosen]
 
 
 def cut(
@@ -113,24 +138,35 @@ def cut(
     """Numbers for up to ``max_chunks`` chunks of at most ``chunk_size``, whose requests come out full.
 
     ``listed`` is in the wanted order: each chunk begins with the first that is left, and is filled up with those that
-    make its weight whole. ``request_size`` is the most pull requests of one request. With ``more`` still to come, a
-    chunk that would stay half empty is not cut yet.
+    make its weight whole. Pull requests that take several rounds share a chunk, with the heaviest others to fill their
+    rounds. ``request_size`` is the most pull requests of one request. With ``more`` still to come, a chunk that would
+    stay half empty is not cut yet.
     """
-    left = [(weight_of(row), int(row["number"])) for row in listed]
+    loads = [load_of(row) for row in listed]
+    giants = [load for load in loads if load.rounds > 1]
+    left = [load for load in loads if load.rounds == 1]
     chunks: list[list[int]] = []
+    while giants and len(chunks) < max_chunks:
+        together, giants = giants[:chunk_size], giants[chunk_size:]
+        weight = sum(load.weight for load in together)
+        capacity = max(cost.ONE_POINT * max(load.rounds for load in together), _capacity(weight))
+        weights = [load.weight for load in (*together, *left)]
+        chosen = _fullest(weights, chunk_size, capacity, len(together))[len(together) :]
+        chunks.append([load.number for load in (*together, *(left[index - len(together)] for index in chosen))])
+        left = _without(left, [index - len(together) for index in chosen])
     while left and len(chunks) < max_chunks:
         chunk: list[int] = []
         while left and len(chunk) < chunk_size:
-            chosen = _fullest([weight for weight, _ in left], min(request_size, chunk_size - len(chunk)))
-            request = [left[index] for index in chosen]
-            is_full = sum(weight for weight, _ in request) >= FULL * cost.ONE_POINT
+            most = min(request_size, chunk_size - len(chunk))
+            chosen = _fullest([load.weight for load in left], most, _capacity(left[0].weight))
+            is_full = sum(left[index].weight for index in chosen) >= FULL * cost.ONE_POINT
             # The best of a large choice is as full as it gets.
-            is_best = not chunk and len(left) - len(request) >= chunk_size
-            is_whole = is_full or is_best or len(request) >= min(request_size, chunk_size)
-            if not is_whole and (more or (chunk and len(request) < len(left))):
+            is_best = not chunk and len(left) - len(chosen) >= chunk_size
+            is_whole = is_full or is_best or len(chosen) >= min(request_size, chunk_size)
+            if not is_whole and (more or (chunk and len(chosen) < len(left))):
                 break  # less than a request: for a later chunk, unless it is all that is left
-            chunk += [number for _, number in request]
-            left = [each for index, each in enumerate(left) if index not in set(chosen)]
+            chunk += [left[index].number for index in chosen]
+            left = _without(left, chosen)
         if not chunk:
             break
         chunks.append(chunk)
@@ -145,29 +181,45 @@ def predict(listed: Sequence[Mapping[str, Any]], chunk_size: int) -> tuple[int, 
     while left:
         pool = list(left.values())[: (POOL_CHUNKS + 1) * chunk_size]
         for numbers in cut(pool, chunk_size, POOL_CHUNKS, more=len(pool) < len(left)):
-            rows = [left.pop(number) for number in numbers]
-            weights = [weight_of(row) for row in rows]
-            for request in pack([(weight, weight) for weight in weights], PAGE):
-                points += cost.points(sum(request))
+            waiting = [(load.weight, load.rounds) for load in (load_of(left.pop(number)) for number in numbers)]
+            rounds = max(rounds for _, rounds in waiting)
+            if rounds > 1:
+                needed = max(rounds, -(-sum(weight for weight, _ in waiting) // cost.ONE_POINT))
+                points, requests, waiting = points + needed, requests + needed, []
+            while waiting:
+                chosen = next_request(waiting, PAGE)
+                points += cost.points(sum(waiting[index][0] for index in chosen))
                 requests += 1
-            follow_ups = sum(any(row[column] > 2 * PAGE for column in COUNTS.values()) for row in rows)
-            points, requests = points + follow_ups, requests + follow_ups
+                waiting = _without(waiting, chosen)
     scale = len(listed) / len(exact) if exact else 0
     return round(points * scale), round(requests * scale)
 
 
-def _fullest(weights: Sequence[int], most: int) -> list[int]:
-    """Indexes of the first thing and of those that fill its request best: most weight, then most things, then the first.
+T = TypeVar("T")
+
+
+def _without(things: Sequence[T], indexes: Iterable[int]) -> list[T]:
+    chosen = set(indexes)
+    return [thing for index, thing in enumerate(things) if index not in chosen]
+
+
+def _capacity(weight: int) -> int:
+    """The largest sum that costs no more than this weight alone."""
+    return cost.ONE_POINT + 100 * max(0, -(-(weight - cost.ONE_POINT) // 100))
+
+
+def _fullest(weights: Sequence[int], most: int, capacity: int, given: int = 1) -> list[int]:
+    """Indexes of the first ``given`` things and of those that fill the capacity best: most weight, then most things,
+    then the first.
 
     Subset sum by dynamic programming: for every weight within reach, a bit for each number of things that makes it.
     """
-    capacity = cost.ONE_POINT + 100 * max(0, -(-(weights[0] - cost.ONE_POINT) // 100))
-    room = capacity - weights[0]
-    mask = (1 << most) - 1
+    room = max(0, capacity - sum(weights[:given]))
+    mask = (1 << (most - given + 1)) - 1
     reach = [1] + [0] * room
     before: list[list[int]] = []
-    for weight in weights[1:]:
-        if reach[room] >> (most - 1):
+    for weight in weights[given:]:
+        if reach[room] >> (most - given):
             break  # the whole weight with as many things as allowed: nothing later can do better
         before.append(reach)
         if weight <= room:
@@ -176,8 +228,8 @@ def _fullest(weights: Sequence[int], most: int) -> list[int]:
     total = max(weight for weight, things in enumerate(reach) if things)
     things = reach[total].bit_length() - 1
     chosen = []
-    for index in range(len(before), 0, -1):
-        if not before[index - 1][total] >> things & 1:
-            chosen.append(index)
-            total, things = total - weights[index], things - 1
-    return [0, *reversed(chosen)]
+    for index in range(len(before) - 1, -1, -1):
+        if not before[index][total] >> things & 1:
+            chosen.append(given + index)
+            total, things = total - weights[given + index], things - 1
+    return [*range(given), *reversed(chosen)]
