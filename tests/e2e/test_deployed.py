@@ -3,73 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 
 from backfill.config import Settings
 from backfill.errors import ContractViolation
 from backfill.store import backfills, repositories
-from backfill.store.connection import Database
-from cli.stack import DeployedStack, InvocationFailed
+from cli.stack import InvocationFailed
 from local.simulator import Simulator, generate
-from local.stack import STACK_NAME, Stack
+from tests.e2e.conftest import Deployed, running_stack
 from tests.integration.rows import REPOSITORY
 
 NAME = "octo/deployed"
 
 
-class Deployed:
-    """The running stack, its simulator, and ways to look into it."""
-
-    def __init__(self, environment: dict[str, str], simulator: Simulator) -> None:
-        self.environment, self.simulator = environment, simulator
-        self.db = Database(lambda: environment["DATABASE_URL"])
-        self.functions = DeployedStack(STACK_NAME)
-        self.sqs = boto3.client("sqs")
-
-    def wait(self, what: str, holds: Callable[[], Any], seconds: float = 120) -> None:
-        deadline = time.monotonic() + seconds
-        while not holds():
-            if time.monotonic() > deadline:
-                state = self.db.rows("SELECT * FROM backfill_progress")
-                raise AssertionError(f"after {seconds} s not: {what}; {state}")
-            time.sleep(0.3)
-
-    def is_completed(self) -> bool:
-        row = self.db.one("SELECT status FROM progressive_backfill_state")
-        return row is not None and row["status"] == "completed"
-
-    def dead_letters(self) -> int:
-        answer = self.sqs.get_queue_attributes(
-            QueueUrl=self.environment["DEAD_LETTER_QUEUE_URL"], AttributeNames=["ApproximateNumberOfMessages"]
-        )
-        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
-
-
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    before = dict(os.environ)
-    stack = Stack(Path(tmp_path_factory.mktemp("stack")))
-    with Simulator(generate(11, {NAME: 150}), speed=100) as simulator:
-        for name in ("DATABASE_URL", "AWS_PROFILE"):
-            os.environ.pop(name, None)
-        os.environ.update(GITHUB_TOKEN="ghp_e2e", GITHUB_API_URL=simulator.url, PLANNER_SCHEDULE="rate(1 minute)")
-        try:
-            state = stack.up()
-            os.environ.update(state["environment"])
-            running = Deployed(state["environment"], simulator)
-            yield running
-            running.db.close()
-        finally:
-            stack.down()
-            os.environ.clear()
-            os.environ.update(before)
+    folder = tmp_path_factory.mktemp("stack")
+    with (
+        Simulator(generate(11, {NAME: 150}), speed=100) as simulator,
+        running_stack(folder, simulator, schedule="rate(1 minute)") as running,
+    ):
+        yield running
 
 
 def test_the_schedule_alone_completes_a_backfill(deployed: Deployed) -> None:

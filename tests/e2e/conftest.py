@@ -1,0 +1,70 @@
+"""The real template on the local AWS, for tests: `running_stack` deploys it, `Deployed` looks into it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from backfill.store.connection import Database
+from cli.stack import DeployedStack
+from local.simulator import Simulator
+from local.stack import STACK_NAME, Stack
+
+
+class Deployed:
+    """A running stack, its simulator, and ways to look into it."""
+
+    def __init__(self, stack: Stack, environment: dict[str, str], simulator: Simulator) -> None:
+        self.stack, self.environment, self.simulator = stack, environment, simulator
+        self.db = Database(lambda: environment["DATABASE_URL"])
+        self.functions = DeployedStack(STACK_NAME)
+        self.sqs = boto3.client("sqs")
+
+    def wait(self, what: str, holds: Callable[[], Any], seconds: float = 120) -> None:
+        """Until it holds; the test fails with the state of the backfills if it does not come to that."""
+        deadline = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > deadline:
+                state = self.db.rows("SELECT * FROM backfill_progress")
+                raise AssertionError(f"after {seconds} s not: {what}; {state}")
+            time.sleep(0.3)
+
+    def is_completed(self) -> bool:
+        """Whether there are backfills, and all of them are completed."""
+        rows = self.db.rows("SELECT status FROM progressive_backfill_state")
+        return bool(rows) and all(row["status"] == "completed" for row in rows)
+
+    def dead_letters(self) -> int:
+        """Messages in the dead-letter queue."""
+        answer = self.sqs.get_queue_attributes(
+            QueueUrl=self.environment["DEAD_LETTER_QUEUE_URL"], AttributeNames=["ApproximateNumberOfMessages"]
+        )
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+
+@contextmanager
+def running_stack(folder: Path, simulator: Simulator, *, schedule: str = "rate(30 minutes)") -> Iterator[Deployed]:
+    """Deploy to a local AWS with a Postgres of its own, against this simulator; this process's environment reaches it."""
+    before = dict(os.environ)
+    stack = Stack(folder)
+    for name in ("DATABASE_URL", "AWS_PROFILE"):
+        os.environ.pop(name, None)
+    os.environ.update(GITHUB_TOKEN="ghp_e2e", GITHUB_API_URL=simulator.url, PLANNER_SCHEDULE=schedule)
+    try:
+        state = stack.up()
+        os.environ.update(state["environment"])
+        running = Deployed(stack, state["environment"], simulator)
+        try:
+            yield running
+        finally:
+            running.db.close()
+    finally:
+        stack.down()
+        os.environ.clear()
+        os.environ.update(before)
