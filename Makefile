@@ -49,7 +49,7 @@ env: .venv/.ready ## addresses of the running local stack, as shell exports
 	@$(BIN)/python -m local.stack env
 
 build: .venv/.ready .venv-sam/.ready ## build the functions and the layer for Lambda (arm64), without Docker
-	PATH="$(CURDIR)/$(BIN):$$PATH" .venv-sam/bin/sam build
+	PATH="$(CURDIR)/$(BIN):$$PATH" LAYER_PYTHON="$$(sh local/find-python.sh 3.13 || true)" .venv-sam/bin/sam build
 
 deploy: build ## deploy to AWS; parameters are asked for
 	.venv-sam/bin/sam deploy --guided

@@ -124,7 +124,8 @@ class Stack:
         environment["PATH"] = (
             f"{ROOT / '.venv/bin'}{os.pathsep}{ROOT / '.venv-sam/bin'}{os.pathsep}{environment['PATH']}"
         )
-        environment["LAYER_TARGET"] = f"--python {ROOT / '.venv-aws/bin/python'}"
+        environment["LAYER_PYTHON"] = str(ROOT / ".venv-aws/bin/python")
+        environment["LAYER_TARGET"] = f"--python {environment['LAYER_PYTHON']}"
         environment["SAM_CLI_TELEMETRY"] = "0"
         build = str(self.folder / "build")
         _say("sam build")
