@@ -66,7 +66,8 @@ format: .venv/.ready ## ruff's formatting and safe fixes
 	$(BIN)/ruff format $(SOURCES)
 
 test: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## all tests, on a real Postgres
-	$(BIN)/python -m pytest
+	@# Two files at a time, the end-to-end ones first: they wait more than they compute.
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## the long tests that make test leaves out
 	$(BIN)/python -m pytest -m soak --timeout 3600
