@@ -1,0 +1,128 @@
+"""What a query costs by GitHub's formula, how long GitHub works on it, and the rules that it must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    IntValueNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    ValueNode,
+    VariableNode,
+)
+
+CONNECTIONS = {
+    "pullRequests", "labels", "assignees", "reviewRequests", "closingIssuesReferences", "comments", "reviews",
+    "reviewThreads", "commits", "files",
+}  # fmt: skip
+MOST_NODES = 500_000
+# Seconds of GitHub's time: per request, per pull request of a light listing, and per pull request with connections.
+# Seconds of GitHub's time: per request, per pull request of a light listing, and per pull request with connections.
+BASE_SECONDS, LISTED_SECONDS, DETAILED_SECONDS = 0.15, 0.006, 0.1
+
+
+class Refused(Exception):
+    """GitHub's own error for a query that breaks a rule."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(slots=True)
+class Price:
+    """What a query costs by the formula, and what it touches."""
+
+    weight: int = 0
+    nodes: int = 0
+    detailed: list[int] = field(default_factory=list)
+    listed: int = 0
+
+    @property
+    def points(self) -> int:
+        return max(1, (self.weight + 50) // 100)
+
+    @property
+    def seconds(self) -> float:
+        return BASE_SECONDS + LISTED_SECONDS * self.listed + DETAILED_SECONDS * len(self.detailed)
+
+
+def price_of(document: DocumentNode, variables: dict[str, Any]) -> Price:
+    """The price of a valid query. Raises Refused where it breaks a rule of paging or size."""
+    price = Price()
+    fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
+    for definition in document.definitions:
+        if isinstance(definition, OperationDefinitionNode):
+            _walk(definition.selection_set, 1, price, variables, fragments)
+    if price.nodes > MOST_NODES:
+        raise Refused(
+            "MAX_NODE_LIMIT_EXCEEDED",
+            f"This query requests up to {price.nodes} possible nodes, over the maximum of {MOST_NODES}.",
+        )
+    return price
+
+
+def _walk(
+    selections: SelectionSetNode | None,
+    parents: int,
+    price: Price,
+    variables: dict[str, Any],
+    fragments: dict[str, FragmentDefinitionNode],
+) -> None:
+    for field_node in _fields(selections, fragments):
+        name = field_node.name.value
+        arguments = {each.name.value: _value(each.value, variables) for each in field_node.arguments or ()}
+        below = parents
+        if name == "nodes" and "ids" in arguments:
+            if len(arguments["ids"]) > 100:
+                raise Refused("ARGUMENT_LIMIT", "You may not provide more than 100 node ids.")
+            below = len(arguments["ids"])
+        elif name == "pullRequest" and isinstance(arguments.get("number"), int):
+            price.detailed.append(arguments["number"])
+        elif name in CONNECTIONS and field_node.selection_set is not None:
+            first = arguments.get("first", arguments.get("last"))
+            asked = {each.name.value for each in _fields(field_node.selection_set, fragments)}
+            if first is None:
+                if asked & {"nodes", "edges", "pageInfo"}:
+                    raise Refused(
+                        "MISSING_PAGINATION_BOUNDARIES",
+                        f"You must provide a `first` or `last` value to properly paginate the `{name}` connection.",
+                    )
+                continue
+            if not 1 <= first <= 100:
+                raise Refused(
+                    "EXCESSIVE_PAGINATION",
+                    f"Requesting {first} records on the `{name}` connection exceeds the `first` limit of 100 records.",
+                )
+            price.weight += parents
+            below = parents * first
+            price.nodes += below
+            if name == "pullRequests":
+                price.listed += below
+        _walk(field_node.selection_set, below, price, variables, fragments)
+
+
+def _fields(selections: SelectionSetNode | None, fragments: dict[str, FragmentDefinitionNode]) -> Iterator[FieldNode]:
+    for selection in selections.selections if selections else ():
+        if isinstance(selection, FieldNode):
+            yield selection
+        elif isinstance(selection, InlineFragmentNode):
+            yield from _fields(selection.selection_set, fragments)
+        elif isinstance(selection, FragmentSpreadNode):
+            yield from _fields(fragments[selection.name.value].selection_set, fragments)
+
+
+def _value(node: ValueNode, variables: dict[str, Any]) -> Any:
+    if isinstance(node, VariableNode):
+        return variables.get(node.name.value)
+    if isinstance(node, IntValueNode):
+        return int(node.value)
+    return getattr(node, "value", None)

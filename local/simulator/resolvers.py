@@ -1,0 +1,179 @@
+"""The answers: repositories, pull requests and their pages, as GraphQL resolvers over dictionaries."""
+
+from __future__ import annotations
+
+import base64
+import bisect
+import json
+from typing import Any
+
+from graphql import GraphQLError
+
+from local.simulator.data import Node, Repository
+from local.simulator.price import CONNECTIONS
+
+
+def held(repository: Repository) -> dict[str, int]:
+    """How much of everything a repository has."""
+    pull_requests = repository.pull_requests.values()
+    return {
+        "pull_requests": len(pull_requests),
+        "reviews": sum(len(each["reviews"]) for each in pull_requests),
+        "issue_comments": sum(len(each["comments"]) for each in pull_requests),
+        "review_comments": sum(len(review["comments"]) for each in pull_requests for review in each["reviews"]),
+        "commits": sum(len(each["commits"]) for each in pull_requests),
+        "files": sum(len(each["files"]) for each in pull_requests),
+    }
+
+
+class Repositories(dict[str, Repository]):
+    """By node id; found by present or former name too."""
+
+    def named(self, full_name: str) -> Repository | None:
+        """By present or former name, unless hidden."""
+        wanted = full_name.lower()
+        for each in self.values():
+            if not each.hidden and each.full_name.lower() == wanted:
+                return each
+        return next((each for each in self.values() if not each.hidden and wanted in each.former_names), None)
+
+    def node(self, node_id: str) -> Any:
+        """A repository, a review or a review thread, as a resolver's value."""
+        found = self.get(node_id)
+        if found is not None and not found.hidden:
+            return RepositoryView(found)
+        if node_id.startswith(("PRR_", "PRRT_")):
+            for repository in self.values():
+                for pull_request in repository.pull_requests.values():
+                    for each in (*pull_request["reviews"], *pull_request["reviewThreads"]):
+                        if each["id"] == node_id:
+                            return View(each, repository)
+        return not_found(f"Could not resolve to a node with the global id of '{node_id}'")
+
+
+def root(repositories: Repositories, rate_limit: Node | None, viewer: str) -> Node:
+    """The fields of Query for one request; ``viewer`` is a login."""
+
+    def repository(info: Any, owner: str, name: str, followRenames: bool = True) -> Any:
+        found = repositories.named(f"{owner}/{name}")
+        if found is None:
+            return not_found(f"Could not resolve to a Repository with the name '{owner}/{name}'.")
+        return RepositoryView(found)
+
+    def node(info: Any, id: str) -> Any:
+        return repositories.node(id)
+
+    def nodes(info: Any, ids: list[str]) -> Any:
+        return [repositories.node(each) for each in ids]
+
+    person = {"__typename": "User", "id": f"U_{viewer}", "databaseId": 1, "login": viewer, "avatarUrl": "", "url": ""}
+    return {"rateLimit": rate_limit, "repository": repository, "node": node, "nodes": nodes, "viewer": person}
+
+
+class View(dict[str, Any]):
+    """A node whose lists are connections: each becomes a function of the page that is asked."""
+
+    def __init__(self, node: Node, repository: Repository) -> None:
+        super().__init__(node)
+        for name in CONNECTIONS & node.keys():
+            self[name] = _connection(name, node[name], repository)
+
+
+class RepositoryView(dict[str, Any]):
+    """A repository: its pull requests by page and by number."""
+
+    def __init__(self, repository: Repository) -> None:
+        super().__init__(repository.node)
+
+        def pull_request(info: Any, number: int) -> Any:
+            found = repository.pull_requests.get(number)
+            if found is None:
+                return not_found(f"Could not resolve to a PullRequest with the number of {number}.")
+            return View(found, repository)
+
+        def pull_requests(info: Any, orderBy: Node | None = None, states: Any = None, **page: Any) -> Node:
+            order = orderBy or {"field": "CREATED_AT", "direction": "ASC"}
+            key = "createdAt" if order["field"] == "CREATED_AT" else "updatedAt"
+            keyed = sorted((each[key], each["number"]) for each in repository.pull_requests.values())
+            if order["direction"] == "DESC":
+                keyed.reverse()
+            rows = _page_by_key(keyed, page.get("first"), page.get("after"), order["direction"] == "DESC")
+            chosen = [View(repository.pull_requests[number], repository) for _, number in rows[0]]
+            return {"totalCount": len(keyed), "nodes": chosen, "pageInfo": rows[1]}
+
+        self["pullRequest"] = pull_request
+        self["pullRequests"] = pull_requests
+
+
+def _connection(name: str, items: list[Node], repository: Repository) -> Any:
+    def resolve(
+        info: Any,
+        first: int | None = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+    ) -> Node:
+        start = int(_decoded(after)[0]) if after else 0
+        end = min(len(items), int(_decoded(before)[0])) if before else len(items)
+        if first is not None:
+            end = min(end, start + first)
+        elif last is not None:
+            start = max(start, end - last)
+        chosen = [_item(name, each, repository) for each in items[start:end]]
+        return {
+            "totalCount": len(items),
+            "nodes": chosen,
+            "pageInfo": {
+                "hasNextPage": end < len(items),
+                "hasPreviousPage": start > 0,
+                "startCursor": _encoded(start, ""),
+                "endCursor": _encoded(end, ""),
+            },
+        }
+
+    return resolve
+
+
+def _item(name: str, node: Node, repository: Repository) -> Node:
+    if name == "reviewRequests":
+        return {"requestedReviewer": node}
+    if name == "closingIssuesReferences":
+        return {"id": f"I_{node['number']}", "number": node["number"], "repository": RepositoryView(repository)}
+    return View(node, repository)
+
+
+def _page_by_key(
+    keyed: list[tuple[str, int]], first: int | None, after: str | None, descending: bool
+) -> tuple[list[tuple[str, int]], Node]:
+    """Cursors hold the sort value and the number: what is inserted or deleted elsewhere does not shift the page."""
+    start = 0
+    if after:
+        value, number = _decoded(after)
+        at = (value, int(number))
+        start = len(keyed) - bisect.bisect_left(keyed[::-1], at) if descending else bisect.bisect_right(keyed, at)
+    end = min(len(keyed), start + (first or 0))
+    chosen = keyed[start:end]
+    return chosen, {
+        "hasNextPage": end < len(keyed),
+        "hasPreviousPage": start > 0,
+        "startCursor": _encoded(*chosen[0]) if chosen else None,
+        "endCursor": _encoded(*chosen[-1]) if chosen else None,
+    }
+
+
+def _encoded(value: str | int, number: str | int) -> str:
+    return base64.b64encode(json.dumps([value, number]).encode()).decode()
+
+
+def _decoded(cursor: str) -> tuple[Any, Any]:
+    try:
+        value, number = json.loads(base64.b64decode(cursor, validate=True))
+    except ValueError:
+        raise GraphQLError(
+            f"`{cursor}` does not appear to be a valid cursor.", extensions={"type": "INVALID_CURSOR_ARGUMENTS"}
+        ) from None
+    return value, number
+
+
+def not_found(message: str) -> GraphQLError:
+    return GraphQLError(message, extensions={"type": "NOT_FOUND"})
