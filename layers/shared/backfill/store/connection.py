@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pg8000.native
+from pg8000 import core
 from pg8000.exceptions import DatabaseError, InterfaceError
 
 from backfill.errors import ContractViolation, Retryable
@@ -35,15 +37,12 @@ class Database:
 
     def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
-        self._connection: pg8000.native.Connection | None = None
+        self._connection: _Connection | None = None
         self._depth = 0
 
     def rows(self, sql: str, **parameters: Any) -> list[Row]:
         """Run one statement; every returned row as ``{column: value}``."""
-        with self._usable() as connection:
-            found = connection.run(sql, **parameters) or []
-            names = [column["name"] for column in connection.columns or []]
-            return [dict(zip(names, row, strict=True)) for row in found]
+        return self.pipeline([(sql, parameters)])[0]
 
     def one(self, sql: str, **parameters: Any) -> Row | None:
         """The first row, or None."""
@@ -53,8 +52,16 @@ class Database:
     def execute(self, sql: str, **parameters: Any) -> int:
         """Run one statement for its effect; the number of rows that it touched."""
         with self._usable() as connection:
-            connection.run(sql, **parameters)
-            return int(connection.row_count)
+            return int(connection.pipeline([(sql, parameters)])[0].row_count)
+
+    def pipeline(self, statements: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[Row]]:
+        """Run several statements in one round trip, each seeing what the ones before it did; the rows of each.
+
+        The first error ends it and is raised; outside a transaction nothing of it stays. For statements that answer
+        little: all of them are written before the first reply is read.
+        """
+        with self._usable() as connection:
+            return [_dictionaries(context) for context in connection.pipeline(statements)]
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -89,7 +96,7 @@ class Database:
                 self.close()
 
     @contextmanager
-    def _usable(self) -> Iterator[pg8000.native.Connection]:
+    def _usable(self) -> Iterator[_Connection]:
         if self._connection is None:
             if self._depth:
                 raise DatabaseUnavailable("the connection was lost inside a transaction")
@@ -107,6 +114,56 @@ class Database:
         except (InterfaceError, OSError) as error:
             self.close()
             raise DatabaseUnavailable(f"the connection to Postgres broke: {error}") from error
+
+
+class _Connection(pg8000.native.Connection):  # type: ignore[misc] # pg8000 has no types
+    """pg8000's connection, with one round trip where its own ``run`` waits three times (Parse, Describe, Execute).
+
+    It also keeps each statement between one pair of Syncs, as poolers need: between two they may change the server,
+    and the parsed statement would not be there.
+    """
+
+    def pipeline(self, statements: Sequence[tuple[str, Mapping[str, Any]]]) -> list[core.Context]:
+        """Parse, Bind, Describe and Execute each statement, one Sync, one flush; then read all replies."""
+        contexts = []
+        for sql, parameters in statements:
+            text, values = _prepared(sql)
+            contexts.append(core.Context(text))
+            self._send_message(
+                core.PARSE, core.NULL_BYTE + text.encode(self._client_encoding) + core.NULL_BYTE + core.H_pack(0)
+            )
+            self.send_BIND(core.NULL_BYTE, core.make_params(self.py_types, values(parameters)))
+            self._send_message(core.DESCRIBE, core.PORTAL + core.NULL_BYTE)
+            self.send_EXECUTE()
+        core._write(self._sock, core.SYNC_MSG)
+        core._flush(self._sock)
+        self._receive(contexts)
+        return contexts
+
+    def _receive(self, contexts: Sequence[core.Context]) -> None:
+        """Replies up to the Sync's own; each statement's end with CommandComplete. Raises the first error."""
+        waiting = iter(contexts)
+        context, code = next(waiting), b""
+        while code != core.READY_FOR_QUERY:
+            code, length = core.ci_unpack(core._read(self._sock, 5))
+            self.message_types[code](core._read(self._sock, length - 4), context)
+            if code in (core.COMMAND_COMPLETE, core.EMPTY_QUERY_RESPONSE):
+                context = next(waiting, context)
+        for each in contexts:
+            if each.error is not None:
+                raise each.error
+
+
+@cache
+def _prepared(sql: str) -> tuple[str, Callable[[Mapping[str, Any]], Sequence[Any]]]:
+    """``:name`` as ``$1``, and what puts parameters in that order: pg8000 walks the text letter by letter for it."""
+    prepared: tuple[str, Callable[[Mapping[str, Any]], Sequence[Any]]] = pg8000.native.to_statement(sql)
+    return prepared
+
+
+def _dictionaries(context: core.Context) -> list[Row]:
+    names = [column["name"] for column in context.columns or []]
+    return [dict(zip(names, row, strict=True)) for row in context.rows or []]
 
 
 def connection_options(url: str) -> dict[str, Any]:
@@ -134,11 +191,11 @@ def connection_options(url: str) -> dict[str, Any]:
     }
 
 
-def _connect(url: str) -> pg8000.native.Connection:
+def _connect(url: str) -> _Connection:
     options = connection_options(url)
     place = f"{options['host']}:{options['port']}"
     try:
-        connection = pg8000.native.Connection(**options)
+        connection = _Connection(**options)
     except DatabaseError as error:
         details = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
         raise DatabaseUnavailable(

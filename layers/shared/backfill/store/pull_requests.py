@@ -335,30 +335,40 @@ _NOT_LISTED_SINCE = """
 
 
 def store_listed(db: Database, repository_id: str, contributors: Rows, pull_requests: Rows) -> None:
-    """Upsert one listing page. Call it inside the transaction that moves the cursor."""
-    _write(db, _CONTRIBUTORS, contributors, ("node_id",))
-    _write(db, _LISTED, pull_requests, ("number",), repository_id=repository_id)
+    """Upsert one listing page, in one round trip. Call it inside the transaction that moves the cursor."""
+    db.pipeline(
+        [
+            _of_rows(_CONTRIBUTORS, contributors, ("node_id",)),
+            _of_rows(_LISTED, pull_requests, ("number",), repository_id=repository_id),
+        ]
+    )
 
 
 def store_details(db: Database, repository_id: str, tables: Mapping[str, Rows]) -> list[int]:
-    """Store whole pull requests and replace what hangs on them; the numbers that were written.
+    """Store whole pull requests and replace what hangs on them, in two round trips; the numbers that were written.
 
     A number that is not returned was read as of an older ``updated_at`` than the stored row has. Call it inside the
     transaction that completes the chunk.
     """
-    _write(db, _CONTRIBUTORS, tables.get("contributors", ()), ("node_id",))
-    _write(db, _LABELS, tables.get("labels", ()), ("node_id",), repository_id=repository_id)
     pull_requests = tables.get("pull_requests", ())
     as_of = [{"number": row["number"], "updated_at": row["updated_at"]} for row in pull_requests]
-    accepted = [row["number"] for row in db.rows(_ACCEPTED, rows=json.dumps(as_of), repository_id=repository_id)]
+    *_, found = db.pipeline(
+        [
+            _of_rows(_CONTRIBUTORS, tables.get("contributors", ()), ("node_id",)),
+            _of_rows(_LABELS, tables.get("labels", ()), ("node_id",), repository_id=repository_id),
+            _of_rows(_ACCEPTED, as_of, ("number",), repository_id=repository_id),
+        ]
+    )
+    accepted = [row["number"] for row in found]
     if not accepted:
         return []
     chosen = set(accepted)
+    statements = []
     for name, statement, key in _CHILDREN:
         rows = [row for row in tables.get(name, ()) if row["pull_request_number"] in chosen]
-        _write(db, statement, rows, key, always=True, repository_id=repository_id, numbers=accepted)
+        statements.append(_of_rows(statement, rows, key, repository_id=repository_id, numbers=accepted))
     rows = [row for row in pull_requests if row["number"] in chosen]
-    _write(db, _DETAILED, rows, ("number",), repository_id=repository_id)
+    db.pipeline([*statements, _of_rows(_DETAILED, rows, ("number",), repository_id=repository_id)])
     return accepted
 
 
@@ -386,7 +396,8 @@ def by_numbers(db: Database, repository_id: str, numbers: Sequence[int]) -> list
 def record_failed(db: Database, repository_id: str, failed: Mapping[int, tuple[str, str]]) -> None:
     """Note per number why its detail cannot be read: ``{number: (code, message)}``."""
     rows = [{"number": number, "code": code, "error": message} for number, (code, message) in failed.items()]
-    _write(db, _FAILED, rows, ("number",), repository_id=repository_id)
+    if rows:
+        db.pipeline([_of_rows(_FAILED, rows, ("number",), repository_id=repository_id)])
 
 
 def mark_gone(db: Database, repository_id: str, numbers: Sequence[int]) -> int:
@@ -406,10 +417,7 @@ def not_listed_since(db: Database, repository_id: str, since: Any) -> list[int]:
     return [row["number"] for row in db.rows(_NOT_LISTED_SINCE, repository_id=repository_id, since=since)]
 
 
-def _write(
-    db: Database, statement: str, rows: Rows, key: Sequence[str], *, always: bool = False, **parameters: Any
-) -> None:
-    """Run one statement on rows made unique by ``key``; the last of equal keys wins."""
+def _of_rows(sql: str, rows: Rows, key: Sequence[str], **parameters: Any) -> tuple[str, dict[str, Any]]:
+    """A statement on rows made unique by ``key``; the last of equal keys wins."""
     unique = {tuple(row[name] for name in key): row for row in rows}
-    if unique or always:
-        db.execute(statement, rows=json.dumps(list(unique.values())), **parameters)
+    return sql, {"rows": json.dumps(list(unique.values())), **parameters}
