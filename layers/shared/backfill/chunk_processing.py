@@ -13,9 +13,9 @@ from backfill.errors import ContractViolation, Deferred, Permanent, Retryable, S
 from backfill.github.client import ChunkDetails, GitHub
 from backfill.github.packing import cut
 from backfill.messages import Dispatch, SyncRequest
-from backfill.observability import about, count, event, problem
+from backfill.observability import about, count, event, note_levels, problem
 from backfill.queues import Queues
-from backfill.store import backfills, chunks, pull_requests, repositories
+from backfill.store import backfills, chunks, levels, pull_requests, repositories
 from backfill.store.connection import Database, DatabaseUnavailable
 
 Row = dict[str, Any]
@@ -189,9 +189,11 @@ class Worker:
                 error=str(error)[:2000],
                 error_code=type(error).__name__,
             )
-            backfills.record_error(
+            backfill = backfills.record_error(
                 self.db, chunk["backfill_state_id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES
             )
+        if backfill and backfill["paused"]:
+            note_pause(self.db)
         outbox.send(self.db, self.queues, chunk_id=chunk["id"])
         return "retried"
 
@@ -206,11 +208,12 @@ class Worker:
         elif error.code in ("bad_credentials", "forbidden"):
             minutes = CREDENTIALS_PAUSE_MINUTES
         else:
-            with self.db.transaction():
-                backfills.record_error(self.db, backfill_id, str(error), pause_minutes=ERROR_PAUSE_MINUTES)
+            backfill = backfills.record_error(self.db, backfill_id, str(error), pause_minutes=ERROR_PAUSE_MINUTES)
+            if backfill and backfill["paused"]:
+                note_pause(self.db)
             return self._fail(chunk, error.code, str(error))
         backfills.pause(self.db, backfill_id, error.code, minutes=minutes, error=str(error))
-        count("BackfillsPaused")
+        note_pause(self.db)
         self._release(chunk, None, error.code, str(error), counts=False)
         return "paused"
 
@@ -266,6 +269,12 @@ class Worker:
             outbox.send(self.db, self.queues, chunk_id=chunk["id"])
         count("SyncRequests")
         return "accepted"
+
+
+def note_pause(db: Database) -> None:
+    """Trouble has paused a backfill: the alarms shall know it now, not at the next heartbeat."""
+    count("BackfillsPaused")
+    note_levels(levels.read(db))
 
 
 def _unknown(number: int) -> Row:

@@ -1,11 +1,14 @@
 """Logs and metrics: one line of JSON per event, and EMF values in the namespace ProgressiveBackfill.
 
-The only dimension is ``service``: cardinality stays low however many repositories there are.
+The only dimension is ``service``, the name of the stack: cardinality stays low however many repositories there are, and
+two stacks of one account stay apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +16,13 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 NAMESPACE = "ProgressiveBackfill"
-SERVICE = "progressive-backfill"
+SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME") or "progressive-backfill"
+
+# An invocation without anything to count is nothing to warn about.
+warnings.filterwarnings("ignore", message="No application metrics to publish")
+
+# So that a line's location is the caller's, not this module's.
+_CALLER = 3
 
 logger = Logger(service=SERVICE)
 metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
@@ -56,8 +65,10 @@ LEVELS = {
     "BackfillsWithoutAccess": MetricUnit.Count,
     "PullRequestsLeft": MetricUnit.Count,
     "UnfinishedChunks": MetricUnit.Count,
+    "ExpiredLeases": MetricUnit.Count,
     "OldestPendingChunk": MetricUnit.Seconds,
     "PlannerLag": MetricUnit.Seconds,
+    "DeadLettersLeft": MetricUnit.Count,
 }
 
 
@@ -66,14 +77,20 @@ def count(name: str, value: float = 1) -> None:
     metrics.add_metric(name=name, unit=EVENTS.get(name) or LEVELS.get(name) or MetricUnit.Count, value=value)
 
 
+def note_levels(values: Mapping[str, float]) -> None:
+    """Note what a heartbeat found, by name of the level."""
+    for name, value in values.items():
+        count(name, float(value))
+
+
 def event(message: str, **fields: Any) -> None:
     """Log what happened, with its values as fields. Never pass a token, a secret or a body."""
-    logger.info(message, extra=fields)
+    logger.info(message, extra=fields, stacklevel=_CALLER)
 
 
 def problem(message: str, **fields: Any) -> None:
     """Log what went wrong and was dealt with."""
-    logger.warning(message, extra=fields)
+    logger.warning(message, extra=fields, stacklevel=_CALLER)
 
 
 @contextmanager

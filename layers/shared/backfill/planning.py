@@ -13,14 +13,15 @@ from backfill.chunk_processing import (
     ERROR_PAUSE_MINUTES,
     PLAN_REQUEST_LOST_SECONDS,
     UNAVAILABLE_PAUSE_MINUTES,
+    note_pause,
 )
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
 from backfill.github import packing
 from backfill.github.client import REQUEST_SIZE, GitHub
 from backfill.messages import PlanEvent
-from backfill.observability import count, event, problem
+from backfill.observability import count, event, note_levels, problem
 from backfill.queues import Queues
-from backfill.store import backfills, chunks, pull_requests, repositories
+from backfill.store import backfills, chunks, levels, pull_requests, repositories
 from backfill.store.connection import Database, DatabaseUnavailable
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
@@ -54,6 +55,9 @@ class Planner:
         if request.dry_run:
             return self._forecast(request)
         resumed = backfills.resume_due(self.db)
+        if request == PlanEvent():
+            # The heartbeat, before anything can go wrong.
+            note_levels(levels.read(self.db))
         only = self._only(request)
         reopened = [] if only else self._examine_completed()
         planned = [
@@ -99,7 +103,9 @@ class Planner:
         except Permanent as error:
             self._stop(held, error, report)
         except Retryable as error:
-            backfills.record_error(self.db, held["id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES)
+            counted = backfills.record_error(self.db, held["id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES)
+            if counted and counted["paused"]:
+                note_pause(self.db)
             report["error"] = str(error)
             self._ask_again(held, 60)
         finally:
@@ -271,7 +277,7 @@ class Planner:
         else:
             minutes = UNAVAILABLE_PAUSE_MINUTES if error.code == "repository_unavailable" else CREDENTIALS_PAUSE_MINUTES
             backfills.pause(self.db, held["id"], error.code, minutes=minutes, error=str(error))
-            count("BackfillsPaused")
+            note_pause(self.db)
 
     def _ask_again(self, held: Row, seconds: float) -> None:
         if backfills.request_plan(self.db, held["id"], max(PLAN_REQUEST_LOST_SECONDS, seconds)):

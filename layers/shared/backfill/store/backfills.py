@@ -93,7 +93,7 @@ _RECORD_ERROR = """
         paused_until = CASE WHEN status = 'active' AND consecutive_errors + 1 >= :max_errors
                             THEN now() + make_interval(mins => :pause_minutes) ELSE paused_until END
     WHERE id = CAST(:id AS uuid)
-    RETURNING status, consecutive_errors, pause_reason
+    RETURNING status, consecutive_errors, pause_reason, (status = 'paused' AND consecutive_errors = :max_errors) AS paused
 """
 
 _PAUSE = """
@@ -268,7 +268,7 @@ def record_success(db: Database, backfill_id: str, *, points: int, requests: int
 def record_error(
     db: Database, backfill_id: str, error: str, *, pause_minutes: int, points: int = 0, requests: int = 0
 ) -> Row | None:
-    """Count an error; the third in a row pauses the backfill for ``pause_minutes``."""
+    """Count an error; the third in a row pauses the backfill for ``pause_minutes``, and ``paused`` says so."""
     return db.one(
         _RECORD_ERROR,
         id=backfill_id,
