@@ -41,33 +41,33 @@ def client(simulator: Simulator, db: Database) -> GitHub:
 
 def everything(
     github: GitHub, node_id: str, chunk_size: int
-) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]], int]:
-    """The whole listing and all details in chunks, newest first; and the points that it cost."""
+) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """The whole listing and all details in chunks, newest first."""
     listed: list[dict[str, Any]] = []
-    cursor, more, points = None, True, 0
+    cursor, more = None, True
     while more:
         page = github.list_pull_requests(node_id, cursor)
         listed += page.pull_requests
-        cursor, more, points = page.end_cursor, page.has_next_page, points + page.points
+        cursor, more = page.end_cursor, page.has_next_page
     by_number = {row["number"]: row for row in listed}
     tables: dict[str, list[dict[str, Any]]] = {}
     for chunk in cut(listed[::-1], chunk_size, len(listed)):
         read = github.details(node_id, [by_number[number] for number in chunk])
         assert (read.failed, read.gone) == ({}, [])
-        points += read.points
         for table, rows in read.tables.items():
             tables.setdefault(table, []).extend(rows)
-    return listed, tables, points
+    return listed, tables
 
 
 def test_every_field_of_every_pull_request_is_read(simulator: Simulator, db: Database) -> None:
     github = client(simulator, db)
     github.examine(list(simulator.repositories))  # also asks once whose token it is, which costs a point
     for repository in simulator.repositories.values():
-        before = simulator.statistics().get("points", 0)
-        listed, tables, points = everything(github, repository.node["id"], 25)
-        assert points == simulator.statistics()["points"] - before
-        print(f"\n{repository.full_name}: {100 * points / len(listed):.2f} points per 100 pull requests")
+        served, before = simulator.statistics(), github.spent
+        _, tables = everything(github, repository.node["id"], 25)
+        now, spent = simulator.statistics(), github.spent - before
+        assert spent.points == now["points"] - served["points"]
+        assert spent.requests == now["requests"] - served["requests"]
         _compare(repository, tables)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from backfill import outbox
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable, StaleClaim
-from backfill.github.client import ChunkDetails, GitHub
+from backfill.github.client import ChunkDetails, GitHub, Spent
 from backfill.github.packing import cut
 from backfill.messages import Dispatch, SyncRequest
 from backfill.observability import about, count, event, note_levels, problem
@@ -59,38 +59,42 @@ class Worker:
         repository = repositories.get(self.db, chunk["repository_id"])
         if repository is None:
             raise LookupError(f"chunk {chunk['id']} has no repository")
-        begin = time.monotonic()
+        begin, before = time.monotonic(), self.github.spent
         fields = {"chunk_id": chunk["id"], "chunk": chunk["chunk_number"], "attempt": chunk["attempts"]}
         with about(
             **fields, repository=f"{repository['owner']}/{repository['name']}", backfill=chunk["backfill_state_id"]
         ):
             event("chunk claimed", dispatch_id=dispatch.dispatch_id, pull_requests=len(chunk["pr_numbers"]))
-            outcome = self._outcome(chunk, repository)
+            outcome = self._outcome(chunk, repository, before)
             count("ChunkDuration", time.monotonic() - begin)
         return outcome
 
-    def _outcome(self, chunk: Row, repository: Row) -> str:
-        """What became of a claimed chunk, decided on the type of what was raised."""
+    def _outcome(self, chunk: Row, repository: Row, before: Spent) -> str:
+        """What became of a claimed chunk, decided on the type of what was raised.
+
+        ``before`` is what the client had spent until the claim: the rest is the chunk's, whatever becomes of it.
+        """
         try:
-            self._read_and_store(chunk, repository)
+            self._read_and_store(chunk, repository, before)
         except StaleClaim:
             count("StaleClaims")
+            self._book(chunk, self.github.spent - before)
             problem("chunk was taken back from this worker; nothing of it was stored")
             return "stale"
         except DatabaseUnavailable:
             # Whether the work was committed is unknown: the message comes back and the claim tells.
             raise
         except Deferred as limit:
-            self._release(chunk, limit.until, "deferred", str(limit), counts=False)
+            self._release(chunk, before, limit.until, "deferred", str(limit))
             seconds = max(0.0, (limit.until - datetime.now(UTC)).total_seconds())
             count("ChunksDeferred")
             count("DeferralSeconds", seconds)
             event("chunk deferred", reason=limit.reason, until=limit.until.isoformat(), seconds=round(seconds))
             return "deferred"
         except Permanent as error:
-            return self._stop(chunk, error)
+            return self._stop(chunk, before, error)
         except Retryable as error:
-            return self._retry(chunk, error)
+            return self._retry(chunk, before, error)
         count("ChunksCompleted")
         self._go_on(chunk["backfill_state_id"])
         return "completed"
@@ -106,19 +110,19 @@ class Worker:
         event("claim refused", chunk_id=dispatch.chunk_id, dispatch_id=dispatch.dispatch_id)
         return "duplicate"
 
-    def _read_and_store(self, chunk: Row, repository: Row) -> None:
+    def _read_and_store(self, chunk: Row, repository: Row, before: Spent) -> None:
         rows, missing = self._members(chunk, repository)
         read = self.github.details(
             repository["node_id"],
             rows,
             request_size=repository["detail_request_size"],
+            learn=lambda size: repositories.set_request_size(self.db, repository["id"], size),
             seconds_left=lambda: self.seconds_left() - MARGIN_SECONDS,
         )
-        begin = time.monotonic()
+        begin, spent = time.monotonic(), self.github.spent - before
         with self.db.transaction():
-            self._store(chunk, read, missing)
+            self._store(chunk, read, missing, spent)
         seconds = time.monotonic() - begin
-        repositories.set_request_size(self.db, repository["id"], read.request_size)
         written = sum(len(of_table) for of_table in read.tables.values())
         count("PullRequestsStored", len(read.tables.get("pull_requests", ())))
         count("RowsWritten", written)
@@ -128,8 +132,8 @@ class Worker:
             pull_requests=len(rows),
             failed=len(read.failed),
             rows=written,
-            points=read.points,
-            requests=read.requests,
+            points=spent.points,
+            requests=spent.requests,
             database_seconds=round(seconds, 3),
         )
 
@@ -146,7 +150,7 @@ class Worker:
             pull_requests.store_listed(self.db, repository["id"], people, listed)
         return listed, missing
 
-    def _store(self, chunk: Row, read: ChunkDetails, missing: list[int]) -> None:
+    def _store(self, chunk: Row, read: ChunkDetails, missing: list[int], spent: Spent) -> None:
         """Everything about the chunk in the present transaction; the fence first."""
         repository_id = chunk["repository_id"]
         chunks.fence(self.db, chunk)
@@ -162,48 +166,49 @@ class Worker:
         chunks.complete(
             self.db,
             chunk,
-            points=read.points,
-            requests=read.requests,
+            points=spent.points,
+            requests=spent.requests,
             error="; ".join(notes)[:2000] or None,
             error_code="members_failed" if failed else ("members_gone" if notes else None),
         )
-        backfills.record_success(self.db, chunk["backfill_state_id"], points=read.points, requests=read.requests)
+        backfills.record_success(self.db, chunk["backfill_state_id"], points=spent.points, requests=spent.requests)
         if failed:
             count("PullRequestsFailed", len(failed))
 
-    def _retry(self, chunk: Row, error: Retryable) -> str:
+    def _retry(self, chunk: Row, before: Spent, error: Retryable) -> str:
         """Another attempt later, or failed for good; three errors in a row pause the backfill."""
         problem("chunk attempt failed", error_code=type(error).__name__, error=str(error))
         count("ChunkErrors")
         if chunk["attempts"] >= chunks.MAX_ATTEMPTS:
-            return self._fail(chunk, "attempts_spent", str(error))
-        wait = FIRST_RETRY_SECONDS * 2 ** (chunk["attempts"] - 1)
+            return self._fail(chunk, before, "attempts_spent", str(error))
+        wait, spent = FIRST_RETRY_SECONDS * 2 ** (chunk["attempts"] - 1), self.github.spent - before
         with self.db.transaction():
             chunks.release(
                 self.db,
                 chunk,
                 available_at=datetime.now(UTC) + timedelta(seconds=wait),
                 counts_as_attempt=True,
-                points=0,
-                requests=0,
+                points=spent.points,
+                requests=spent.requests,
                 error=str(error)[:2000],
                 error_code=type(error).__name__,
             )
             backfill = backfills.record_error(
                 self.db, chunk["backfill_state_id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES
             )
+            self._book(chunk, spent)
         if backfill and backfill["paused"]:
             note_pause(self.db)
         outbox.send(self.db, self.queues, chunk_id=chunk["id"])
         return "retried"
 
-    def _stop(self, chunk: Row, error: Permanent) -> str:
+    def _stop(self, chunk: Row, before: Spent, error: Permanent) -> str:
         """The token or the repository, not the chunk, is the trouble: give it back and pause, with an end."""
         backfill_id = chunk["backfill_state_id"]
         problem("backfill stopped", error_code=error.code, error=str(error))
         if error.code == "repository_unavailable":
             if not repositories.note_unavailable(self.db, chunk["repository_id"]):
-                return self._retry(chunk, Retryable(str(error)))
+                return self._retry(chunk, before, Retryable(str(error)))
             minutes = UNAVAILABLE_PAUSE_MINUTES
         elif error.code in ("bad_credentials", "forbidden"):
             minutes = CREDENTIALS_PAUSE_MINUTES
@@ -211,32 +216,48 @@ class Worker:
             backfill = backfills.record_error(self.db, backfill_id, str(error), pause_minutes=ERROR_PAUSE_MINUTES)
             if backfill and backfill["paused"]:
                 note_pause(self.db)
-            return self._fail(chunk, error.code, str(error))
+            return self._fail(chunk, before, error.code, str(error))
         backfills.pause(self.db, backfill_id, error.code, minutes=minutes, error=str(error))
         note_pause(self.db)
-        self._release(chunk, None, error.code, str(error), counts=False)
+        self._release(chunk, before, None, error.code, str(error))
         return "paused"
 
-    def _release(self, chunk: Row, until: datetime | None, code: str, reason: str, *, counts: bool) -> None:
-        chunks.release(
-            self.db,
-            chunk,
-            available_at=until,
-            counts_as_attempt=counts,
-            points=0,
-            requests=0,
-            error=reason[:2000],
-            error_code=code,
-        )
+    def _release(self, chunk: Row, before: Spent, until: datetime | None, code: str, reason: str) -> None:
+        """Give the chunk back without an attempt lost; what it has cost so far stays booked."""
+        spent = self.github.spent - before
+        with self.db.transaction():
+            chunks.release(
+                self.db,
+                chunk,
+                available_at=until,
+                counts_as_attempt=False,
+                points=spent.points,
+                requests=spent.requests,
+                error=reason[:2000],
+                error_code=code,
+            )
+            self._book(chunk, spent)
         outbox.send(self.db, self.queues, chunk_id=chunk["id"])
 
-    def _fail(self, chunk: Row, code: str, reason: str) -> str:
+    def _fail(self, chunk: Row, before: Spent, code: str, reason: str) -> str:
+        spent = self.github.spent - before
         with self.db.transaction():
-            chunks.fail(self.db, chunk, points=0, requests=0, error=reason[:2000], error_code=code)
+            chunks.fail(
+                self.db,
+                chunk,
+                points=spent.points,
+                requests=spent.requests,
+                error=reason[:2000],
+                error_code=code,
+            )
+            self._book(chunk, spent)
         count("ChunksFailed")
         problem("chunk failed", error_code=code, error=reason)
         self._go_on(chunk["backfill_state_id"])
         return "failed"
+
+    def _book(self, chunk: Row, spent: Spent) -> None:
+        backfills.book(self.db, chunk["backfill_state_id"], points=spent.points, requests=spent.requests)
 
     def _go_on(self, backfill_id: str) -> None:
         """Few chunks left: ask for planning, which also settles the backfill when nothing is left."""

@@ -34,6 +34,7 @@ EVENTS = {
     "RowsWritten": MetricUnit.Count,
     "PagesListed": MetricUnit.Count,
     "PointsSpent": MetricUnit.Count,
+    "CostsMispredicted": MetricUnit.Count,
     "ServerSeconds": MetricUnit.Seconds,
     "RequestsSucceeded": MetricUnit.Count,
     "RequestsTooLarge": MetricUnit.Count,

@@ -9,16 +9,19 @@ from typing import Any
 from backfill.errors import Retryable
 from backfill.github import cost, documents, packing, records
 from backfill.github.auth import Credentials
-from backfill.github.errors import BadCredentials, OutOfTime, RepositoryUnavailable, TooLarge, Unexplained
+from backfill.github.errors import BadCredentials, OutOfTime, RepositoryUnavailable, TooLarge, Unexplained, Unreachable
 from backfill.github.governor import Governor
 from backfill.github.packing import Part
 from backfill.github.records import Row, Tables
 from backfill.github.transport import Reply, Transport
+from backfill.observability import count, problem
 
-# Pull requests in one detail request while nothing is learned: about 0.1 s each of GitHub's 10 s.
+# Pull requests (or further pages of one) in a detail request while nothing is learned: about 0.1 s each of GitHub's 10 s.
 REQUEST_SIZE = 50.0
-# Slow growth back after a halving.
+# After a halving, each full request that succeeds makes the next one larger by this.
 GROWTH = 1.1
+# The shortest page that a connection is asked for when GitHub cannot give longer ones.
+SHORTEST_PAGE = 5
 # A reply that fits no known case is asked for again this often before it surfaces.
 TRIES = 3
 # A pull request that changes while it is being read is begun again this often.
@@ -48,9 +51,17 @@ class ChunkDetails:
     tables: Tables
     failed: dict[int, tuple[str, str]]
     gone: list[int]
-    points: int
-    requests: int
-    request_size: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Points and requests. What failed counts too: GitHub takes points for a query that it could not finish."""
+
+    points: int = 0
+    requests: int = 0
+
+    def __sub__(self, earlier: Spent) -> Spent:
+        return Spent(self.points - earlier.points, self.requests - earlier.requests)
 
 
 @dataclass(slots=True)
@@ -87,33 +98,47 @@ class _Task:
     parent: str = ""
     tries: int = 0
     begun: int = 0
+    # It failed on its own: it is asked for alone, after all others.
+    suspect: bool = False
 
     @property
     def weight(self) -> int:
         return 1 if self.node_id else sum(part.weight for part in self.parts)
 
     def smaller(self) -> list[_Task] | None:
-        """The same in smaller requests, or None if it is as small as it gets."""
-        if self.node_id or not self.parts:
-            return None
+        """The same in smaller requests: fewer connections, then shorter pages. None if it is as small as it gets."""
+        if self.node_id:
+            return [replace(self, page=self.page // 2, tries=0)] if self.page > SHORTEST_PAGE else None
         if len(self.parts) > 1:
-            return [replace(self, parts=(part,), tries=0) for part in self.parts]
+            half = len(self.parts) // 2
+            return [replace(self, parts=parts, tries=0) for parts in (self.parts[:half], self.parts[half:])]
+        if not self.parts:
+            return None
         (part,) = self.parts
         if part.last:
-            return [replace(self, parts=(replace(part, last=0),), tries=0)]
-        if part.first > 5:
-            half = part.first // 2
-            return [replace(self, parts=(replace(part, first=half),), page=half, tries=0)]
-        return None
+            part = replace(part, last=0)
+        elif part.first > SHORTEST_PAGE:
+            part = replace(part, first=part.first // 2)
+        elif part.nested and part.nested > SHORTEST_PAGE:
+            part = replace(part, nested=part.nested // 2)
+        else:
+            return None
+        return [replace(self, parts=(part,), page=part.first, tries=0)]
 
 
 class GitHub:
-    """Raises Deferred (limits), Retryable or Permanent; see backfill.github.errors."""
+    """Raises Deferred (limits), Retryable or Permanent; see backfill.github.errors.
+
+    ``spent`` runs for as long as the container lives: what a piece of work has cost, even one that raised, is the
+    difference between after and before.
+    """
 
     def __init__(self, transport: Transport, credentials: Credentials, governor: Governor) -> None:
         self._transport = transport
         self._credentials = credentials
         self._governor = governor
+        self.spent = Spent()
+        self._cost_differed = False
 
     def repository(self, owner: str, name: str) -> tuple[Row, int]:
         """A repository by name (renames are followed), and how many pull requests GitHub counts."""
@@ -128,7 +153,8 @@ class GitHub:
 
         The second value is the points spent.
         """
-        reply = self._query(documents.EXAMINE, {"ids": list(node_ids)}, points=cost.points(2 * len(node_ids)))
+        weight = cost.weight([cost.Connection(1)], parents=len(node_ids))
+        reply = self._query(documents.EXAMINE, {"ids": list(node_ids)}, points=cost.points(weight))
         found: dict[str, Row | None] = dict.fromkeys(node_ids)
         for node_id, node in zip(node_ids, reply.data["nodes"], strict=True):
             if node:
@@ -176,10 +202,15 @@ class GitHub:
         listed: Sequence[Mapping[str, Any]],
         *,
         request_size: float | None = None,
+        learn: Callable[[float], None] = lambda size: None,
         seconds_left: Callable[[], float] = lambda: 900.0,
     ) -> ChunkDetails:
-        """Read pull requests whole, followed to the last page of everything; see _Details."""
-        return _Details(self, node_id, listed, request_size or REQUEST_SIZE, seconds_left).read()
+        """Read pull requests whole, followed to the last page of everything; see _Details.
+
+        ``request_size`` is what was learned of this repository so far; ``learn`` is told whenever that changes, at
+        once, so that it is known even if this reading comes to nothing.
+        """
+        return _Details(self, node_id, listed, request_size or REQUEST_SIZE, learn, seconds_left).read()
 
     def _listing(self, document: str, node_id: str, cursor: str | None, page_size: int) -> ListingPage:
         reply = self._query(document, {"repository": node_id, "first": page_size, "after": cursor})
@@ -214,16 +245,30 @@ class GitHub:
         for last in (False, True):
             try:
                 identity = self._credentials.identity()
-                return self._governor.run(
-                    identity,
-                    points,
-                    lambda: self._transport.query(self._credentials.token(), document, variables, seconds),
-                )
+                return self._governor.run(identity, points, lambda: self._send(document, variables, points, seconds))
             except BadCredentials:
                 if last:
                     raise
                 self._credentials.renew()
         raise BadCredentials("GitHub refuses the token")
+
+    def _send(self, document: str, variables: Mapping[str, Any], points: int, seconds: float) -> Reply:
+        """One request and what it cost: by GitHub's word, else by the formula."""
+        spent = 0
+        try:
+            reply = self._transport.query(self._credentials.token(), document, variables, seconds)
+            spent = points if reply.cost is None else reply.cost
+        except (TooLarge, Unexplained):
+            spent = points
+            raise
+        finally:
+            self.spent = Spent(self.spent.points + spent, self.spent.requests + 1)
+        if spent != points:
+            count("CostsMispredicted")
+            if not self._cost_differed:
+                self._cost_differed = True
+                problem("GitHub's price differs from the formula's", query=document[:60], formula=points, cost=spent)
+        return reply
 
 
 class _Details:
@@ -235,26 +280,32 @@ class _Details:
         node_id: str,
         listed: Sequence[Mapping[str, Any]],
         size: float,
+        learn: Callable[[float], None],
         seconds_left: Callable[[], float],
     ) -> None:
         self._github = github
         self._node_id = node_id
         self._size = size
+        self._learn = learn
         self._seconds_left = seconds_left
         self._readings = {row["number"]: _Reading(row) for row in listed}
         self._failed: dict[int, tuple[str, str]] = {}
         self._gone: list[int] = []
-        self._points = 0
-        self._requests = 0
+        # Pull requests that failed on their own, in the order in which they did.
+        self._culprits: list[int] = []
 
     def read(self) -> ChunkDetails:
         """Everything, or the error of GitHub as a whole. Raises Retryable if every pull request of several failed."""
+        size = self._size
         tasks = [task for number in self._readings for task in self._begin(number)]
         while tasks:
-            chosen = packing.next_request([(task.weight, task.rounds) for task in tasks], max(1, int(self._size)))
-            request = [tasks[index] for index in chosen]
-            waiting = [task for index, task in enumerate(tasks) if index not in set(chosen)]
-            tasks = waiting + self._send(request)
+            candidates = [index for index, task in enumerate(tasks) if not task.suspect] or [0]
+            waiting = [(tasks[index].weight, tasks[index].rounds) for index in candidates]
+            chosen = {candidates[index] for index in packing.next_request(waiting, max(1, int(self._size)))}
+            following = self._send([task for index, task in enumerate(tasks) if index in chosen])
+            tasks = [task for index, task in enumerate(tasks) if index not in chosen] + following
+        if self._size != size:
+            self._learn(self._size)
         if len(self._failed) == len(self._readings) > 1:
             code, message = next(iter(self._failed.values()))
             raise Retryable(f"every pull request of the chunk failed ({code}): {message}")
@@ -268,7 +319,7 @@ class _Details:
             merged.setdefault("pull_requests", []).append(reading.row)
             for table, rows in reading.tables.items():
                 merged.setdefault(table, []).extend(rows)
-        return ChunkDetails(merged, self._failed, self._gone, self._points, self._requests, self._size)
+        return ChunkDetails(merged, self._failed, self._gone)
 
     def _begin(self, number: int) -> list[_Task]:
         reading = self._readings[number]
@@ -286,16 +337,13 @@ class _Details:
         if seconds < LEAST_SECONDS:
             raise OutOfTime("the function's time ends before the chunk is read")
         points = cost.points(sum(task.weight for task in request))
-        document = self._document(request)
-        self._requests += 1
+        variables = {"repository": self._node_id}
         try:
-            reply = self._github._query(document, {"repository": self._node_id}, points=points, seconds=seconds - 1)
+            reply = self._github._query(self._document(request), variables, points=points, seconds=seconds - 1)
             below = self._github._repository_node(reply, self._node_id)
             self._refuse_unexplained(request, reply, below)
         except (TooLarge, Unexplained) as error:
-            self._points += points
-            return self._make_smaller(request, error)
-        self._points += reply.cost if reply.cost is not None else points
+            return self._divide(request, error) if len(request) > 1 else self._make_smaller(request[0], error)
         if len(request) >= self._size * 0.8:
             self._size = min(100.0, self._size * GROWTH)
         return [
@@ -320,6 +368,8 @@ class _Details:
                 connection = node[alias].get(name)
                 if connection is not None and any(each is None for each in connection["nodes"]):
                     raise Unexplained(f"GitHub gave a null node in {name} of pull request {task.number}")
+            if "files" in names and node[alias]["files"] is None and node[alias]["changedFiles"]:
+                raise Unexplained(f"GitHub counts files of pull request {task.number} and gives none")
 
     @staticmethod
     def _document(request: Iterable[_Task]) -> str:
@@ -327,28 +377,49 @@ class _Details:
         at_root: list[str] = []
         for index, task in enumerate(request):
             if task.node_id:
-                at_root.append(documents.more_review_comments(f"n{index}", task.node_id, task.parent, task.after or ""))
+                at_root.append(
+                    documents.more_review_comments(f"n{index}", task.node_id, task.parent, task.page, task.after or "")
+                )
             else:
                 asked = " ".join(documents.connection(part, task.after, task.before) for part in task.parts)
                 of_repository.append(documents.pull_request(f"p{index}", task.number, f"...pullRequest {asked}"))
         return documents.details(" ".join(of_repository), " ".join(at_root))
 
-    def _make_smaller(self, request: list[_Task], error: Retryable) -> list[_Task]:
-        if len(request) > 1:
-            if isinstance(error, TooLarge):
-                self._size = max(1.0, min(self._size, len(request)) / 2)
-            half = len(request) // 2
-            return self._send(request[:half]) + self._send(request[half:])
-        (task,) = request
+    def _divide(self, request: list[_Task], error: Retryable) -> list[_Task]:
+        """Both halves of a request that failed. It was too large, unless all of it but one pull request succeeds."""
+        size, seen = self._size, len(self._culprits)
+        if isinstance(error, TooLarge):
+            self._size = max(1.0, min(size, len(request)) / 2)
+            self._learn(self._size)
+        half = len(request) // 2
+        following = self._send(request[:half]) + self._send(request[half:])
+        if self._size != size and len(set(self._culprits[seen:])) == 1:
+            self._size = size
+            self._learn(size)
+        return following
+
+    def _make_smaller(self, task: _Task, error: Retryable) -> list[_Task]:
+        """What failed alone, in smaller requests or once more; in the end the pull request has failed."""
+        if task.number not in self._culprits:
+            self._refuse_outage()
+        self._culprits.append(task.number)
         smaller = task.smaller()
         if smaller is not None and (isinstance(error, TooLarge) or task.tries + 1 >= TRIES):
             self._readings[task.number].open_tasks += len(smaller) - 1
-            return smaller
+            return [replace(each, suspect=True) for each in smaller]
         if task.tries + 1 < TRIES:
-            return [replace(task, tries=task.tries + 1)]
+            return [replace(task, tries=task.tries + 1, suspect=True)]
+        self._refuse_outage()
         code = "too_large" if isinstance(error, TooLarge) else "unexplained"
         self._failed[task.number] = (code, str(error)[:500])
         return []
+
+    def _refuse_outage(self) -> None:
+        """A pull request is not to blame while GitHub answers nothing else either."""
+        try:
+            self._github._query(documents.details("", ""), {"repository": self._node_id})
+        except (TooLarge, Unexplained) as error:
+            raise Unreachable(f"GitHub answers nothing about the repository: {error}") from error
 
     def _take(self, task: _Task, index: int, reply: Reply, below: dict[str, Any]) -> list[_Task]:
         """The rows of one task, and what is still to be read of its pull request."""
@@ -367,10 +438,10 @@ class _Details:
                 return []
             row = records.detailed(reading.tables, node)
             if reading.row is not None and reading.row["updated_at"] != row["updated_at"]:
+                reading.row = row
                 return self._restart(task.number, "the pull request changes faster than it can be read")
             reading.row = row
             if self._grew(reading, row):
-                reading.listed = row
                 return self._restart(task.number, "the pull request grows faster than it can be read")
             following = [each for part in task.parts for each in self._connection(task, part, node)]
         reading.open_tasks += len(following) - 1

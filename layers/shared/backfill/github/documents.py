@@ -127,10 +127,10 @@ def pull_request(alias: str, number: int, fields: str) -> str:
     return f"{alias}: pullRequest(number: {number}) {{ {fields} }}"
 
 
-def more_review_comments(alias: str, node_id: str, parent: str, after: str) -> str:
-    """The next review comments of a review (``reviews``) or thread (``reviewThreads``)."""
+def more_review_comments(alias: str, node_id: str, parent: str, first: int, after: str) -> str:
+    """The next ``first`` review comments of a review (``reviews``) or thread (``reviewThreads``)."""
     kind = "PullRequestReview" if parent == "reviews" else "PullRequestReviewThread"
-    page = f'comments(first: 100, after: "{after}") {{ ...reviewComments }}'
+    page = f'comments(first: {first}, after: "{after}") {{ ...reviewComments }}'
     return f'{alias}: node(id: "{node_id}") {{ ... on {kind} {{ {page} }} }}'
 
 

@@ -77,7 +77,13 @@ _SET_WATERMARK = """
     RETURNING *
 """
 
-_SPENT = """
+# Points of attempts that failed or were deferred are spent too.
+_BOOK = """
+    UPDATE progressive_backfill_state SET points_spent = points_spent + :points, requests_made = requests_made + :requests
+    WHERE id = CAST(:id AS uuid) AND (:points, :requests) <> (0, 0)
+"""
+
+_RECORD_SUCCESS = """
     UPDATE progressive_backfill_state SET consecutive_errors = 0, last_processed_at = now(),
            points_spent = points_spent + :points, requests_made = requests_made + :requests
     WHERE id = CAST(:id AS uuid)
@@ -87,7 +93,6 @@ _SPENT = """
 _RECORD_ERROR = """
     UPDATE progressive_backfill_state SET
         consecutive_errors = consecutive_errors + 1, error_count = error_count + 1, last_error = :error, last_error_at = now(),
-        points_spent = points_spent + :points, requests_made = requests_made + :requests,
         status = CASE WHEN status = 'active' AND consecutive_errors + 1 >= :max_errors THEN 'paused' ELSE status END,
         pause_reason = CASE WHEN status = 'active' AND consecutive_errors + 1 >= :max_errors THEN 'consecutive_errors' ELSE pause_reason END,
         paused_until = CASE WHEN status = 'active' AND consecutive_errors + 1 >= :max_errors
@@ -260,23 +265,20 @@ def set_watermark(
     )
 
 
+def book(db: Database, backfill_id: str, *, points: int, requests: int) -> None:
+    """Add what work that did not succeed has cost."""
+    db.execute(_BOOK, id=backfill_id, points=points, requests=requests)
+
+
 def record_success(db: Database, backfill_id: str, *, points: int, requests: int) -> None:
     """A chunk completed: the row of errors is broken."""
-    db.execute(_SPENT, id=backfill_id, points=points, requests=requests)
+    db.execute(_RECORD_SUCCESS, id=backfill_id, points=points, requests=requests)
 
 
-def record_error(
-    db: Database, backfill_id: str, error: str, *, pause_minutes: int, points: int = 0, requests: int = 0
-) -> Row | None:
+def record_error(db: Database, backfill_id: str, error: str, *, pause_minutes: int) -> Row | None:
     """Count an error; the third in a row pauses the backfill for ``pause_minutes``, and ``paused`` says so."""
     return db.one(
-        _RECORD_ERROR,
-        id=backfill_id,
-        error=error,
-        max_errors=MAX_CONSECUTIVE_ERRORS,
-        pause_minutes=pause_minutes,
-        points=points,
-        requests=requests,
+        _RECORD_ERROR, id=backfill_id, error=error, max_errors=MAX_CONSECUTIVE_ERRORS, pause_minutes=pause_minutes
     )
 
 
