@@ -16,6 +16,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import boto3
+
 from local import postgres
 
 ROOT = Path(__file__).parents[1]
@@ -136,8 +138,8 @@ class Stack:
         machine = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
         values = {
             "Architecture": machine,
-            "DatabaseUrl": environment["DATABASE_URL"],
-            "GitHubToken": environment["GITHUB_TOKEN"],
+            "DatabaseSecretArn": _secret(environment, "database", environment["DATABASE_URL"]),
+            "GitHubSecretArn": _secret(environment, "github", environment["GITHUB_TOKEN"]),
             "GitHubApiUrl": environment["GITHUB_API_URL"],
             "PlannerSchedule": os.environ.get("PLANNER_SCHEDULE", "rate(30 minutes)"),
         }
@@ -198,6 +200,18 @@ class Stack:
     def _save(self, state: dict[str, Any]) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text(json.dumps(state, indent=1), encoding="utf-8")
+
+
+def _secret(environment: dict[str, str], name: str, value: str) -> str:
+    """Keep a secret in the local AWS, as a user would in AWS; its ARN."""
+    client = boto3.client(
+        "secretsmanager",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        region_name=REGION,
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )
+    return str(client.create_secret(Name=f"{STACK_NAME}/{name}", SecretString=value)["ARN"])
 
 
 def _literal_concurrency(template: Path) -> None:

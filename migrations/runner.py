@@ -8,35 +8,63 @@ import pg8000.dbapi
 from alembic import command, op
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError
 
-from backfill.store.connection import connection_options
+from backfill.errors import BackfillError
+from backfill.store.connection import connect
 
 HERE = Path(__file__).parent
+OLDEST_POSTGRES = 14
 
 
-def upgrade(database_url: str) -> list[str]:
-    """Apply what is missing and return the revisions that were applied, oldest first; none on a second run.
+def upgrade(database_url: str, to: str = "head", seconds: float | None = None) -> list[str]:
+    """Apply what is missing, up to the revision ``to``, and return the names of what was applied, oldest first.
 
-    Two runs at once wait for each other. Raises what pg8000 raises; then nothing was applied.
+    Nothing is done to a schema that is newer than this code: a deployment is being rolled back, and migrations are such that
+    older code works on. Two runs at once wait for each other. No statement may take longer than ``seconds``. Raises
+    MigrationFailed with Postgres' reason; then nothing was applied.
     """
-    engine = create_engine(
-        "postgresql+pg8000://", creator=lambda: pg8000.dbapi.connect(**connection_options(database_url))
-    )
+    engine = create_engine("postgresql+pg8000://", creator=lambda: connect(pg8000.dbapi.connect, database_url))
     config = Config()
     config.set_main_option("script_location", str(HERE))
     config.set_main_option("path_separator", "os")
+    names = sorted(path.stem for path in (HERE / "versions").glob("*.sql"))
     try:
         with engine.connect() as connection:
-            before = MigrationContext.configure(connection).get_current_revision() or ""
-            connection.rollback()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            version = connection.dialect.server_version_info or (0,)
+            if version < (OLDEST_POSTGRES,):
+                raise MigrationFailed(f"PostgreSQL {OLDEST_POSTGRES} or newer is needed; this is {version[0]}")
+            before = _revision(connection)
+            if before > names[-1][:4]:
+                return []
+            config.attributes.update(connection=connection, seconds=seconds)
+            command.upgrade(config, to)
             connection.commit()
-            after = MigrationContext.configure(connection).get_current_revision() or ""
+            after = _revision(connection)
+    except (pg8000.dbapi.Error, DBAPIError) as error:
+        raise MigrationFailed(f"Postgres: {_reason(error)}; nothing was changed") from error
     finally:
         engine.dispose()
-    return [path.stem for path in sorted((HERE / "versions").glob("*.sql")) if before < path.stem[:4] <= after]
+    return [name for name in names if before < name[:4] <= after]
+
+
+class MigrationFailed(BackfillError):
+    """The schema stays as it was."""
+
+
+def _revision(connection: Connection) -> str:
+    """The revision of the schema; empty before the first."""
+    found = MigrationContext.configure(connection).get_current_revision() or ""
+    connection.rollback()
+    return found
+
+
+def _reason(error: Exception) -> str:
+    """Postgres' own message; pg8000 gives its fields as a dictionary, and SQLAlchemy wraps it."""
+    cause = getattr(error, "orig", None) or error
+    fields = cause.args[0] if cause.args and isinstance(cause.args[0], dict) else {}
+    return f"{fields['M']} ({fields.get('C')})" if "M" in fields else str(cause)
 
 
 def run_sql(name: str) -> None:

@@ -10,21 +10,26 @@ from backfill import wiring
 from backfill.observability import logger
 from migrations.runner import upgrade
 
+# Kept back from the migrations, for the answer to CloudFormation.
+ANSWER_SECONDS = 30
+
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Migrate on Create, Update and direct invocation; on Delete do nothing: the data stays.
 
-    CloudFormation gets an answer in every case, or it would wait for an hour.
+    CloudFormation gets an answer in every case, and before the function's time ends, or it would wait for an hour. A failure
+    that it was told of is not raised again: Lambda would call this function anew, behind the back of a deployment that failed.
     """
+    seconds = wiring.seconds_left(context) - ANSWER_SECONDS
     if "ResponseURL" not in event:
-        return {"applied": upgrade(wiring.database_url())}
+        return {"applied": upgrade(wiring.database_url(), seconds=seconds)}
     try:
-        applied = upgrade(wiring.database_url()) if event["RequestType"] != "Delete" else []
+        applied = upgrade(wiring.database_url(), seconds=seconds) if event["RequestType"] != "Delete" else []
     except Exception as error:
         logger.exception("the migration failed")
-        _answer(event, context, "FAILED", f"{type(error).__name__}: {error}", [])
-        raise
+        _answer(event, context, "FAILED", str(error), [])
+        return {"failed": str(error)}
     _answer(event, context, "SUCCESS", "", applied)
     return {"applied": applied}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backfill.config import Settings
-from backfill.errors import ContractViolation
+from backfill.errors import Misconfigured
 from backfill.store import backfills, repositories
 from cli.stack import InvocationFailed
 from local.simulator import Simulator, generate
@@ -229,5 +229,5 @@ def test_a_missing_secret_says_which_and_what_to_check(deployed: Deployed) -> No
     arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:missing"
     environment = {name: value for name, value in deployed.environment.items() if name != "DATABASE_URL"}
     settings = Settings.from_environment({**environment, "DATABASE_SECRET_ARN": arn})
-    with pytest.raises(ContractViolation, match=r"cannot be read.*check that it exists"):
-        settings.read_database_url()
+    with pytest.raises(Misconfigured, match=r"cannot be read.*check that it exists"):
+        settings.database_address()()

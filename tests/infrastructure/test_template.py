@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cfnlint.decode import decode_str
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,8 +28,14 @@ def default(template: dict[str, Any], value: Any) -> Any:
 @pytest.mark.parametrize("queue", ["ChunkQueue", "PlanQueue"])
 def test_a_message_outlives_six_runs_and_five_receives(template: dict[str, Any], queue: str) -> None:
     properties = template["Resources"][queue]["Properties"]
-    timeout = default(template, template["Globals"]["Function"]["Timeout"])
-    assert default(template, properties["VisibilityTimeout"]) >= 6 * timeout
+    assert template["Globals"]["Function"]["Timeout"] == {"Ref": "WorkerTimeout"}
+    assert properties["VisibilityTimeout"] == {
+        "Fn::FindInMap": ["VisibilityTimeout", {"Ref": "WorkerTimeout"}, "Seconds"]
+    }
+    timeouts = template["Parameters"]["WorkerTimeout"]["AllowedValues"]
+    assert timeouts == list(template["Mappings"]["VisibilityTimeout"])
+    for timeout in timeouts:
+        assert template["Mappings"]["VisibilityTimeout"][timeout]["Seconds"] >= 6 * int(timeout)
     assert properties["RedrivePolicy"]["maxReceiveCount"] >= 5
     assert properties["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
 
@@ -63,41 +68,53 @@ def test_every_function_has_a_log_group_with_retention(template: dict[str, Any])
     for name in functions:
         logs = resources[name.replace("Function", "Logs")]["Properties"]
         assert logs["RetentionInDays"] == {"Ref": "LogRetentionDays"}
-
-
-def test_no_policy_allows_everything(template: dict[str, Any]) -> None:
-    assert "*" not in str(
-        [each["Properties"].get("Policies") for each in template["Resources"].values() if "Properties" in each]
-    )
+        assert logs["KmsKeyId"] == {"Fn::If": ["HasKmsKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
 
 
 def test_a_new_migration_makes_a_deployment_migrate(template: dict[str, Any]) -> None:
     newest = max(path.stem[:4] for path in (ROOT / "migrations/versions").glob("*.sql"))
-    assert template["Parameters"]["SchemaVersion"]["Default"] == newest
+    assert template["Resources"]["Migrations"]["Properties"]["SchemaVersion"] == newest
 
 
-def test_every_parameter_says_what_it_is(template: dict[str, Any]) -> None:
+def test_every_parameter_says_what_it_is_and_refuses_what_it_is_not(template: dict[str, Any]) -> None:
     for name, parameter in template["Parameters"].items():
-        assert {"Type", "Default", "Description"} <= parameter.keys(), name
+        assert {"Type", "Description"} <= parameter.keys(), name
+        assert {"AllowedPattern", "AllowedValues", "MaxValue"} & parameter.keys(), name
+        if "AllowedPattern" in parameter:
+            assert "ConstraintDescription" in parameter, name
+            assert re.match(
+                parameter["AllowedPattern"],
+                parameter.get("Default", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x"),
+            )
 
 
-def test_the_translated_template_keeps_event_sources_schedules_and_narrow_roles(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    decoded, _ = decode_str((ROOT / "template.yaml").read_text(encoding="utf-8"))
-    plain: dict[str, Any] = json.loads(json.dumps(decoded))
-    for each in plain["Resources"].values():
-        for code in ("CodeUri", "ContentUri"):
-            if code in each.get("Properties", {}):
-                each["Properties"][code] = "s3://bucket/key"
-    translated = Translator({}, Parser()).translate(plain, {})["Resources"].values()
-    sources = [each["Properties"] for each in translated if each["Type"] == "AWS::Lambda::EventSourceMapping"]
-    assert len(sources) == 2
-    for source in sources:
-        assert (source["BatchSize"], source["FunctionResponseTypes"]) == (1, ["ReportBatchItemFailures"])
-    assert len([each for each in translated if each["Type"] == "AWS::Scheduler::Schedule"]) == 2
-    for role in (each["Properties"] for each in translated if each["Type"] == "AWS::IAM::Role"):
-        for policy in role.get("Policies", []):
-            statements = str(policy)
-            assert "'Resource': '*'" not in statements and "'Action': '*'" not in statements
+def test_a_guided_deployment_needs_two_answers_and_asks_for_them_first(template: dict[str, Any]) -> None:
+    """SAM asks for every parameter; Enter answers each that has a default."""
+    asked = [name for name, parameter in template["Parameters"].items() if "Default" not in parameter]
+    assert asked == list(template["Parameters"])[:2] == ["DatabaseSecretArn", "GitHubSecretArn"]
+
+
+def test_nothing_secret_is_a_parameter_an_environment_variable_or_an_output(template: dict[str, Any]) -> None:
+    assert not [name for name, each in template["Parameters"].items() if each.get("NoEcho")]
+    environments = [template["Globals"]["Function"]["Environment"]["Variables"]]
+    environments += [
+        each["Properties"]["Environment"]["Variables"]
+        for each in template["Resources"].values()
+        if "Environment" in each.get("Properties", {})
+    ]
+    names = {name for environment in environments for name in environment}
+    assert {"DATABASE_SECRET_ARN", "GITHUB_SECRET_ARN"} <= names
+    assert not {name for name in names if re.search("TOKEN|PASSWORD|KEY|DATABASE_URL", name)}
+    assert "Secret" not in json.dumps(template["Outputs"])
+
+
+@pytest.mark.parametrize("queue", ["ChunkQueue", "PlanQueue", "DeadLetterQueue"])
+def test_queues_are_encrypted_and_take_nothing_without_tls(template: dict[str, Any], queue: str) -> None:
+    properties = template["Resources"][queue]["Properties"]
+    assert properties["SqsManagedSseEnabled"] == {"Fn::If": ["HasKmsKey", {"Ref": "AWS::NoValue"}, True]}
+    assert properties["KmsMasterKeyId"] == {"Fn::If": ["HasKmsKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
+    policy = template["Resources"][f"{queue}OnlyByTls"]["Properties"]
+    assert policy["Queues"] == [{"Ref": queue}]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"], statement["Principal"]) == ("Deny", "sqs:*", "*")
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": False}}

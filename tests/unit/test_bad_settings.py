@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backfill.config import Settings
-from backfill.errors import ContractViolation
+from backfill.errors import ContractViolation, Misconfigured
 from backfill.messages import planner_event, recovery_event
 from backfill.store.connection import Database, DatabaseUnavailable
 
@@ -34,9 +34,9 @@ COMPLETE = {
 )
 def test_a_missing_setting_is_named(missing: str, named: str) -> None:
     environment = {name: value for name, value in COMPLETE.items() if name != missing}
-    with pytest.raises(ContractViolation) as violation:
+    with pytest.raises(Misconfigured) as violation:
         Settings.from_environment(environment)
-    assert violation.value.field == named
+    assert violation.value.setting == named
     assert Settings.from_environment(COMPLETE).github_api_url == "https://api.github.com"
 
 
@@ -46,7 +46,7 @@ def test_an_unreachable_database_says_where_and_what_to_check() -> None:
 
 
 def test_an_address_that_is_none_is_refused() -> None:
-    with pytest.raises(ContractViolation, match="postgresql://user:password@host:port/database"):
+    with pytest.raises(Misconfigured, match="postgresql://user:password@host:port/database"):
         Database(lambda: "mysql://u@h/d").rows("SELECT 1")
 
 

@@ -7,8 +7,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
-from backfill.errors import ContractViolation
+from backfill import aws
+from backfill.errors import Misconfigured, Retryable
 
 PUBLIC_API = "https://api.github.com"
 
@@ -28,17 +30,17 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Raises ContractViolation that names the setting which is missing."""
+        """Raises Misconfigured that names the setting which is missing."""
         env = os.environ if environment is None else environment
 
         def needed(name: str) -> str:
             if not env.get(name):
-                raise ContractViolation(name, "is not set; the template sets it for every function")
+                raise Misconfigured(name, "is not set; the template sets it for every function")
             return env[name]
 
         for one, other in (("DATABASE_SECRET_ARN", "DATABASE_URL"), ("GITHUB_SECRET_ARN", "GITHUB_TOKEN")):
             if not env.get(one) and not env.get(other):
-                raise ContractViolation(one, f"is not set, and neither is {other}: one of them is needed")
+                raise Misconfigured(one, f"is not set, and neither is {other}: one of them is needed")
         return cls(
             database_url=env.get("DATABASE_URL"),
             database_secret_arn=env.get("DATABASE_SECRET_ARN"),
@@ -50,24 +52,9 @@ class Settings:
             dead_letter_queue_url=needed("DEAD_LETTER_QUEUE_URL"),
         )
 
-    def read_database_url(self) -> str:
-        """From the environment, or from the secret: a URL, ``{"url"}``, or what RDS writes into its secrets."""
-        if self.database_url:
-            return self.database_url
-        text = _secret(self.database_secret_arn or "")
-        if text.startswith("postgres"):
-            return text
-        fields = _object(text, "DATABASE_SECRET_ARN")
-        if fields.get("url"):
-            return str(fields["url"])
-        from urllib.parse import quote
-
-        missing = [name for name in ("username", "password", "host") if not fields.get(name)]
-        if missing:
-            raise ContractViolation("DATABASE_SECRET_ARN", f"the secret lacks {', '.join(missing)}")
-        user, password = quote(str(fields["username"]), safe=""), quote(str(fields["password"]), safe="")
-        place = f"{fields['host']}:{fields.get('port', 5432)}"
-        return f"postgresql://{user}:{password}@{place}/{fields.get('dbname') or 'postgres'}"
+    def database_address(self) -> DatabaseAddress:
+        """Where Postgres is, and as whom to log in."""
+        return DatabaseAddress(self.database_url, self.database_secret_arn or "")
 
     def github_secret(self) -> Callable[[bool], Mapping[str, str]]:
         """A reader of the GitHub secret; called with True it reads again, because GitHub refused what it gave."""
@@ -81,17 +68,66 @@ class Settings:
         return read
 
 
+class DatabaseAddress:
+    """Called, it gives the Postgres URL. The secret is read once, and again after ``forget``: it may have been rotated.
+
+    The secret holds a URL, ``{"url"}``, or what RDS writes: username, password, host, port, dbname. With ``"iam": true``
+    instead of a password, the function's role logs in, by a token that is signed here for every connection.
+    """
+
+    def __init__(self, url: str | None, secret_arn: str) -> None:
+        self._url, self._secret_arn = url, secret_arn
+        self._text: str | None = None
+
+    def __call__(self) -> str:
+        if self._url:
+            return self._url
+        if self._text is None:
+            self._text = _secret(self._secret_arn)
+        if self._text.startswith("postgres"):
+            return self._text
+        fields = _object(self._text, "DATABASE_SECRET_ARN")
+        return str(fields["url"]) if fields.get("url") else _url(fields)
+
+    def forget(self) -> None:
+        """Postgres refused what the secret gave."""
+        self._text = None
+
+
+def _url(fields: Mapping[str, Any]) -> str:
+    by_iam = fields.get("iam") is True
+    missing = [name for name in ("username", "password", "host") if not fields.get(name)]
+    if missing and not (by_iam and missing == ["password"]):
+        raise Misconfigured("DATABASE_SECRET_ARN", f"the secret lacks {', '.join(missing)}")
+    user, host, port = str(fields["username"]), str(fields["host"]), fields.get("port", 5432)
+    if by_iam:
+        # Valid for 15 minutes, which matters only while a connection is opened.
+        password = aws.client("rds").generate_db_auth_token(DBHostname=host, Port=port, DBUsername=user)
+    else:
+        password = str(fields["password"])
+    place = f"[{host}]" if ":" in host else host
+    database = quote(str(fields.get("dbname") or "postgres"), safe="")
+    return f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@{place}:{port}/{database}"
+
+
 def _secret(arn: str) -> str:
-    import boto3
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        return str(boto3.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).strip()
+        answer = aws.client("secretsmanager").get_secret_value(SecretId=arn)
     except ClientError as error:
         reason = error.response["Error"]["Code"]
-        raise ContractViolation(
+        raise Misconfigured(
             arn, f"the secret cannot be read ({reason}); check that it exists and that the function's role may read it"
         ) from None
+    except BotoCoreError as error:
+        raise Retryable(
+            f"Secrets Manager does not answer ({type(error).__name__}); in a VPC the functions need an interface endpoint "
+            "for it, or a NAT gateway"
+        ) from None
+    if "SecretString" not in answer:
+        raise Misconfigured(arn, "the secret must hold text, not binary data")
+    return str(answer["SecretString"]).strip()
 
 
 def _object(text: str, name: str) -> dict[str, Any]:
@@ -100,5 +136,5 @@ def _object(text: str, name: str) -> dict[str, Any]:
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
-        raise ContractViolation(name, "the secret must be a JSON object or the value itself")
+        raise Misconfigured(name, "the secret must be a JSON object or the value itself")
     return fields

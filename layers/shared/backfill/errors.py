@@ -34,8 +34,17 @@ class StaleClaim(BackfillError):
     """The chunk belongs to somebody else by now: roll back everything and acknowledge the message."""
 
 
+class Misconfigured(BackfillError):
+    """A setting or a secret of the deployment is wrong: ``setting`` breaks ``rule``. No message is to blame for it."""
+
+    def __init__(self, setting: str, rule: str) -> None:
+        super().__init__(f"{setting}: {rule}")
+        self.setting = setting
+        self.rule = rule
+
+
 class ContractViolation(BackfillError):
-    """An event, a message or a setting breaks its contract: ``field`` breaks ``rule``."""
+    """An event or a message breaks its contract: ``field`` breaks ``rule``."""
 
     def __init__(self, field: str, rule: str) -> None:
         super().__init__(f"{field}: {rule}")

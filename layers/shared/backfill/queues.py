@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from backfill import aws
+
 # The longest delay that SQS gives a message.
 LONGEST_DELAY_SECONDS = 900
 _BATCH = 10
@@ -56,10 +58,7 @@ class Sqs:
     @property
     def _sqs(self) -> Any:
         if self._client is None:
-            # boto3 takes hundreds of milliseconds to import: only when something is sent.
-            import boto3
-
-            self._client = boto3.client("sqs")
+            self._client = aws.client("sqs")
         return self._client
 
     def send_chunks(self, dispatches: Iterable[tuple[str, str, float]]) -> list[tuple[str, str]]:

@@ -23,13 +23,14 @@ def settings() -> Settings:
 
 def database_url() -> str:
     """For the migrator, which has no use for a connection that is kept."""
-    return settings().read_database_url()
+    return settings().database_address()()
 
 
 @cache
 def database() -> Database:
     """The connection of this container, opened when first used."""
-    return Database(database_url)
+    address = settings().database_address()
+    return Database(address, on_refused=address.forget)
 
 
 @cache

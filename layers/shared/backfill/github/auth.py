@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from backfill.errors import ContractViolation
+from backfill.errors import Misconfigured
+from backfill.github.errors import BadCredentials
 from backfill.github.transport import Transport
 
 # Renewed this long before it expires, so that no request starts with a token about to end.
@@ -39,7 +40,7 @@ class Credentials:
 
     def renew(self) -> None:
         """GitHub refused the token: the secret may have been rotated."""
-        self._secret = self._read_secret(True)
+        self._secret = self._read(True)
         self._token = None
 
     def identity(self) -> str:
@@ -57,8 +58,15 @@ class Credentials:
 
     def _current_secret(self) -> Mapping[str, str]:
         if self._secret is None:
-            self._secret = self._read_secret(False)
+            self._secret = self._read(False)
         return self._secret
+
+    def _read(self, again: bool) -> Mapping[str, str]:
+        """A secret that cannot be used pauses the backfill with its reason, as a token does that GitHub refuses."""
+        try:
+            return self._read_secret(again)
+        except Misconfigured as error:
+            raise BadCredentials(str(error)) from None
 
     def _fresh(self) -> tuple[str, datetime | None]:
         secret = self._current_secret()
@@ -66,8 +74,8 @@ class Credentials:
             return secret["token"], None
         for field in ("app_id", "installation_id", "private_key"):
             if not secret.get(field):
-                raise ContractViolation(
-                    f"GitHub secret: {field}", "give either token, or app_id, installation_id and private_key"
+                raise BadCredentials(
+                    f"the GitHub secret lacks {field}: give either token, or app_id, installation_id and private_key"
                 )
         import jwt
 

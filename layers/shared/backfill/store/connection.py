@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pg8000.native
 from pg8000 import core
 from pg8000.exceptions import DatabaseError, InterfaceError
 
-from backfill.errors import ContractViolation, Retryable
+from backfill.errors import Misconfigured, Retryable
 
 CONNECT_SECONDS = 10
+# No statement of the product comes near this; one that does is stuck. The server ends it and, because a frozen or killed
+# function leaves its connection open, ends an idle transaction too, which would hold its locks for ever.
+STATEMENT_SECONDS = 60
+# The connection itself is given up a little later: the server's own answer says more.
+_SILENCE_SECONDS = STATEMENT_SECONDS + 15
+# For this transaction alone, because a transaction pooler gives the next one to somebody else.
+_BEGIN = f"""
+    BEGIN;
+    SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s';
+    SET LOCAL idle_in_transaction_session_timeout = '{STATEMENT_SECONDS}s'
+"""
+# Certificates of authorities that the system does not know, as of RDS or Supabase: put their .pem files there.
+CERTIFICATES = Path(__file__).parents[1] / "certificates"
+# This machine by name; host.docker.internal is what a container calls it.
+_LOOPBACK = ("localhost", "host.docker.internal")
 # pg_type's own number for uuid.
 UUID_OID = 2950
 Row = dict[str, Any]
@@ -29,14 +46,20 @@ class DatabaseUnavailable(Retryable):
     """Postgres cannot be reached or ended the connection; after a COMMIT the result may be unknown."""
 
 
+class LoginRefused(DatabaseUnavailable):
+    """Postgres does not take this user, password or token."""
+
+
 class Database:
     """A connection that runs named-parameter SQL (``:name``) and returns rows as dictionaries.
 
-    ``url`` is called when a connection is opened, so that a rotated secret is read again.
+    ``url`` is called when a connection is opened. If Postgres refuses the login, ``on_refused`` is called, and then
+    ``url`` once more: the secret may have been rotated.
     """
 
-    def __init__(self, url: Callable[[], str]) -> None:
+    def __init__(self, url: Callable[[], str], on_refused: Callable[[], None] | None = None) -> None:
         self._url = url
+        self._on_refused = on_refused
         self._connection: _Connection | None = None
         self._depth = 0
 
@@ -69,7 +92,7 @@ class Database:
         if self._depth:
             raise RuntimeError("transactions do not nest")
         with self._usable() as connection:
-            connection.run("BEGIN")
+            connection.run(_BEGIN)
         self._depth = 1
         try:
             yield
@@ -95,12 +118,25 @@ class Database:
             except (DatabaseError, InterfaceError, OSError):
                 self.close()
 
+    def _open(self) -> _Connection:
+        try:
+            connection = connect(_Connection, self._url())
+        except LoginRefused:
+            if self._on_refused is None:
+                raise
+            self._on_refused()
+            connection = connect(_Connection, self._url())
+        connection._usock.settimeout(_SILENCE_SECONDS)
+        # Ids travel as text: in messages, in logs, and back into SQL.
+        connection.register_in_adapter(UUID_OID, str)
+        return connection
+
     @contextmanager
     def _usable(self) -> Iterator[_Connection]:
         if self._connection is None:
             if self._depth:
                 raise DatabaseUnavailable("the connection was lost inside a transaction")
-            self._connection = _connect(self._url())
+            self._connection = self._open()
         try:
             yield self._connection
         except DatabaseError as error:
@@ -169,14 +205,18 @@ def _dictionaries(context: core.Context) -> list[Row]:
 def connection_options(url: str) -> dict[str, Any]:
     """What pg8000 needs to connect to a ``postgresql://`` URL (``?host=/directory`` for a Unix socket).
 
-    Raises ContractViolation for anything else.
+    Raises Misconfigured for anything else, and for a URL that asks for plaintext to another machine.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 5432
+        host_in_place = parts.hostname
+    except ValueError:
+        parts, port, host_in_place = urlsplit(""), 0, None
     if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
-        raise ContractViolation("DATABASE_URL", "must be postgresql://user:password@host:port/database")
+        raise Misconfigured("DATABASE_URL", "must be postgresql://user:password@host:port/database")
     options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-    host = options.get("host") or parts.hostname or "localhost"
-    port = parts.port or 5432
+    host = options.get("host") or host_in_place or "localhost"
     return {
         "user": unquote(parts.username or "postgres"),
         "password": unquote(parts.password) if parts.password else None,
@@ -191,32 +231,61 @@ def connection_options(url: str) -> dict[str, Any]:
     }
 
 
-def _connect(url: str) -> _Connection:
+Opened = TypeVar("Opened")
+
+
+def connect(driver: Callable[..., Opened], url: str) -> Opened:
+    """Open a connection by one of pg8000's interfaces. Raises DatabaseUnavailable that says what to check."""
     options = connection_options(url)
     place = f"{options['host']}:{options['port']}"
     try:
-        connection = _Connection(**options)
+        return driver(**options)
     except DatabaseError as error:
         details = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-        raise DatabaseUnavailable(
+        # 28: invalid authorization. Any other refusal has nothing to do with who asks.
+        kind = LoginRefused if str(details.get("C", "")).startswith("28") else DatabaseUnavailable
+        raise kind(
             f"Postgres at {place} refused the connection: {details.get('M', error)}. "
             "Check the user, the password and the database name in the secret"
+        ) from error
+    except ssl.SSLError as error:
+        raise DatabaseUnavailable(
+            f"Postgres at {place} cannot be trusted: {error}. Put the certificate of its authority into "
+            "layers/shared/backfill/certificates, and use the host name that its certificate is for"
         ) from error
     except (InterfaceError, OSError) as error:
         raise DatabaseUnavailable(
             f"cannot reach Postgres at {place}: {error}. "
             "Check the address, the security group and the subnets of the functions"
         ) from error
-    # A statement may run longer than it may take to connect.
-    connection._usock.settimeout(None)
-    # Ids travel as text: in messages, in logs, and back into SQL.
-    connection.register_in_adapter(UUID_OID, str)
-    return connection
 
 
 def _tls(host: str, options: dict[str, str]) -> ssl.SSLContext | bool:
-    """A verifying context, except on this machine or where the URL says ``sslmode=disable`` itself."""
+    """A context that verifies certificate and host name, whatever ``sslmode`` says; False, for plaintext, only where the
+    bytes do not leave this machine."""
     mode = options.get("sslmode", "")
-    if mode == "disable" or (not mode and (host.startswith("/") or host in ("localhost", "127.0.0.1", "::1"))):
+    if mode in ("", "disable") and _is_loopback(host):
         return False
-    return ssl.create_default_context(cafile=options.get("sslrootcert"))
+    if mode == "disable":
+        raise Misconfigured(
+            "DATABASE_URL", f"sslmode=disable would send the password to {host} in plaintext: remove it"
+        )
+    root = options.get("sslrootcert", "system")
+    try:
+        if root != "system":
+            return ssl.create_default_context(cafile=root)
+        context = ssl.create_default_context()
+        for bundle in CERTIFICATES.glob("*.pem"):
+            context.load_verify_locations(bundle)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured("DATABASE_URL", f"the certificates cannot be read: {error}") from None
+    return context
+
+
+def _is_loopback(host: str) -> bool:
+    if host.startswith("/") or host in _LOOPBACK:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,178 @@
+"""What each role may do, of the template as CloudFormation sees it: an action more, or a wildcard, is a decision."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.decode import decode_str
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+ROOT = Path(__file__).parents[2]
+LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+POLL = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+
+# Every resource that a role's own policy names, and what the code does with it.
+OWN: dict[str, dict[str, set[str]]] = {
+    "MigratorRole": {
+        "MigratorLogs": LOGS,
+        "MigratorDatabaseSecretArn": {"secretsmanager:GetSecretValue"},
+        "MigratorDatabaseIamUserArn": {"rds-db:connect"},
+    },
+    "PlannerRole": {
+        "PlannerLogs": LOGS,
+        # Lambda polls the queue as this role; the planner asks for more planning of the same backfill.
+        "PlanQueue": POLL | {"sqs:SendMessage"},
+        "ChunkQueue": {"sqs:SendMessage"},
+    },
+    "ChunkWorkerRole": {
+        "ChunkWorkerLogs": LOGS,
+        # Deferred and retried chunks are sent again.
+        "ChunkQueue": POLL | {"sqs:SendMessage"},
+        "PlanQueue": {"sqs:SendMessage"},
+        # A message that breaks its contract is buried by the worker itself, with the reason.
+        "DeadLetterQueue": {"sqs:SendMessage"},
+    },
+    "RecoveryRole": {
+        "RecoveryLogs": LOGS,
+        # An empty queue tells recovery that what is pending was lost.
+        "ChunkQueue": {"sqs:SendMessage", "sqs:GetQueueAttributes"},
+        "DeadLetterQueue": {"sqs:ReceiveMessage", "sqs:DeleteMessage"},
+    },
+    "ConsoleRole": {
+        "ConsoleLogs": LOGS,
+        "ChunkQueue": {"sqs:SendMessage"},
+        "PlanQueue": {"sqs:SendMessage"},
+        "DeadLetterQueue": {"sqs:ReceiveMessage", "sqs:DeleteMessage"},
+    },
+    "SchedulerRole": {
+        "PlannerFunction": {"lambda:InvokeFunction"},
+        "RecoveryFunction": {"lambda:InvokeFunction"},
+    },
+}
+# The shared policies, and who has them. Recovery never asks GitHub.
+SHARED = {
+    "DatabaseAccess": {"MigratorRole", "PlannerRole", "ChunkWorkerRole", "RecoveryRole", "ConsoleRole"},
+    "GitHubAccess": {"PlannerRole", "ChunkWorkerRole", "ConsoleRole"},
+    "KeyAccess": {"MigratorRole", "PlannerRole", "ChunkWorkerRole", "RecoveryRole", "ConsoleRole"},
+    "NetworkAccess": {"MigratorRole", "PlannerRole", "ChunkWorkerRole", "RecoveryRole", "ConsoleRole"},
+}
+# Where a wildcard stands, and why no narrower one can.
+REASONED_WILDCARDS = {
+    ("NetworkAccess", "*"): "EC2 has no narrower resource for what Lambda does to attach a function to a VPC",
+    ("NetworkAccess", "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-*"): (
+        "whom the denial is for: every function of this stack"
+    ),
+    ("ChunkQueueOnlyByTls", "*"): "the denial is for everybody",
+    ("ChunkQueueOnlyByTls", "sqs:*"): "the denial is of everything",
+    ("PlanQueueOnlyByTls", "*"): "the denial is for everybody",
+    ("PlanQueueOnlyByTls", "sqs:*"): "the denial is of everything",
+    ("DeadLetterQueueOnlyByTls", "*"): "the denial is for everybody",
+    ("DeadLetterQueueOnlyByTls", "sqs:*"): "the denial is of everything",
+}
+
+
+@pytest.fixture(scope="module")
+def resources() -> dict[str, Any]:
+    """The resources after SAM's transformation, which adds roles and policies of its own where the template leaves room."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    try:
+        decoded, problems = decode_str((ROOT / "template.yaml").read_text(encoding="utf-8"))
+        assert not problems
+        plain: dict[str, Any] = json.loads(json.dumps(decoded))
+        for each in plain["Resources"].values():
+            for code in ("CodeUri", "ContentUri"):
+                if code in each.get("Properties", {}):
+                    each["Properties"][code] = "s3://bucket/key"
+        return dict(Translator({}, Parser()).translate(plain, {})["Resources"])
+    finally:
+        patch.undo()
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _name(resource: Any) -> str:
+    """The logical id or parameter that an ARN is of."""
+    return str(resource.get("Ref") or resource["Fn::GetAtt"][0])
+
+
+def _statements(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [s["Fn::If"][1] if "Fn::If" in s else s for s in document["Statement"]]
+
+
+def test_each_role_may_do_what_its_function_does_and_nothing_else(resources: dict[str, Any]) -> None:
+    roles = {name: each["Properties"] for name, each in resources.items() if each["Type"] == "AWS::IAM::Role"}
+    assert roles.keys() == OWN.keys()
+    for name, role in roles.items():
+        granted: dict[str, set[str]] = {}
+        for policy in role["Policies"]:
+            for statement in _statements(policy["PolicyDocument"]):
+                assert statement["Effect"] == "Allow"
+                for resource in _list(statement["Resource"]):
+                    granted.setdefault(_name(resource), set()).update(_list(statement["Action"]))
+        assert granted == OWN[name], name
+
+
+def test_the_shared_policies_go_only_where_they_are_needed(resources: dict[str, Any]) -> None:
+    holders: dict[str, set[str]] = {name: set() for name in SHARED}
+    for name, each in resources.items():
+        for attached in each.get("Properties", {}).get("ManagedPolicyArns", []):
+            for branch in attached.get("Fn::If", [None, attached])[1:]:
+                if branch["Ref"] != "AWS::NoValue":
+                    holders[branch["Ref"]].add(name)
+    assert holders == SHARED
+
+
+def test_every_function_runs_as_its_own_role(resources: dict[str, Any]) -> None:
+    functions = {n: each["Properties"] for n, each in resources.items() if each["Type"] == "AWS::Lambda::Function"}
+    assert len(functions) == 5
+    for name, function in functions.items():
+        assert function["Role"] == {"Fn::GetAtt": [name.replace("Function", "Role"), "Arn"]}
+
+
+def test_every_role_takes_the_permissions_boundary(resources: dict[str, Any]) -> None:
+    boundary = {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
+    for name, each in resources.items():
+        if each["Type"] == "AWS::IAM::Role":
+            assert each["Properties"]["PermissionsBoundary"] == boundary, name
+
+
+def test_a_wildcard_is_on_the_reasoned_list(resources: dict[str, Any]) -> None:
+    def texts(value: Any) -> list[str]:
+        if isinstance(value, dict):
+            return [text for each in value.values() for text in texts(each)]
+        if isinstance(value, list):
+            return [text for each in value for text in texts(each)]
+        return [value] if isinstance(value, str) else []
+
+    kinds = (
+        "AWS::IAM::Role",
+        "AWS::IAM::ManagedPolicy",
+        "AWS::IAM::Policy",
+        "AWS::SQS::QueuePolicy",
+        "AWS::SNS::TopicPolicy",
+    )
+    found = {
+        (name, text)
+        for name, each in resources.items()
+        if each["Type"] in kinds
+        for text in texts(each["Properties"])
+        if "*" in text
+    }
+    assert found == REASONED_WILDCARDS.keys()
+
+
+def test_event_sources_and_schedules_survive_the_transformation(resources: dict[str, Any]) -> None:
+    sources = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::Lambda::EventSourceMapping"]
+    assert len(sources) == 2
+    for source in sources:
+        assert (source["BatchSize"], source["FunctionResponseTypes"]) == (1, ["ReportBatchItemFailures"])
+    schedules = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::Scheduler::Schedule"]
+    assert len(schedules) == 2
+    assert {json.dumps(each["Target"]["RoleArn"]) for each in schedules} == {'{"Fn::GetAtt": ["SchedulerRole", "Arn"]}'}
