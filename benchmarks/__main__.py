@@ -18,7 +18,9 @@ from rich.console import Console
 from benchmarks.figures import Figure
 
 SUBJECTS = sorted(
-    path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", "__main__", "figures")
+    path.stem
+    for path in Path(__file__).parent.glob("*.py")
+    if path.stem not in ("__init__", "__main__", "figures", "setting")
 )
 
 

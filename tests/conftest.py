@@ -8,21 +8,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from backfill.store.connection import Database
-from local.postgres import Postgres
-from migrations.runner import upgrade
+from local.postgres import Postgres, scratch
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    server = Postgres(tmp_path_factory.mktemp("postgres"))
-    # Nothing of a test has to survive a power cut.
-    for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
-        server.run(f"ALTER SYSTEM SET {setting}")
-    server.run("SELECT pg_reload_conf()")
-    server.run("CREATE DATABASE migrated")
-    upgrade(server.url("migrated"))
+    server = scratch(tmp_path_factory.mktemp("postgres"))
     yield server
     server.stop()
 
