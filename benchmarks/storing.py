@@ -130,7 +130,7 @@ def _copy(url: str, repository_id: str) -> Iterator[_Store]:
     with psycopg.connect(url, autocommit=True, prepare_threshold=0) as connection:
         for name, statement, _ in _STATEMENTS:
             definition = ", ".join(_definitions(statement))
-            connection.execute(f"CREATE TEMPORARY TABLE incoming_{name} ({definition}) ON COMMIT DELETE ROWS")  # type: ignore[call-overload]
+            connection.execute(f"CREATE TEMPORARY TABLE incoming_{name} ({definition}) ON COMMIT DELETE ROWS")
             merged = _FROM_JSON.sub(f"incoming_{name} AS i", statement)
             merges[name] = re.sub(r"(?<!:):(\w+)", r"%(\1)s", merged)
         accepted = """
@@ -144,7 +144,7 @@ def _copy(url: str, repository_id: str) -> Iterator[_Store]:
                 for name, _, key in _STATEMENTS:
                     rows = _unique(tables, name, key)
                     if rows:
-                        with cursor.copy(f"COPY incoming_{name} ({', '.join(_COLUMNS[name])}) FROM STDIN") as copy:  # type: ignore[call-overload]
+                        with cursor.copy(f"COPY incoming_{name} ({', '.join(_COLUMNS[name])}) FROM STDIN") as copy:
                             for row in rows:
                                 copy.write_row([row.get(column) for column in _COLUMNS[name]])
                 values: dict[str, Any] = {"repository_id": repository_id}
