@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,6 +14,15 @@ from backfill.store.connection import Database
 from local.postgres import Postgres, scratch
 
 _numbers = itertools.count(1)
+_TEMPORARY = "PYTEST_DEBUG_TEMPROOT"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A temporary folder of this run's own: pytest closes the common one to other users at every start, and with it
+    the data of the Postgres of a run that goes on, which does not run as root."""
+    if _TEMPORARY not in os.environ:
+        os.environ[_TEMPORARY] = tempfile.mkdtemp(prefix="backfill-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_TEMPORARY)))
 
 
 @pytest.fixture(scope="session")
