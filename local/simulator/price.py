@@ -39,11 +39,12 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Price:
-    """What a query costs by the formula, and what it touches."""
+    """What a query costs by the formula, and what it touches: pull requests by number, some with connections."""
 
     weight: int = 0
     nodes: int = 0
-    detailed: list[int] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
+    detailed: int = 0
     listed: int = 0
 
     @property
@@ -52,7 +53,8 @@ class Price:
 
     @property
     def seconds(self) -> float:
-        return BASE_SECONDS + LISTED_SECONDS * self.listed + DETAILED_SECONDS * len(self.detailed)
+        light = self.listed + len(self.asked) - self.detailed
+        return BASE_SECONDS + LISTED_SECONDS * light + DETAILED_SECONDS * self.detailed
 
 
 def price_of(document: DocumentNode, variables: dict[str, Any]) -> Price:
@@ -86,7 +88,11 @@ def _walk(
                 raise Refused("ARGUMENT_LIMIT", "You may not provide more than 100 node ids.")
             below = len(arguments["ids"])
         elif name == "pullRequest" and isinstance(arguments.get("number"), int):
-            price.detailed.append(arguments["number"])
+            price.asked.append(arguments["number"])
+            before = price.weight
+            _walk(field_node.selection_set, below, price, variables, fragments)
+            price.detailed += price.weight > before
+            continue
         elif name in CONNECTIONS and field_node.selection_set is not None:
             first = arguments.get("first", arguments.get("last"))
             asked = {each.name.value for each in _fields(field_node.selection_set, fragments)}

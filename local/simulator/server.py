@@ -146,7 +146,7 @@ class Simulator:
             message = "Something went wrong while executing your query. This may be the result of a timeout."
             return 502, self._headers(), json.dumps({"data": None, "errors": [{"message": message}]}).encode()
         begin = time.monotonic()
-        poisoned = next((number for number in price.detailed if number in self.poison), None)
+        poisoned = next((number for number in price.asked if number in self.poison), None)
         if poisoned is not None:
             self.served["poisoned"] += 1
             return 502, self._headers(), self.poison[poisoned].encode()
@@ -161,7 +161,7 @@ class Simulator:
             ]
         content = json.dumps(answer).encode()
         with self._lock:
-            self.details.update(price.detailed)
+            self.details.update(price.asked)
         time.sleep(max(0.0, price.seconds / self.speed - (time.monotonic() - begin)))
         return 200, self._headers(), content
 

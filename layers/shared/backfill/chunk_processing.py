@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from backfill import outbox
@@ -86,10 +86,9 @@ class Worker:
             raise
         except Deferred as limit:
             self._release(chunk, before, limit.until, "deferred", str(limit))
-            seconds = max(0.0, (limit.until - datetime.now(UTC)).total_seconds())
             count("ChunksDeferred")
-            count("DeferralSeconds", seconds)
-            event("chunk deferred", reason=limit.reason, until=limit.until.isoformat(), seconds=round(seconds))
+            count("DeferralSeconds", limit.seconds)
+            event("chunk deferred", reason=limit.reason, until=limit.until.isoformat(), seconds=round(limit.seconds))
             return "deferred"
         except Permanent as error:
             return self._stop(chunk, before, error)
@@ -186,7 +185,7 @@ class Worker:
             chunks.release(
                 self.db,
                 chunk,
-                available_at=datetime.now(UTC) + timedelta(seconds=wait),
+                available_at=backfills.now(self.db) + timedelta(seconds=wait),
                 counts_as_attempt=True,
                 points=spent.points,
                 requests=spent.requests,

@@ -14,11 +14,15 @@ class Retryable(BackfillError):
 
 
 class Deferred(BackfillError):
-    """Nothing is wrong: the work may go on at ``until`` (timezone-aware). No attempt is counted."""
+    """Nothing is wrong: the work may go on at ``until``, in ``seconds`` from now. No attempt is counted.
 
-    def __init__(self, until: datetime, reason: str) -> None:
+    ``until`` is by the clock of whoever set it, the database's; delays are made of ``seconds``, which no clock bends.
+    """
+
+    def __init__(self, until: datetime, seconds: float, reason: str) -> None:
         super().__init__(f"{reason}; deferred until {until.isoformat(timespec='seconds')}")
         self.until = until
+        self.seconds = seconds
         self.reason = reason
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from backfill import outbox
@@ -99,7 +99,7 @@ class Planner:
             raise
         except Deferred as limit:
             report["deferred_until"] = limit.until.isoformat()
-            self._ask_again(held, (limit.until - datetime.now(UTC)).total_seconds())
+            self._ask_again(held, limit.seconds)
         except Permanent as error:
             self._stop(held, error, report)
         except Retryable as error:

@@ -37,8 +37,9 @@ def database() -> Database:
 def github() -> GitHub:
     """GitHub under the governor."""
     transport = Transport(settings().github_api_url)
-    credentials = Credentials(transport, settings().github_secret())
-    return GitHub(transport, credentials, Governor(PostgresBudget(database())))
+    budget = PostgresBudget(database())
+    credentials = Credentials(transport, settings().github_secret(), budget)
+    return GitHub(transport, credentials, Governor(budget))
 
 
 @cache

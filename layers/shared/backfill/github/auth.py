@@ -2,59 +2,92 @@
 
 from __future__ import annotations
 
-import time
+import hashlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
+from typing import Protocol
 
-from backfill.errors import Misconfigured
-from backfill.github.errors import BadCredentials
+from backfill.errors import Deferred, Misconfigured
+from backfill.github import documents
+from backfill.github.errors import BadCredentials, RateLimited
 from backfill.github.transport import Transport
 
-# Renewed this long before it expires, so that no request starts with a token about to end.
-RENEW_SECONDS = 300
-# GitHub takes JWTs of ten minutes at most; one minute back allows for clocks that are ahead.
-JWT_SECONDS = 540
+# Renewed this long before it expires, or in its last tenth: no request starts with a token that is about to end.
+RENEW_SECONDS = 300.0
+# GitHub takes JWTs of ten minutes at most, begun in the past: both with a minute to spare.
+JWT_AGE, JWT_LIFE = timedelta(seconds=60), timedelta(seconds=480)
+# A rate limit without a word on how long, before it is known whose it is.
+LIMITED_SECONDS = 60.0
+# Clocks that differ by less make no difference to a JWT.
+CLOCK_SECONDS = 30.0
+
+
+class Identities(Protocol):
+    """Remembers whose a token is, by its SHA-256, so that a new container need not ask (backfill.store.budget)."""
+
+    def identity_of(self, token_hash: str) -> str | None: ...
+    def remember_identity(self, token_hash: str, identity: str) -> None: ...
 
 
 class Credentials:
     """Gives the current token; reads the secret again when told that GitHub refused it.
 
-    ``read_secret`` returns ``{"token"}`` or ``{"app_id", "installation_id", "private_key"}``.
+    ``read_secret`` returns ``{"token"}`` or ``{"app_id", "installation_id", "private_key"}``. Raises BadCredentials
+    for a secret of another form, and what the transport raises.
     """
 
-    def __init__(self, transport: Transport, read_secret: Callable[[bool], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        read_secret: Callable[[bool], Mapping[str, str]],
+        identities: Identities | None = None,
+    ) -> None:
         self._transport = transport
         self._read_secret = read_secret
+        self._identities = identities
         self._secret: Mapping[str, str] | None = None
         self._token: str | None = None
-        self._expires_at: datetime | None = None
+        self._renew_at: datetime | None = None
         self._identity: str | None = None
 
     def token(self) -> str:
-        """A token that is valid for at least some minutes."""
-        if self._token is None or (
-            self._expires_at is not None and (self._expires_at - datetime.now(UTC)).total_seconds() < RENEW_SECONDS
-        ):
-            self._token, self._expires_at = self._fresh()
+        """A token that is valid for the length of a request at least."""
+        if self._token is None or (self._renew_at is not None and self._transport.now() >= self._renew_at):
+            self._token, self._renew_at = self._fresh()
         return self._token
 
     def renew(self) -> None:
-        """GitHub refused the token: the secret may have been rotated."""
+        """GitHub refused the token: the secret may have been rotated, even to another identity's."""
         self._secret = self._read(True)
-        self._token = None
+        self._token = self._identity = None
 
     def identity(self) -> str:
-        """The owner of the budget: ``installation:ID``, or ``user:LOGIN``; GitHub is asked once for the login."""
+        """The owner of the budget: ``installation:ID``, or ``user:LOGIN``; GitHub is asked for the login of a new token.
+
+        Raises Deferred if GitHub limits even that.
+        """
         if self._identity is None:
             secret = self._current_secret()
-            if "installation_id" in secret:
-                self._identity = f"installation:{secret['installation_id']}"
+            if secret.get("token"):
+                self._identity = self._owner(self.token())
             else:
-                from backfill.github import documents
-
-                reply = self._transport.query(self.token(), documents.VIEWER, {}, 10)
-                self._identity = f"user:{reply.data['viewer']['login']}"
+                self._identity = f"installation:{_needed(secret, 'installation_id')}"
         return self._identity
+
+    def _owner(self, token: str) -> str:
+        token_hash = hashlib.sha256(token.encode()).hexdigest()
+        known = self._identities.identity_of(token_hash) if self._identities else None
+        if known is not None:
+            return known
+        try:
+            reply = self._transport.query(token, documents.VIEWER, {}, 30)
+        except RateLimited as limit:
+            seconds = limit.wait_seconds or LIMITED_SECONDS
+            raise Deferred(self._transport.now() + timedelta(seconds=seconds), seconds, str(limit)) from limit
+        identity = f"user:{reply.data['viewer']['login']}"
+        if self._identities:
+            self._identities.remember_identity(token_hash, identity)
+        return identity
 
     def _current_secret(self) -> Mapping[str, str]:
         if self._secret is None:
@@ -69,17 +102,42 @@ class Credentials:
             raise BadCredentials(str(error)) from None
 
     def _fresh(self) -> tuple[str, datetime | None]:
+        """A token, and when to fetch the next; a personal one is good until GitHub refuses it."""
         secret = self._current_secret()
         if secret.get("token"):
-            return secret["token"], None
-        for field in ("app_id", "installation_id", "private_key"):
-            if not secret.get(field):
-                raise BadCredentials(
-                    f"the GitHub secret lacks {field}: give either token, or app_id, installation_id and private_key"
-                )
+            return secret["token"].strip(), None
+        asked = self._transport.now()
+        try:
+            token, expires = self._installation_token(secret)
+        except BadCredentials:
+            # The reply has told GitHub's time: a JWT by this machine's clock may have been begun in the future.
+            if abs((self._transport.now() - asked).total_seconds()) < CLOCK_SECONDS:
+                raise
+            token, expires = self._installation_token(secret)
+        life = (expires - self._transport.now()).total_seconds()
+        return token, expires - timedelta(seconds=min(RENEW_SECONDS, life / 10))
+
+    def _installation_token(self, secret: Mapping[str, str]) -> tuple[str, datetime]:
         import jwt
 
-        now = int(time.time())
-        claims = {"iat": now - 60, "exp": now + JWT_SECONDS, "iss": str(secret["app_id"])}
-        signed = jwt.encode(claims, secret["private_key"], algorithm="RS256")
-        return self._transport.installation_token(signed, secret["installation_id"])
+        now = self._transport.now()
+        claims = {
+            "iat": int((now - JWT_AGE).timestamp()),
+            "exp": int((now + JWT_LIFE).timestamp()),
+            "iss": str(_needed(secret, "app_id")),
+        }
+        try:
+            signed = jwt.encode(claims, _needed(secret, "private_key"), algorithm="RS256")
+        except (ValueError, TypeError, jwt.PyJWTError):
+            signed = ""
+        if not signed:
+            raise BadCredentials("the GitHub secret's private_key is no RSA key in PEM form, with its line ends")
+        return self._transport.installation_token(signed, str(_needed(secret, "installation_id")))
+
+
+def _needed(secret: Mapping[str, str], field: str) -> str:
+    if not secret.get(field):
+        raise BadCredentials(
+            f"the GitHub secret lacks {field}: it holds either token, or app_id, installation_id and private_key"
+        )
+    return secret[field]

@@ -6,11 +6,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backfill.errors import Retryable
+from backfill.errors import BackfillError, Permanent, Retryable
 from backfill.github import cost, documents, packing, records
 from backfill.github.auth import Credentials
-from backfill.github.errors import BadCredentials, OutOfTime, RepositoryUnavailable, TooLarge, Unexplained, Unreachable
-from backfill.github.governor import Governor
+from backfill.github.errors import (
+    BadCredentials,
+    InvalidQuery,
+    OutOfTime,
+    RepositoryUnavailable,
+    TooLarge,
+    Unexplained,
+    Unreachable,
+)
+from backfill.github.governor import LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECONDS, Governor
 from backfill.github.packing import Part
 from backfill.github.records import Row, Tables
 from backfill.github.transport import Reply, Transport
@@ -26,8 +34,10 @@ SHORTEST_PAGE = 5
 TRIES = 3
 # A pull request that changes while it is being read is begun again this often.
 RESTARTS = 5
-# Less than this left of the function's time: no further request is begun.
-LEAST_SECONDS = 3.0
+# Less than this left of the function's time: no further request is begun, for GitHub may take 10 seconds for it.
+LEAST_SECONDS = 15.0
+# Before a token is tried again that GitHub took for nobody's.
+TRANSIENT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +164,8 @@ class GitHub:
         The second value is the points spent.
         """
         weight = cost.weight([cost.Connection(1)], parents=len(node_ids))
-        reply = self._query(documents.EXAMINE, {"ids": list(node_ids)}, points=cost.points(weight))
+        expected = cost.seconds(listed=len(node_ids))
+        reply = self._query(documents.EXAMINE, {"ids": list(node_ids)}, points=cost.points(weight), expected=expected)
         found: dict[str, Row | None] = dict.fromkeys(node_ids)
         for node_id, node in zip(node_ids, reply.data["nodes"], strict=True):
             if node:
@@ -183,7 +194,8 @@ class GitHub:
         for start in range(0, len(numbers), packing.PAGE):
             some = numbers[start : start + packing.PAGE]
             text = " ".join(documents.pull_request(f"p{n}", n, documents.LISTED) for n in some)
-            reply = self._query(documents.details(text, ""), {"repository": node_id})
+            expected = cost.seconds(listed=len(some))
+            reply = self._query(documents.details(text, ""), {"repository": node_id}, expected=expected)
             points += reply.cost or 1
             below = self._repository_node(reply, node_id)
             for number in some:
@@ -213,7 +225,8 @@ class GitHub:
         return _Details(self, node_id, listed, request_size or REQUEST_SIZE, learn, seconds_left).read()
 
     def _listing(self, document: str, node_id: str, cursor: str | None, page_size: int) -> ListingPage:
-        reply = self._query(document, {"repository": node_id, "first": page_size, "after": cursor})
+        variables = {"repository": node_id, "first": page_size, "after": cursor}
+        reply = self._query(document, variables, expected=cost.seconds(listed=page_size))
         node = records.clean(self._repository_node(reply, node_id))
         page, newest = node["pullRequests"], node["newest"]["nodes"]
         tables: Tables = {}
@@ -240,17 +253,37 @@ class GitHub:
         found: dict[str, Any] = node
         return found
 
-    def _query(self, document: str, variables: Mapping[str, Any], *, points: int = 1, seconds: float = 25.0) -> Reply:
-        """One request under the governor; a token that GitHub refuses is read again once."""
-        for last in (False, True):
+    def _query(
+        self,
+        document: str,
+        variables: Mapping[str, Any],
+        *,
+        points: int = 1,
+        seconds_left: Callable[[], float] = lambda: 60.0,
+        expected: float = cost.seconds(),
+        patience: float = LONGEST_SLEEP_SECONDS,
+    ) -> Reply:
+        """One request under the governor, which may wait ``patience`` seconds; the request ends in ``seconds_left()``.
+
+        A token that GitHub refuses is read again once. One that it takes for nobody's may be good a moment later.
+        """
+        tries = 0
+        while True:
+            tries += 1
             try:
-                identity = self._credentials.identity()
-                return self._governor.run(identity, points, lambda: self._send(document, variables, points, seconds))
-            except BadCredentials:
-                if last:
+                return self._governor.run(
+                    self._credentials.identity(),
+                    points,
+                    lambda: self._send(document, variables, points, seconds_left()),
+                    expected=expected,
+                    patience=patience,
+                )
+            except BadCredentials as refused:
+                if tries >= (TRIES if refused.transient else 2):
                     raise
+                if tries > 1:
+                    self._governor.sleep(TRANSIENT_SECONDS)
                 self._credentials.renew()
-        raise BadCredentials("GitHub refuses the token")
 
     def _send(self, document: str, variables: Mapping[str, Any], points: int, seconds: float) -> Reply:
         """One request and what it cost: by GitHub's word, else by the formula."""
@@ -288,6 +321,7 @@ class _Details:
         self._size = size
         self._learn = learn
         self._seconds_left = seconds_left
+        self._sent = False
         self._readings = {row["number"]: _Reading(row) for row in listed}
         self._failed: dict[int, tuple[str, str]] = {}
         self._gone: list[int] = []
@@ -338,11 +372,21 @@ class _Details:
             raise OutOfTime("the function's time ends before the chunk is read")
         points = cost.points(sum(task.weight for task in request))
         variables = {"repository": self._node_id}
+        # Once something is read of the chunk, giving it back would waste that.
+        patience = min(PATIENT_SLEEP_SECONDS, seconds - LEAST_SECONDS) if self._sent else LONGEST_SLEEP_SECONDS
+        self._sent = True
         try:
-            reply = self._github._query(self._document(request), variables, points=points, seconds=seconds - 1)
+            reply = self._github._query(
+                self._document(request),
+                variables,
+                points=points,
+                seconds_left=self._seconds_left,
+                expected=cost.seconds(detailed=sum(task.node_id is None for task in request)),
+                patience=patience,
+            )
             below = self._github._repository_node(reply, self._node_id)
             self._refuse_unexplained(request, reply, below)
-        except (TooLarge, Unexplained) as error:
+        except (TooLarge, Unexplained, InvalidQuery) as error:
             return self._divide(request, error) if len(request) > 1 else self._make_smaller(request[0], error)
         if len(request) >= self._size * 0.8:
             self._size = min(100.0, self._size * GROWTH)
@@ -385,7 +429,7 @@ class _Details:
                 of_repository.append(documents.pull_request(f"p{index}", task.number, f"...pullRequest {asked}"))
         return documents.details(" ".join(of_repository), " ".join(at_root))
 
-    def _divide(self, request: list[_Task], error: Retryable) -> list[_Task]:
+    def _divide(self, request: list[_Task], error: BackfillError) -> list[_Task]:
         """Both halves of a request that failed. It was too large, unless all of it but one pull request succeeds."""
         size, seen = self._size, len(self._culprits)
         if isinstance(error, TooLarge):
@@ -398,20 +442,19 @@ class _Details:
             self._learn(size)
         return following
 
-    def _make_smaller(self, task: _Task, error: Retryable) -> list[_Task]:
+    def _make_smaller(self, task: _Task, error: BackfillError) -> list[_Task]:
         """What failed alone, in smaller requests or once more; in the end the pull request has failed."""
         if task.number not in self._culprits:
             self._refuse_outage()
         self._culprits.append(task.number)
         smaller = task.smaller()
-        if smaller is not None and (isinstance(error, TooLarge) or task.tries + 1 >= TRIES):
+        if smaller is not None and (not isinstance(error, Unexplained) or task.tries + 1 >= TRIES):
             self._readings[task.number].open_tasks += len(smaller) - 1
             return [replace(each, suspect=True) for each in smaller]
         if task.tries + 1 < TRIES:
             return [replace(task, tries=task.tries + 1, suspect=True)]
         self._refuse_outage()
-        code = "too_large" if isinstance(error, TooLarge) else "unexplained"
-        self._failed[task.number] = (code, str(error)[:500])
+        self._failed[task.number] = (_code(error), str(error)[:500])
         return []
 
     def _refuse_outage(self) -> None:
@@ -529,3 +572,10 @@ class _Details:
         if reading.row is not None:
             reading.listed = reading.row
         return self._begin(number)
+
+
+def _code(error: BackfillError) -> str:
+    """The word that columns and reports know a failed pull request's reason by."""
+    if isinstance(error, Permanent):
+        return error.code
+    return "too_large" if isinstance(error, TooLarge) else "unexplained"

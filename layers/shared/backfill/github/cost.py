@@ -34,6 +34,14 @@ def node_count(connections: Iterable[Connection], parents: int = 1) -> int:
     )
 
 
+def seconds(*, listed: int = 0, detailed: int = 0) -> float:
+    """Server time of a request for so many pull requests: light ones of a listing, and ones with connections.
+
+    Measurements that others published (section "How long queries take" of the API facts); the governor corrects them.
+    """
+    return 0.15 + 0.006 * listed + 0.1 * detailed
+
+
 def points(total: int) -> int:
     """Points for a sum of weights."""
     return max(1, (total + 50) // 100)

@@ -38,10 +38,14 @@ class RepositoryUnavailable(Permanent):
 
 
 class BadCredentials(Permanent):
-    """401, also after the secret was read again."""
+    """401, also after the secret was read again; or a secret of which no token can be made.
 
-    def __init__(self, message: str) -> None:
+    ``transient``: GitHub counted the request as nobody's (60 an hour), which it does in passing for good tokens too.
+    """
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__("bad_credentials", message)
+        self.transient = transient
 
 
 class Forbidden(Permanent):

@@ -19,10 +19,17 @@ SERVER_SHARE = 54 / 60
 FLOOR = 0.10
 # Longer waits give the chunk back instead of paying Lambda for sleep.
 LONGEST_SLEEP_SECONDS = 5.0
+# In the middle of a chunk, giving it back would throw away what was read of it.
+PATIENT_SLEEP_SECONDS = 60.0
+# What is put off comes back at its time or a little later, up to a tenth of the wait: not everybody in one second.
+SPREAD, LONGEST_SPREAD_SECONDS = 0.1, 30.0
 
 
 class Grant(Protocol):
-    """The answer to a reservation: go after ``wait_seconds``, or (``granted`` False) ask again after them."""
+    """The answer to a reservation: go after ``wait_seconds``, or (``granted`` False) ask again after them.
+
+    ``slot`` is the server time that was booked, in seconds; ``window`` numbers the window of the points.
+    """
 
     @property
     def granted(self) -> bool: ...
@@ -31,34 +38,46 @@ class Grant(Protocol):
     @property
     def reason(self) -> str: ...
     @property
+    def pacing(self) -> bool: ...
+    @property
+    def slot(self) -> float: ...
+    @property
+    def window(self) -> int: ...
+    @property
     def now(self) -> datetime: ...
 
 
 class BudgetStore(Protocol):
     """One row per identity, changed by single statements (backfill.store.budget)."""
 
-    def reserve(self, identity: str, points: int, seconds: float, floor: float, longest_wait: float) -> Grant:
+    def reserve(
+        self, identity: str, points: int, expected: float, *, share: float, floor: float, longest_wait: float
+    ) -> Grant:
         """Reserve points and a slot of server time, or say why not."""
 
     def settle(
         self,
         identity: str,
+        grant: Grant,
         *,
         points: int,
-        seconds_more: float,
-        limit: int | None,
-        remaining: int | None,
-        reset_seconds: float | None,
-        succeeded: bool,
+        spent: int,
+        expected: float,
+        took: float,
+        share: float,
+        reply: Reply | None,
     ) -> None:
         """Give the reservation back, correct the slot, and take over what GitHub reported."""
 
     def block(self, identity: str, seconds: float | None, reason: str) -> tuple[datetime, float]:
         """Stop every worker; None means exponential. Until when, and for how many seconds."""
 
+    def blocked_seconds(self, identity: str) -> float:
+        """How long the present block lasts; 0 without one."""
+
 
 class Governor:
-    """Wraps each request: ``with`` no lock held, so that any number of workers may use it."""
+    """Wraps each request, with no lock held: any number of workers may use it, each with a Governor of its own."""
 
     def __init__(
         self,
@@ -67,55 +86,87 @@ class Governor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._sleep = sleep
+        self.sleep = sleep
         self._clock = clock
-        # What a request is expected to take; learned from the requests of this container.
-        self._expected = 1.0
 
-    def run(self, identity: str, points: int, send: Callable[[], Reply]) -> Reply:
-        """Send when the budget allows; Deferred where that is too far away, or GitHub says stop."""
-        slot = self._reserve(identity, points)
+    def run(
+        self,
+        identity: str,
+        points: int,
+        send: Callable[[], Reply],
+        *,
+        expected: float = 1.0,
+        patience: float = LONGEST_SLEEP_SECONDS,
+    ) -> Reply:
+        """Send when the budget allows; Deferred where that is more than ``patience`` seconds away, or GitHub says stop.
+
+        ``expected`` is the server time by the published figures, in seconds; how much slower or faster this GitHub is,
+        the store learns.
+        """
+        grant = self._admitted(identity, points, expected, patience)
         begin = self._clock()
         reply: Reply | None = None
-        outcome = "RequestsFailed"
+        outcome, spent = "RequestsFailed", 0
         try:
             reply = send()
             outcome = "RequestsSucceeded"
-        except (TooLarge, BadCredentials, Forbidden, RepositoryUnavailable) as error:
-            outcome = "RequestsTooLarge" if isinstance(error, TooLarge) else "RequestsRefused"
+        except TooLarge:
+            # GitHub charges what it broke off.
+            outcome, spent = "RequestsTooLarge", points
+            raise
+        except (BadCredentials, Forbidden, RepositoryUnavailable):
+            outcome = "RequestsRefused"
             raise
         except RateLimited as limit:
             outcome = "RequestsRateLimited"
             until, seconds = self._store.block(identity, limit.wait_seconds, limit.kind)
-            raise Deferred(_spread(until, seconds), f"GitHub's {limit.kind} rate limit") from limit
+            raise _deferred(until, seconds, str(limit)) from limit
         finally:
             took = self._clock() - begin
             _tell(outcome, took, points, reply)
-            self._expected = 0.7 * self._expected + 0.3 * took
-            self._store.settle(
-                identity,
-                points=points,
-                seconds_more=(took - slot) / SERVER_SHARE,
-                limit=reply.limit if reply else None,
-                remaining=reply.remaining if reply else None,
-                reset_seconds=reply.reset_seconds if reply else None,
-                succeeded=reply is not None,
-            )
+            self._settle(identity, grant, points, spent, expected, took, reply)
         return reply
 
-    def _reserve(self, identity: str, points: int) -> float:
-        slot = self._expected
+    def _admitted(self, identity: str, points: int, expected: float, patience: float) -> Grant:
+        """A grant whose time has come. Raises Deferred."""
         while True:
-            grant = self._store.reserve(identity, points, slot / SERVER_SHARE, FLOOR, LONGEST_SLEEP_SECONDS)
+            grant = self._store.reserve(
+                identity, points, expected, share=SERVER_SHARE, floor=FLOOR, longest_wait=patience
+            )
             if grant.granted:
-                if grant.wait_seconds > 0:
-                    self._sleep(grant.wait_seconds)
-                return slot
-            if grant.wait_seconds > LONGEST_SLEEP_SECONDS:
-                raise Deferred(
-                    _spread(grant.now + timedelta(seconds=grant.wait_seconds), grant.wait_seconds), grant.reason
-                )
-            self._sleep(max(0.05, grant.wait_seconds))
+                if grant.wait_seconds <= 0:
+                    return grant
+                self.sleep(grant.wait_seconds)
+                if self._store.blocked_seconds(identity) <= 0:
+                    return grant
+                # Somebody met a limit while this one slept.
+                self._settle(identity, grant, points, 0, expected, 0.0, None)
+            elif grant.wait_seconds > patience:
+                raise _put_off(grant)
+            else:
+                self.sleep(grant.wait_seconds * random.uniform(1.0, 1.0 + SPREAD))  # noqa: S311 - no secret
+            patience = max(0.0, patience - grant.wait_seconds)
+
+    def _settle(
+        self, identity: str, grant: Grant, points: int, spent: int, expected: float, took: float, reply: Reply | None
+    ) -> None:
+        self._store.settle(
+            identity, grant, points=points, spent=spent, expected=expected, took=took, share=SERVER_SHARE, reply=reply
+        )
+
+
+def _put_off(grant: Grant) -> Deferred:
+    """Back when the points or the block allow it; for server time a little before, so that the slots never run out."""
+    if grant.pacing:
+        early = LONGEST_SLEEP_SECONDS * random.uniform(0.3, 0.9)  # noqa: S311 - no secret
+        seconds = max(0.5, grant.wait_seconds - early)
+        return Deferred(grant.now + timedelta(seconds=seconds), seconds, grant.reason)
+    return _deferred(grant.now + timedelta(seconds=grant.wait_seconds), grant.wait_seconds, grant.reason)
+
+
+def _deferred(until: datetime, seconds: float, reason: str) -> Deferred:
+    later = random.uniform(0, min(LONGEST_SPREAD_SECONDS, SPREAD * seconds))  # noqa: S311 - no secret
+    return Deferred(until + timedelta(seconds=later), seconds + later, reason)
 
 
 def _tell(outcome: str, seconds: float, points: int, reply: Reply | None) -> None:
@@ -134,8 +185,3 @@ def _tell(outcome: str, seconds: float, points: int, reply: Reply | None) -> Non
         points=spent,
         points_left=reply.remaining if reply else None,
     )
-
-
-def _spread(until: datetime, seconds: float) -> datetime:
-    """A little later for each, so that not everybody comes back in the same second."""
-    return until + timedelta(seconds=random.uniform(0, min(30.0, 0.1 * seconds)))  # noqa: S311 - no secret

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
+import urllib3
+from requests.auth import AuthBase
 
+from backfill.errors import BackfillError, Misconfigured
 from backfill.github.errors import (
     BadCredentials,
     Forbidden,
     InvalidQuery,
+    OutOfTime,
     RateLimited,
     RepositoryUnavailable,
     TooLarge,
@@ -22,10 +28,22 @@ from backfill.github.errors import (
     Unreachable,
 )
 
-USER_AGENT = "progressive-backfill/1 (+https://github.com/topics/progressive-backfill)"
+# GitHub wants the application's name here; with it, its support can tell who asks.
+USER_AGENT = f"progressive-backfill python-requests/{requests.__version__}"
 CONNECT_SECONDS = 5.0
 # GitHub gives a query 10 seconds; a little more for the way back.
 READ_SECONDS = 25.0
+GITHUB_QUERY_SECONDS = 10.0
+# The most that a reply may hold after decompression. Far above what a request is sized for, far below Lambda's memory.
+MOST_BYTES = 32 * 1024 * 1024
+PIECE_BYTES = 64 * 1024
+# A connection that rested longer (a frozen container) may be dead without this side knowing: another is opened.
+MOST_IDLE_SECONDS = 20.0
+# No limit of GitHub's lasts longer; a larger number in a header is a mistake.
+LONGEST_WAIT_SECONDS = 24 * 3600.0
+
+# This machine by name, where a token may travel without TLS; host.docker.internal is what a container calls it.
+LOOPBACK = ("127.0.0.1", "::1", "localhost", "host.docker.internal")
 
 _LIMIT_TYPES = {"RATE_LIMITED", "RATE_LIMIT"}
 _QUERY_TYPES = {
@@ -35,6 +53,7 @@ _QUERY_TYPES = {
     "ARGUMENT_LIMIT",
     "INVALID_CURSOR_ARGUMENTS",
 }
+Answer = tuple[int, Mapping[str, str], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,132 +70,287 @@ class Reply:
 
 
 class Transport:
-    """POSTs queries with a bearer token. Raises the types of backfill.github.errors; never shows the token."""
+    """POSTs with a bearer token. Raises the types of backfill.github.errors; never shows the token.
 
-    def __init__(self, api_url: str) -> None:
-        self.api_url = api_url.rstrip("/")
+    ``api_url`` is ``https://api.github.com``, ``https://api.NAME.ghe.com`` or ``https://HOST/api`` of an Enterprise
+    Server. ``clock`` is this machine's, in seconds since 1970; GitHub's own is learned from its replies.
+    """
+
+    def __init__(self, api_url: str, clock: Callable[[], float] = time.time) -> None:
+        base = api_url.rstrip("/").removesuffix("/graphql").removesuffix("/v3")
+        parts = urlsplit(base)
+        local = parts.hostname in LOOPBACK
+        if parts.scheme != "https" and not (parts.scheme == "http" and local):
+            raise Misconfigured("GITHUB_API_URL", "must begin with https://, for the token travels with each request")
+        self.api_url = base
+        # An Enterprise Server has its REST API beside GraphQL, not around it.
+        self._rest_url = f"{base}/v3" if parts.path.endswith("/api") else base
+        self._clock = clock
+        self._clock_ahead = 0.0
+        self._last_used = 0.0
         self._session = requests.Session()
-        self._session.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json"})
-
-    def query(self, token: str, document: str, variables: Mapping[str, Any], seconds: float) -> Reply:
-        """Run one query; give up after ``seconds``."""
-        return classify(
-            *self._post(f"{self.api_url}/graphql", token, {"query": document, "variables": variables}, seconds)
+        self._session.headers.update(
+            {"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip"}
         )
 
-    def installation_token(self, jwt: str, installation_id: str) -> tuple[str, datetime]:
-        """A token of a GitHub App's installation, and when it expires."""
-        url = f"{self.api_url}/app/installations/{installation_id}/access_tokens"
-        status, _, body = self._post(url, jwt, {}, READ_SECONDS)
-        if status == 401 or status == 404:
-            raise BadCredentials("GitHub refuses the app's id, installation id or private key")
-        if status != 201:
-            raise Unreachable(f"GitHub answered {status} when asked for an installation token")
-        answer = json.loads(body)
-        return answer["token"], datetime.fromisoformat(answer["expires_at"].replace("Z", "+00:00"))
+    def query(self, token: str, document: str, variables: Mapping[str, Any], seconds: float) -> Reply:
+        """Run one query; give up within ``seconds``."""
+        body = {"query": document, "variables": variables}
+        return classify(*self._post(f"{self.api_url}/graphql", token, body, seconds))
 
-    def _post(
-        self, url: str, token: str, body: Mapping[str, Any], seconds: float
-    ) -> tuple[int, Mapping[str, str], bytes]:
+    def installation_token(self, jwt: str, installation_id: str) -> tuple[str, datetime]:
+        """A token of a GitHub App's installation, and when it expires by GitHub's clock."""
+        url = f"{self._rest_url}/app/installations/{installation_id}/access_tokens"
+        return classify_installation_token(*self._post(url, jwt, {}, 2 * GITHUB_QUERY_SECONDS))
+
+    def now(self) -> datetime:
+        """The time by GitHub's clock, to a second, once it has answered; until then this machine's."""
+        return datetime.fromtimestamp(self._clock() + self._clock_ahead, UTC)
+
+    def _post(self, url: str, token: str, body: Mapping[str, Any], seconds: float) -> Answer:
+        """Ends within ``seconds``: up to half of them for the first byte, and as many for the last piece of the rest."""
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise BadCredentials("the GitHub token holds characters that no token has: blanks, line ends or the like")
+        if self._clock() - self._last_used > MOST_IDLE_SECONDS:
+            self._session.close()
+        patience = min(READ_SECONDS, seconds / 2)
+        deadline = time.monotonic() + seconds - patience
         try:
-            response = self._session.post(
+            with self._session.post(
                 url,
                 json=body,
-                headers={"Authorization": f"Bearer {token}"},
-                timeout=(CONNECT_SECONDS, max(1.0, min(READ_SECONDS, seconds))),
+                auth=_Bearer(token),
+                timeout=(min(CONNECT_SECONDS, patience), patience),
                 allow_redirects=False,
-            )
-            return response.status_code, response.headers, response.content
-        except (requests.exceptions.ReadTimeout, requests.exceptions.ChunkedEncodingError) as error:
-            raise TooLarge(f"GitHub's reply broke off: {type(error).__name__}") from None
-        except requests.exceptions.ConnectionError as error:
-            # A reset while the query ran is how an overloaded request may end; no connection at all is no such sign.
-            if "Connection aborted" in str(error) or "RemoteDisconnected" in str(error):
-                raise TooLarge("GitHub closed the connection without a reply") from None
-            raise Unreachable(f"cannot reach GitHub at {self.api_url}: {type(error).__name__}") from None
-        except requests.exceptions.RequestException as error:
-            raise Unreachable(f"the request to GitHub failed: {type(error).__name__}") from None
+                stream=True,
+            ) as response:
+                self._learn_clock(response.headers)
+                return response.status_code, response.headers, _read(response.raw, deadline)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            failure = _failure(error, self.api_url, patience)
+        finally:
+            self._last_used = self._clock()
+        # Raised out here, so that it carries no context: the exceptions of requests hold the request and its token.
+        raise failure
+
+    def _learn_clock(self, headers: Mapping[str, str]) -> None:
+        date = _date(headers.get("date"))
+        if date is not None:
+            self._clock_ahead = date.timestamp() - self._clock()
+
+
+class _Bearer(AuthBase):
+    """Given as ``auth``, so that requests looks for no other credentials (a .netrc of the machine)."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _read(raw: Any, deadline: float) -> bytes:
+    """The decompressed body, in pieces as they arrive: what is too large or too slow is never held or awaited whole."""
+    pieces, size = [], 0
+    while piece := raw.read1(PIECE_BYTES, decode_content=True):
+        size += len(piece)
+        if size > MOST_BYTES:
+            raise TooLarge(f"GitHub's reply is larger than {MOST_BYTES // 1024**2} MB")
+        if time.monotonic() > deadline:
+            raise TooLarge("GitHub's reply takes too long to arrive")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _failure(error: Exception, api_url: str, patience: float) -> BackfillError:
+    """No reply, or half of one. A break while GitHub worked is how a request that is too large may end."""
+    if isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
+        if patience < GITHUB_QUERY_SECONDS:
+            return OutOfTime("the function's time ended before GitHub's reply")
+        return TooLarge(f"no reply from GitHub in {patience:.0f} seconds")
+    if isinstance(error, requests.exceptions.SSLError):
+        return Unreachable(f"GitHub at {api_url} shows no certificate that this machine trusts")
+    cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else error
+    if isinstance(cause, urllib3.exceptions.ProtocolError | urllib3.exceptions.DecodeError):
+        return TooLarge(f"GitHub's reply broke off: {type(cause).__name__}")
+    return Unreachable(
+        f"cannot reach GitHub at {api_url} ({type(error).__name__}); check the address, and the way out of the subnets"
+    )
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
-    """Data, or the error type that says what to do. What is not understood raises Unexplained."""
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        answer = None
-    if status == 401:
-        raise BadCredentials("GitHub answered 401, bad credentials")
-    if status in (403, 429) or _says_limit(answer):
-        _raise_limit_or_forbidden(status, headers, answer)
-    if status >= 500:
+    """Data, or the error type that says what to do. What is not understood raises Unexplained.
+
+    ``headers`` are looked up in lower case. The cases are the rows of the failure table in the facts about the API.
+    """
+    answer = _object(body)
+    _raise_for_access(status, headers, answer)
+    if status in (502, 504):
         raise TooLarge(f"GitHub answered {status}")
+    if status == 500:
+        raise Unexplained("GitHub answered 500")
     if status != 200:
-        raise Unexplained(f"GitHub answered {status}")
-    if not isinstance(answer, dict):
-        raise TooLarge("GitHub's reply is no complete JSON document")
-    errors = answer.get("errors") or []
-    missing = _judge(errors)
-    data = answer.get("data")
+        raise Unreachable(f"GitHub answered {status}; check GITHUB_API_URL, and https://www.githubstatus.com")
+    if answer is None:
+        if body.lstrip()[:1] in (b"{", b""):
+            raise TooLarge("GitHub's reply is no complete JSON document")
+        raise Unexplained("GitHub's reply is no JSON document")
+    data, errors = answer.get("data"), answer.get("errors") or []
+    if not isinstance(errors, list) or not all(isinstance(error, dict) for error in errors):
+        raise Unexplained("GitHub's reply holds errors of an unknown form")
+    missing = _judge(errors, data)
     if not isinstance(data, dict):
         raise Unexplained("GitHub's reply holds no data")
     return _reply(data, missing, headers)
 
 
-def _judge(errors: list[dict[str, Any]]) -> frozenset[tuple[str | int, ...]]:
+def classify_installation_token(status: int, headers: Mapping[str, str], body: bytes) -> tuple[str, datetime]:
+    """The token and its end, from the reply of POST /app/installations/{id}/access_tokens."""
+    answer = _object(body)
+    if status in (401, 404):
+        raise BadCredentials(
+            "GitHub refuses the app: check app_id, installation_id and private_key in the secret, "
+            f"and that the app is still installed ({_message(answer) or status})"
+        )
+    _raise_for_access(status, headers, answer)
+    try:
+        if status != 201 or answer is None:
+            raise ValueError
+        return str(answer["token"]), datetime.fromisoformat(answer["expires_at"].replace("Z", "+00:00"))
+    except (KeyError, ValueError, AttributeError):
+        pass
+    raise Unreachable(f"GitHub answered {status} without a token when asked for one of the app's installation")
+
+
+def _raise_for_access(status: int, headers: Mapping[str, str], answer: dict[str, Any] | None) -> None:
+    """Refusals that have nothing to do with what was asked: credentials, limits, permissions."""
+    if status == 401:
+        transient = headers.get("x-ratelimit-limit") == "60"
+        raise BadCredentials("GitHub answers 401 to this token: it is wrong, expired or revoked", transient=transient)
+    kind = _limit(status, headers, answer)
+    if kind is not None:
+        raise RateLimited(kind, _wait(kind, headers))
+    if status == 403:
+        if answer is None:
+            raise Unexplained("GitHub answered 403 without a reason")
+        raise Forbidden(_why_forbidden(_message(answer), headers))
+
+
+def _limit(status: int, headers: Mapping[str, str], answer: dict[str, Any] | None) -> str | None:
+    """``primary`` or ``secondary`` if the reply is a rate limit, else None. Only the text tells one 403 from another."""
+    message = _message(answer)
+    if "secondary rate limit" in message or "abuse detection" in message:
+        return "secondary"
+    errors = answer.get("errors") if answer else None
+    for error in errors if isinstance(errors, list) else ():
+        if isinstance(error, dict) and (error.get("type") in _LIMIT_TYPES or error.get("code") == "graphql_rate_limit"):
+            return "primary"
+    if status in (403, 429) and ("rate limit" in message or headers.get("x-ratelimit-remaining") == "0"):
+        return "primary"
+    return "secondary" if status == 429 or (status == 403 and "retry-after" in headers) else None
+
+
+def _wait(kind: str, headers: Mapping[str, str]) -> float | None:
+    """Seconds that GitHub asks to wait: its retry-after; else, with points spent, its reset; else no word."""
+    retry_after = headers.get("retry-after", "").strip()
+    until = _date(retry_after)
+    if retry_after.isdigit():
+        seconds = float(retry_after)
+    elif until is not None:
+        seconds = (until - _clock(headers)).total_seconds()
+    elif kind == "primary" or headers.get("x-ratelimit-remaining") == "0":
+        reset = headers.get("x-ratelimit-reset", "")
+        if not reset.isdigit():
+            return None
+        seconds = float(reset) - _clock(headers).timestamp()
+    else:
+        return None
+    return min(LONGEST_WAIT_SECONDS, max(1.0, seconds))
+
+
+def _judge(errors: list[dict[str, Any]], data: Any) -> frozenset[tuple[str | int, ...]]:
     """The paths that are merely missing; raises for every other error."""
     missing = set()
     for error in errors:
-        kind = str(error.get("type") or (error.get("extensions") or {}).get("code") or "")
-        message = str(error.get("message", ""))
-        path = tuple(error.get("path") or ())
-        if kind == "NOT_FOUND" and path:
-            if path == ("repository",):
-                raise RepositoryUnavailable(message)
+        extensions = error.get("extensions") if isinstance(error.get("extensions"), dict) else {}
+        kind = str(error.get("type") or (extensions or {}).get("code") or "")
+        message = str(error.get("message", ""))[:500]
+        path = tuple(error["path"]) if isinstance(error.get("path"), list) else ()
+        if kind == "NOT_FOUND" and path == ("repository",):
+            raise RepositoryUnavailable(message)
+        # A pull request, a node, one of several nodes. Deeper down, something is missing *in* what was asked for.
+        if kind == "NOT_FOUND" and 0 < len(path) <= 2 and _is_null(data, path):
             missing.add(path)
         elif kind == "RESOURCE_LIMITS_EXCEEDED" or (not kind and "Something went wrong" in message):
             raise TooLarge(message)
-        elif kind == "FORBIDDEN":
-            raise Forbidden(message)
+        elif kind in ("FORBIDDEN", "INSUFFICIENT_SCOPES"):
+            saml = "x-github-sso: required" if (extensions or {}).get("saml_failure") else ""
+            place = ".".join(str(step) for step in path)
+            raise Forbidden(_why_forbidden(f"{message} (at {place})" if place else message, {"x-github-sso": saml}))
         elif kind in _QUERY_TYPES:
             raise InvalidQuery(f"{kind}: {message}")
         else:
-            raise Unexplained(f"GitHub error {kind or 'without a type'}: {message[:200]}")
+            raise Unexplained(f"GitHub error {kind or 'without a type'}: {message}")
     return frozenset(missing)
 
 
-def _says_limit(answer: Any) -> bool:
-    if not isinstance(answer, dict):
-        return False
-    if "secondary rate limit" in str(answer.get("message", "")):
-        return True
-    return any(isinstance(error, dict) and error.get("type") in _LIMIT_TYPES for error in answer.get("errors") or [])
+def _is_null(data: Any, path: tuple[str | int, ...]) -> bool:
+    for step in path:
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            return data is None
+    return data is None
 
 
-def _raise_limit_or_forbidden(status: int, headers: Mapping[str, str], answer: Any) -> None:
-    message = str(answer.get("message", "")) if isinstance(answer, dict) else ""
-    if "Resource not accessible" in message or "SAML" in message:
-        raise Forbidden(message)
-    kind = "secondary" if "secondary" in message else "primary"
-    retry_after = headers.get("retry-after")
-    if retry_after is not None and retry_after.isdigit():
-        raise RateLimited(kind, float(retry_after))
-    spent = kind == "primary" or headers.get("x-ratelimit-remaining") == "0"
-    reset = headers.get("x-ratelimit-reset")
-    if spent and reset is not None and reset.isdigit():
-        raise RateLimited(kind, max(1.0, float(reset) - _clock(headers).timestamp()))
-    raise RateLimited(kind, None)
+def _why_forbidden(message: str, headers: Mapping[str, str]) -> str:
+    if headers.get("x-github-sso") or "SAML" in message:
+        return f"{message}; authorize the token for the organization's SAML single sign-on"
+    if "integration" in message:
+        return f"{message}; give the GitHub App the permission, and accept it for the installation"
+    return message or "GitHub forbids it without a reason"
 
 
 def _reply(data: dict[str, Any], missing: frozenset[tuple[str | int, ...]], headers: Mapping[str, str]) -> Reply:
-    limit = data.get("rateLimit") or {}
-    reset = limit.get("resetAt")
-    seconds = None
-    if reset:
-        seconds = (datetime.fromisoformat(reset.replace("Z", "+00:00")) - _clock(headers)).total_seconds()
-    return Reply(data, missing, limit.get("cost"), limit.get("limit"), limit.get("remaining"), seconds)
+    """``rateLimit`` is null where an Enterprise Server limits nothing."""
+    budget = data.get("rateLimit") or {}
+    try:
+        reset = budget.get("resetAt")
+        seconds = None
+        if reset:
+            seconds = (datetime.fromisoformat(reset.replace("Z", "+00:00")) - _clock(headers)).total_seconds()
+        cost, limit, remaining = (
+            None if budget.get(name) is None else int(budget[name]) for name in ("cost", "limit", "remaining")
+        )
+        return Reply(data, missing, cost, limit, remaining, seconds)
+    except (AttributeError, TypeError, ValueError):
+        pass
+    raise Unexplained("GitHub's rateLimit is of an unknown form")
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object that a body holds, or None."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _message(answer: dict[str, Any] | None) -> str:
+    return str(answer.get("message", ""))[:500] if answer else ""
+
+
+def _date(text: str | None) -> datetime | None:
+    """A date of HTTP, or None for anything else."""
+    try:
+        found = parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _clock(headers: Mapping[str, str]) -> datetime:
     """GitHub's time of the reply; this machine's where it gave none."""
-    date = headers.get("date")
-    return parsedate_to_datetime(date) if date else datetime.now(UTC)
+    return _date(headers.get("date")) or datetime.now(UTC)

@@ -5,67 +5,105 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from backfill.store.connection import Database
 
 # One statement under the row's lock: sixteen workers cannot all see the last point. Past its reset a window is full
-# again. Server time is a schedule: each request takes the slot that begins when the ones before it have ended.
+# again; until a reply tells when the new one ends, GitHub's hour is assumed. Server time is a schedule: each request
+# takes the slot that begins when those before it have ended, stretched so that the share of GitHub's time is kept.
 _RESERVE = """
     WITH budget AS (
-        SELECT *, CASE WHEN reset_at <= now() THEN points_limit ELSE remaining END AS points_left,
-               CASE WHEN reset_at <= now() THEN 0 ELSE reserved END AS points_reserved
-        FROM github_budget WHERE identity = :identity FOR UPDATE),
+        SELECT *, COALESCE(reset_at <= clock_timestamp(), false) AS turned FROM github_budget
+        WHERE identity = :identity FOR UPDATE),
+    counted AS (
+        SELECT identity, turned, blocked_until, free_at, points_limit,
+               CASE WHEN turned THEN points_limit ELSE remaining END AS points_left,
+               CASE WHEN turned THEN 0 ELSE reserved END AS points_reserved,
+               CASE WHEN turned THEN clock_timestamp() + interval '1 hour' ELSE reset_at END AS resets_at,
+               window_number + CASE WHEN turned THEN 1 ELSE 0 END AS present_window,
+               CAST(CAST(:expected AS float8) * slowness AS float8) AS slot
+        FROM budget),
     judged AS (
         SELECT *,
                GREATEST(0, COALESCE(EXTRACT(epoch FROM blocked_until - clock_timestamp()), 0)) AS block_wait,
                CASE WHEN points_left - points_reserved - :points < CAST(:floor AS float8) * points_limit
-                    THEN GREATEST(0.05, EXTRACT(epoch FROM reset_at - clock_timestamp())) ELSE 0 END AS points_wait,
+                    THEN GREATEST(0.05, COALESCE(EXTRACT(epoch FROM resets_at - clock_timestamp()), 60)) ELSE 0 END AS points_wait,
                GREATEST(0, COALESCE(EXTRACT(epoch FROM free_at - clock_timestamp()), 0)) AS pace_wait
-        FROM budget),
+        FROM counted),
     decided AS (
-        SELECT *, block_wait = 0 AND COALESCE(points_wait, 0) = 0 AND pace_wait <= CAST(:longest_wait AS float8) AS granted FROM judged)
+        SELECT *, block_wait = 0 AND points_wait = 0 AND pace_wait <= CAST(:longest_wait AS float8) AS granted FROM judged)
     UPDATE github_budget AS b SET
         remaining = d.points_left,
         reserved = d.points_reserved + CASE WHEN d.granted THEN :points ELSE 0 END,
-        free_at = CASE WHEN d.granted THEN GREATEST(b.free_at, clock_timestamp()) + make_interval(secs => CAST(:seconds AS float8))
+        reset_at = d.resets_at,
+        window_number = d.present_window,
+        free_at = CASE WHEN d.granted
+                       THEN GREATEST(b.free_at, clock_timestamp()) + make_interval(secs => d.slot / CAST(:share AS float8))
                        ELSE b.free_at END,
         updated_at = now()
     FROM decided AS d WHERE b.identity = d.identity
-    RETURNING d.granted,
-              CAST(CASE WHEN d.granted THEN d.pace_wait ELSE GREATEST(d.block_wait, COALESCE(d.points_wait, 0), d.pace_wait) END AS float8)
+    RETURNING d.granted, d.slot, d.present_window AS window,
+              CAST(CASE WHEN d.granted THEN d.pace_wait ELSE GREATEST(d.block_wait, d.points_wait, d.pace_wait) END AS float8)
                   AS wait_seconds,
+              d.block_wait = 0 AND d.points_wait = 0 AS pacing,
               CASE WHEN d.block_wait > 0 THEN 'blocked by a ' || COALESCE(b.block_reason, '') || ' rate limit'
                    WHEN d.points_wait > 0 THEN 'points are at their floor' ELSE 'server time' END AS reason,
               clock_timestamp() AS now
 """
 
-# Replies overtake each other: within one window the smaller remaining is the later one. A reset that is further away
-# than the known one begins a new window. A reply without rateLimit (rate limiting is off) leaves the budget unknown.
+# Replies overtake each other: within a window the smallest remaining is the latest. GitHub tells times to a second,
+# rounded up on their way here: the earliest reset is the truest. One that is much further away belongs to another
+# window. A reply without rateLimit (rate limiting is off) leaves the points unknown; a failed request changes them by
+# what it may have cost. A success proves that a block is over only if its request began after it.
 _SETTLE = """
     UPDATE github_budget SET
-        reserved = GREATEST(0, reserved - :points),
-        free_at = free_at + make_interval(secs => CAST(:difference AS float8)),
+        reserved = CASE WHEN window_number = :window THEN GREATEST(0, reserved - :points) ELSE reserved END,
+        free_at = free_at + make_interval(secs => (CAST(:took AS float8) - CAST(:slot AS float8)) / CAST(:share AS float8)),
+        slowness = CASE WHEN CAST(:succeeded AS boolean)
+                        THEN slowness + 0.3 * (LEAST(20, CAST(:took AS float8) / CAST(:expected AS float8)) - slowness)
+                        ELSE slowness END,
         points_limit = COALESCE(CAST(:limit AS integer), points_limit),
-        remaining = CASE WHEN CAST(:remaining AS integer) IS NULL THEN remaining
-                         WHEN reset_at IS NULL OR remaining IS NULL
-                              OR clock_timestamp() + make_interval(secs => CAST(:reset_seconds AS float8)) > reset_at + interval '3 seconds'
+        remaining = CASE WHEN CAST(:remaining AS integer) IS NULL THEN GREATEST(0, remaining - :spent)
+                         WHEN clock_timestamp() + make_interval(secs => CAST(:reset_seconds AS float8)) > reset_at + interval '1 minute'
                          THEN CAST(:remaining AS integer)
                          ELSE LEAST(remaining, CAST(:remaining AS integer)) END,
-        reset_at = CASE WHEN CAST(:reset_seconds AS float8) IS NULL THEN reset_at
-                        ELSE GREATEST(reset_at, clock_timestamp() + make_interval(secs => CAST(:reset_seconds AS float8))) END,
-        blocks_in_a_row = CASE WHEN CAST(:succeeded AS boolean) THEN 0 ELSE blocks_in_a_row END,
+        reset_at = CASE WHEN clock_timestamp() + make_interval(secs => CAST(:reset_seconds AS float8)) > reset_at + interval '1 minute'
+                        THEN clock_timestamp() + make_interval(secs => CAST(:reset_seconds AS float8))
+                        ELSE LEAST(reset_at, clock_timestamp() + make_interval(secs => CAST(:reset_seconds AS float8))) END,
+        blocks_in_a_row = CASE WHEN CAST(:succeeded AS boolean)
+                                AND blocked_until < clock_timestamp() - make_interval(secs => CAST(:took AS float8))
+                               THEN 0 ELSE blocks_in_a_row END,
         updated_at = now()
     WHERE identity = :identity
 """
 
+# Several workers may meet one limit: as long as it lasts they count as one, or the waits would double for each of them.
 _BLOCK = """
-    UPDATE github_budget SET
-        blocked_until = GREATEST(blocked_until, clock_timestamp() + make_interval(secs => COALESCE(
+    WITH budget AS (
+        SELECT *, COALESCE(blocked_until > clock_timestamp(), false) AS blocked FROM github_budget
+        WHERE identity = :identity FOR UPDATE)
+    UPDATE github_budget AS b SET
+        blocked_until = GREATEST(b.blocked_until, clock_timestamp() + make_interval(secs => COALESCE(
             CAST(:seconds AS float8),
-            LEAST(CAST(:longest AS float8), CAST(:first AS float8) * power(2, LEAST(blocks_in_a_row, 10))) * CAST(:jitter AS float8)))),
-        block_reason = :reason, blocks_in_a_row = blocks_in_a_row + 1, updated_at = now()
-    WHERE identity = :identity
-    RETURNING blocked_until, CAST(EXTRACT(epoch FROM blocked_until - clock_timestamp()) AS float8) AS seconds
+            LEAST(CAST(:longest AS float8), CAST(:jitter AS float8) * CAST(:first AS float8)
+                  * power(2, LEAST(10, GREATEST(0, b.blocks_in_a_row - CASE WHEN o.blocked THEN 1 ELSE 0 END))))))),
+        block_reason = :reason,
+        blocks_in_a_row = b.blocks_in_a_row + CASE WHEN o.blocked THEN 0 ELSE 1 END,
+        updated_at = now()
+    FROM budget AS o WHERE b.identity = o.identity
+    RETURNING b.blocked_until, CAST(EXTRACT(epoch FROM b.blocked_until - clock_timestamp()) AS float8) AS seconds
+"""
+
+_BLOCKED_SECONDS = """
+    SELECT CAST(GREATEST(0, EXTRACT(epoch FROM blocked_until - clock_timestamp())) AS float8) AS seconds
+    FROM github_budget WHERE identity = :identity AND blocked_until > clock_timestamp()
+"""
+
+_IDENTITY_OF = "SELECT identity FROM github_tokens WHERE token_sha256 = :token_hash"
+_REMEMBER = """
+    INSERT INTO github_tokens (token_sha256, identity) VALUES (:token_hash, :identity)
+    ON CONFLICT (token_sha256) DO UPDATE SET identity = EXCLUDED.identity
 """
 
 
@@ -76,26 +114,55 @@ LONGEST_BLOCK_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The answer to a reservation: go after ``wait_seconds``, or (``granted`` False) ask again after them."""
+    """The answer to a reservation: go after ``wait_seconds``, or (``granted`` False) ask again after them.
+
+    ``slot``: server seconds that were booked. ``pacing``: nothing but server time is in the way.
+    """
 
     granted: bool
     wait_seconds: float
     reason: str
+    pacing: bool
+    slot: float
+    window: int
     now: datetime
 
 
+class Reported(Protocol):
+    """What GitHub's reply says about the budget; None where it says nothing."""
+
+    @property
+    def limit(self) -> int | None: ...
+    @property
+    def remaining(self) -> int | None: ...
+    @property
+    def reset_seconds(self) -> float | None: ...
+
+
+class Booked(Protocol):
+    """What of a grant is settled."""
+
+    @property
+    def slot(self) -> float: ...
+    @property
+    def window(self) -> int: ...
+
+
 class PostgresBudget:
-    """What the governor's BudgetStore asks for."""
+    """What the governor's BudgetStore and the credentials' Identities ask for."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def reserve(self, identity: str, points: int, seconds: float, floor: float, longest_wait: float) -> Grant:
+    def reserve(
+        self, identity: str, points: int, expected: float, *, share: float, floor: float, longest_wait: float
+    ) -> Grant:
         """Reserve points and a slot, or say why not. The row is made by the first request of an identity."""
         parameters = {
             "identity": identity,
             "points": points,
-            "seconds": seconds,
+            "expected": expected,
+            "share": share,
             "floor": floor,
             "longest_wait": longest_wait,
         }
@@ -107,29 +174,38 @@ class PostgresBudget:
             row = self._db.one(_RESERVE, **parameters)
         if row is None:
             raise LookupError(f"the budget of {identity} vanished")
-        return Grant(row["granted"], row["wait_seconds"], row["reason"], row["now"])
+        return Grant(**row)
 
     def settle(
         self,
         identity: str,
+        grant: Booked,
         *,
         points: int,
-        seconds_more: float,
-        limit: int | None,
-        remaining: int | None,
-        reset_seconds: float | None,
-        succeeded: bool,
+        spent: int,
+        expected: float,
+        took: float,
+        share: float,
+        reply: Reported | None,
     ) -> None:
-        """Give the reservation of ``points`` back, correct the slot, and take over what GitHub reported."""
+        """Give the reservation of ``points`` back, correct the slot, and take over what GitHub reported.
+
+        ``spent``: points that a request without a usable reply may have cost. ``took`` and ``expected`` in seconds.
+        """
         self._db.execute(
             _SETTLE,
             identity=identity,
+            window=grant.window,
+            slot=grant.slot,
             points=points,
-            difference=seconds_more,
-            limit=limit,
-            remaining=remaining,
-            reset_seconds=reset_seconds,
-            succeeded=succeeded,
+            spent=spent,
+            expected=expected,
+            took=took,
+            share=share,
+            limit=reply.limit if reply else None,
+            remaining=reply.remaining if reply else None,
+            reset_seconds=reply.reset_seconds if reply else None,
+            succeeded=reply is not None,
         )
 
     def block(self, identity: str, seconds: float | None, reason: str) -> tuple[datetime, float]:
@@ -146,3 +222,17 @@ class PostgresBudget:
         if row is None:
             raise LookupError(f"the budget of {identity} vanished")
         return row["blocked_until"], row["seconds"]
+
+    def blocked_seconds(self, identity: str) -> float:
+        """How long the present block lasts; 0 without one."""
+        row = self._db.one(_BLOCKED_SECONDS, identity=identity)
+        return row["seconds"] if row else 0.0
+
+    def identity_of(self, token_hash: str) -> str | None:
+        """Whose a token is, by its SHA-256 in hexadecimal; None for one that was never seen."""
+        row = self._db.one(_IDENTITY_OF, token_hash=token_hash)
+        return row["identity"] if row else None
+
+    def remember_identity(self, token_hash: str, identity: str) -> None:
+        """Keep whose a token is."""
+        self._db.execute(_REMEMBER, token_hash=token_hash, identity=identity)
