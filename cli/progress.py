@@ -20,17 +20,22 @@ def line(row: dict[str, Any], speed: float | None = None) -> str:
         text += f"  {row['failed_prs']} failed"
     if row["status"] == "active" and row["estimated_finish"]:
         text += f"  finish {row['estimated_finish'][:16]}"
-    if row["pause_reason"]:
-        text += f"  ({row['pause_reason']}{', until ' + row['paused_until'][:16] if row['paused_until'] else ''})"
-    return text
+    return f"{text}  ({condition_text(row['condition'])})"
+
+
+def condition_text(condition: dict[str, str]) -> str:
+    """The state in the words of docs/operations.md, and why."""
+    words = condition["code"].replace("_", " ")
+    return f"{words}: {condition['why']}" if condition["why"] else words
 
 
 def budget_line(status: Status) -> str:
-    """GitHub's budget as last reported."""
-    budget = status.get("budget")
-    if not budget or budget["remaining"] is None:
-        return "GitHub budget: not reported yet"
-    return f"GitHub budget: {budget['remaining']} of {budget['limit']} points left, reset {budget['reset_at'][:19]}"
+    """GitHub's budget as last reported, and dead letters where there are any."""
+    budget, letters = status.get("budget"), status["dead_letters"]
+    text = "GitHub budget: not reported yet"
+    if budget and budget["remaining"] is not None:
+        text = f"GitHub budget: {budget['remaining']} of {budget['limit']} points left, reset {budget['reset_at'][:19]}"
+    return f"{text}. {letters} dead letters: backfill dead-letters list" if letters else text
 
 
 def watch(fetch: Callable[[], Status], console: Console, *, seconds: float = 1.0) -> Status:

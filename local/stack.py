@@ -134,7 +134,7 @@ class Stack:
         self._run(
             "sam-build", ["sam", "build", "--template", str(ROOT / "template.yaml"), "--build-dir", build], environment
         )
-        _literal_concurrency(self.folder / "build" / "template.yaml")
+        _for_the_local_aws(self.folder / "build" / "template.yaml")
         machine = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
         values = {
             "Architecture": machine,
@@ -214,15 +214,18 @@ def _secret(environment: dict[str, str], name: str, value: str) -> str:
     return str(client.create_secret(Name=f"{STACK_NAME}/{name}", SecretString=value)["ARN"])
 
 
-def _literal_concurrency(template: Path) -> None:
-    """The local AWS hands a Number parameter to its SQS poller as text, and then polls nothing at all.
+def _for_the_local_aws(template: Path) -> None:
+    """What the local AWS cannot take; only the built copy is changed.
 
-    AWS itself converts it. Only the built copy is changed; the template keeps its parameter.
+    It hands a Number parameter to its SQS poller as text, and then polls nothing at all (AWS itself converts it), and
+    it knows no saved queries.
     """
     text = template.read_text(encoding="utf-8")
     changed, times = re.subn(r"MaximumConcurrency:\s+Ref: MaximumConcurrency", "MaximumConcurrency: 4", text)
     if times != 1:
         raise Failed(f"the built template {template} has no MaximumConcurrency by reference")
+    # A resource ends where the next line of its own indentation begins.
+    changed = re.sub(r"(?m)^  \w+:\n    Type: AWS::Logs::QueryDefinition\n(?:    .*\n|\n)*", "", changed)
     template.write_text(changed, encoding="utf-8")
 
 

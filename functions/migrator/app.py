@@ -7,7 +7,8 @@ import urllib.request
 from typing import Any
 
 from backfill import wiring
-from backfill.observability import logger
+from backfill.observability import logger, metrics, note_levels
+from backfill.store import levels
 from migrations.runner import upgrade
 
 # Kept back from the migrations, for the answer to CloudFormation.
@@ -15,6 +16,7 @@ ANSWER_SECONDS = 30
 
 
 @logger.inject_lambda_context
+@metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Migrate on Create, Update and direct invocation; on Delete do nothing: the data stays.
 
@@ -31,6 +33,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         _answer(event, context, "FAILED", str(error), [])
         return {"failed": str(error)}
     _answer(event, context, "SUCCESS", "", applied)
+    if event["RequestType"] == "Create":
+        # A first sign of life: the planner's own heartbeat comes half an hour later.
+        note_levels(levels.read(wiring.database()))
     return {"applied": applied}
 
 

@@ -46,19 +46,27 @@ OWN: dict[str, dict[str, set[str]]] = {
         "ConsoleLogs": LOGS,
         "ChunkQueue": {"sqs:SendMessage"},
         "PlanQueue": {"sqs:SendMessage"},
-        "DeadLetterQueue": {"sqs:ReceiveMessage", "sqs:DeleteMessage"},
+        # The status counts dead letters without receiving them.
+        "DeadLetterQueue": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+    },
+    # It shows, and cannot act: no queue is sent to, and GitHub is not asked.
+    "WidgetRole": {
+        "WidgetLogs": LOGS,
+        "DeadLetterQueue": {"sqs:GetQueueAttributes"},
     },
     "SchedulerRole": {
         "PlannerFunction": {"lambda:InvokeFunction"},
         "RecoveryFunction": {"lambda:InvokeFunction"},
     },
 }
-# The shared policies, and who has them. Recovery never asks GitHub.
+ALL = {"MigratorRole", "PlannerRole", "ChunkWorkerRole", "RecoveryRole", "ConsoleRole", "WidgetRole"}
+# The shared policies, and who has them. Recovery and the widget never ask GitHub.
 SHARED = {
-    "DatabaseAccess": {"MigratorRole", "PlannerRole", "ChunkWorkerRole", "RecoveryRole", "ConsoleRole"},
+    "DatabaseAccess": ALL,
     "GitHubAccess": {"PlannerRole", "ChunkWorkerRole", "ConsoleRole"},
-    "KeyAccess": {"MigratorRole", "PlannerRole", "ChunkWorkerRole", "RecoveryRole", "ConsoleRole"},
-    "NetworkAccess": {"MigratorRole", "PlannerRole", "ChunkWorkerRole", "RecoveryRole", "ConsoleRole"},
+    "KeyAccess": ALL,
+    "TracingAccess": ALL,
+    "NetworkAccess": ALL,
 }
 # Where a wildcard stands, and why no narrower one can.
 REASONED_WILDCARDS = {
@@ -66,6 +74,7 @@ REASONED_WILDCARDS = {
     ("NetworkAccess", "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-*"): (
         "whom the denial is for: every function of this stack"
     ),
+    ("TracingAccess", "*"): "X-Ray has no narrower resource for sending segments",
     ("ChunkQueueOnlyByTls", "*"): "the denial is for everybody",
     ("ChunkQueueOnlyByTls", "sqs:*"): "the denial is of everything",
     ("PlanQueueOnlyByTls", "*"): "the denial is for everybody",
@@ -131,7 +140,7 @@ def test_the_shared_policies_go_only_where_they_are_needed(resources: dict[str, 
 
 def test_every_function_runs_as_its_own_role(resources: dict[str, Any]) -> None:
     functions = {n: each["Properties"] for n, each in resources.items() if each["Type"] == "AWS::Lambda::Function"}
-    assert len(functions) == 5
+    assert len(functions) == 6
     for name, function in functions.items():
         assert function["Role"] == {"Fn::GetAtt": [name.replace("Function", "Role"), "Arn"]}
 

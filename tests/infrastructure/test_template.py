@@ -64,7 +64,7 @@ def test_schedules(template: dict[str, Any], function: str, expression: str) -> 
 def test_every_function_has_a_log_group_with_retention(template: dict[str, Any]) -> None:
     resources = template["Resources"]
     functions = [n for n, each in resources.items() if each["Type"] == "AWS::Serverless::Function"]
-    assert len(functions) == 5
+    assert len(functions) == 6
     for name in functions:
         logs = resources[name.replace("Function", "Logs")]["Properties"]
         assert logs["RetentionInDays"] == {"Ref": "LogRetentionDays"}

@@ -47,3 +47,6 @@ class MemoryQueues:
 
     def chunks_waiting(self) -> int:
         return len(self.chunks)
+
+    def dead_letters_waiting(self) -> int:
+        return len(self.dead)

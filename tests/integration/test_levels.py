@@ -43,7 +43,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 
 def test_every_level_is_declared_and_read_by_somebody(db: Database) -> None:
-    # The governor notes PointsLeft with each reply, recovery notes DeadLettersLeft.
+    # The governor notes PointsLeft with each reply, recovery DeadLettersLeft.
     assert levels.read(db).keys() | {"PointsLeft", "DeadLettersLeft"} == LEVELS.keys()
     assert set(levels.read(db).values()) == {0}
 
@@ -51,7 +51,7 @@ def test_every_level_is_declared_and_read_by_somebody(db: Database) -> None:
 def test_a_backfill_that_is_active_and_does_not_come_forward_stands_still(db: Database) -> None:
     still, moving, resting, waiting = (tracked(db, number) for number in range(4))
     for each in (still, moving, resting, waiting):
-        set_back(db, each, levels.STALLED_HOURS + 0.1)
+        set_back(db, each, backfills.STALLED_HOURS + 0.1)
     db.execute("UPDATE progressive_backfill_state SET current_prs = 1 WHERE id = CAST(:id AS uuid)", id=moving["id"])
     backfills.pause(db, resting["id"], "manual", minutes=None)
     # A planner run that finds nothing, and errors, are not progress: green runs kept the old script idle for two months.
@@ -60,7 +60,7 @@ def test_a_backfill_that_is_active_and_does_not_come_forward_stands_still(db: Da
     backfills.end_lease(db, held)
     backfills.record_error(db, still["id"], "boom", pause_minutes=60)
     db.execute("UPDATE progressive_backfill_state SET current_prs = 0 WHERE id = CAST(:id AS uuid)", id=moving["id"])
-    set_back(db, waiting, levels.STALLED_HOURS - 0.1)
+    set_back(db, waiting, backfills.STALLED_HOURS - 0.1)
     found = levels.read(db)
     assert (found["ActiveBackfills"], found["StalledBackfills"]) == (3, 1)
     assert found["PullRequestsLeft"] == 300

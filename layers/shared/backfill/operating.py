@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from backfill.errors import ContractViolation
 from backfill.github.client import GitHub
+from backfill.overview import overview
 from backfill.queues import Queues
 from backfill.store import backfills, pull_requests, repositories
 from backfill.store.connection import Database
@@ -59,15 +60,12 @@ class Operator:
 
     def _status(self, event: Mapping[str, Any]) -> Row:
         only = self._tracked(event)["repository_id"] if event.get("repository") else None
-        rows = backfills.progress(self.db, only)
-        for row in rows:
+        seen = overview(self.db, self.queues, only)
+        for row in seen["backfills"]:
             row["stored"] = backfills.stored(self.db, row["repository_id"])
-            row["chunks"] = {status: row.pop(status) for status in ("pending", "processing", "failed")}
-        budget = self.db.one(
-            "SELECT identity, points_limit AS limit, remaining, reset_at, blocked_until FROM github_budget"
-            " ORDER BY updated_at DESC LIMIT 1"
-        )
-        return {"backfills": rows, "budget": budget}
+            row["chunks"] = {name: row.pop(name) for name in ("pending", "processing", "failed", "expired_leases")}
+            row["condition"] = asdict(row["condition"])
+        return seen
 
     def _pause(self, event: Mapping[str, Any]) -> Row:
         backfill = self._tracked(event)

@@ -47,6 +47,9 @@ class Queues(Protocol):
     def chunks_waiting(self) -> int:
         """Messages in the chunk queue: visible, in flight and delayed. Approximate, as SQS says."""
 
+    def dead_letters_waiting(self) -> int:
+        """Messages in the dead-letter queue, counted without receiving them. Approximate, as SQS says."""
+
 
 class Sqs:
     """The Queues of SQS. Raises botocore's ClientError."""
@@ -107,12 +110,18 @@ class Sqs:
         self._sqs.delete_message(QueueUrl=self._dead, ReceiptHandle=letter.receipt)
 
     def chunks_waiting(self) -> int:
+        return self._waiting(self._chunks)
+
+    def dead_letters_waiting(self) -> int:
+        return self._waiting(self._dead)
+
+    def _waiting(self, queue_url: str) -> int:
         names = [
             "ApproximateNumberOfMessages",
             "ApproximateNumberOfMessagesNotVisible",
             "ApproximateNumberOfMessagesDelayed",
         ]
-        answer = self._sqs.get_queue_attributes(QueueUrl=self._chunks, AttributeNames=names)
+        answer = self._sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
         return sum(int(answer["Attributes"].get(name, 0)) for name in names)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from backfill import outbox
 from backfill.errors import ContractViolation
 from backfill.messages import Dispatch, RecoveryEvent, chunk_message
-from backfill.observability import count, event, note_levels, problem
+from backfill.observability import count, event, problem
 from backfill.queues import Queues
-from backfill.store import backfills, chunks, levels
+from backfill.store import backfills, chunks
 from backfill.store.connection import Database
 
 # Per run: what is left is the next run's.
@@ -49,7 +49,7 @@ class Recovery:
             "deleted": self._clean_up(request.cleanup_days),
         }
         count("ChunksRecovered", requeued + lost)
-        note_levels({**levels.read(self.db), "DeadLettersLeft": dead["dead_letters_left"]})
+        count("DeadLettersLeft", dead["dead_letters_left"])
         event("recovered", **report)
         return report
 

@@ -10,6 +10,8 @@ from backfill.store.connection import Database, Row
 
 # Three errors in a row, whatever chunk they come from, pause the backfill (design section 5).
 MAX_CONSECUTIVE_ERRORS = 3
+# An active backfill without progress for this long stands still: no budget window of GitHub's is longer than an hour.
+STALLED_HOURS = 2
 
 # A second add changes only what it names: the backfill goes on where it is.
 _ADD = """
@@ -157,14 +159,20 @@ _TO_EXAMINE = """
 """
 
 _PROGRESS = """
-    SELECT p.*, s.id AS backfill_id, s.chunk_size, s.requests_made, s.listing_completed_at, s.created_at,
-           c.pending, c.processing, c.failed
+    SELECT p.*, s.id AS backfill_id, s.chunk_size, s.requests_made, s.listing_completed_at, s.created_at, s.last_error_at,
+           s.progressed_at, s.status = 'active' AND s.progressed_at < now() - make_interval(hours => :stalled_hours) AS stalled,
+           c.pending, c.processing, c.failed, c.expired_leases, c.due, c.next_at, c.next_code, c.next_error
     FROM backfill_progress AS p
     JOIN progressive_backfill_state AS s ON s.repository_id = p.repository_id
     CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
                count(*) FILTER (WHERE status = 'processing') AS processing,
-               count(*) FILTER (WHERE status = 'failed') AS failed
+               count(*) FILTER (WHERE status = 'failed') AS failed,
+               count(*) FILTER (WHERE status = 'processing' AND lease_expires_at < now()) AS expired_leases,
+               count(*) FILTER (WHERE status = 'pending' AND available_at <= now()) AS due,
+               min(available_at) FILTER (WHERE status = 'pending') AS next_at,
+               (array_agg(error_code ORDER BY available_at) FILTER (WHERE status = 'pending'))[1] AS next_code,
+               (array_agg(error ORDER BY available_at) FILTER (WHERE status = 'pending'))[1] AS next_error
         FROM backfill_chunks WHERE backfill_state_id = s.id AND status <> 'completed') AS c
     WHERE CAST(:repository_id AS uuid) IS NULL OR p.repository_id = CAST(:repository_id AS uuid)
     ORDER BY p.repository
@@ -323,8 +331,9 @@ def set_priority(db: Database, backfill_id: str, priority: str) -> None:
 
 
 def progress(db: Database, repository_id: str | None = None) -> list[Row]:
-    """backfill_progress with chunk counts, of one repository or of all."""
-    return db.rows(_PROGRESS, repository_id=repository_id)
+    """backfill_progress with what its chunks do and wait for (``next_…``: the pending one that comes next), of one
+    repository or of all."""
+    return db.rows(_PROGRESS, repository_id=repository_id, stalled_hours=STALLED_HOURS)
 
 
 def stored(db: Database, repository_id: str) -> Row:

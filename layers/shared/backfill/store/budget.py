@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from backfill.store.connection import Database
+from backfill.store.connection import Database, Row
 
 # One statement under the row's lock: sixteen workers cannot all see the last point. Past its reset a window is full
 # again; until a reply tells when the new one ends, GitHub's hour is assumed. Server time is a schedule: each request
@@ -106,6 +106,18 @@ _REMEMBER = """
     ON CONFLICT (token_sha256) DO UPDATE SET identity = EXCLUDED.identity
 """
 
+
+# For people: the identity that was used last, and until when nothing is sent, and why. Past its reset a window is full.
+_LATEST = """
+    SELECT identity, points_limit AS limit, CASE WHEN reset_at <= now() THEN points_limit ELSE remaining END AS remaining,
+           reset_at, blocked_until,
+           CASE WHEN blocked_until > now() THEN blocked_until
+                WHEN reset_at > now() AND remaining - reserved < CAST(:floor AS float8) * points_limit THEN reset_at
+           END AS waits_until,
+           CASE WHEN blocked_until > now() THEN 'GitHub''s ' || COALESCE(block_reason, '') || ' rate limit'
+                ELSE 'points are at their floor' END AS wait_reason
+    FROM github_budget ORDER BY updated_at DESC LIMIT 1
+"""
 
 # After a secondary limit without a word on how long: at least a minute, doubled each time, an hour at most.
 FIRST_BLOCK_SECONDS = 60.0
@@ -236,3 +248,8 @@ class PostgresBudget:
     def remember_identity(self, token_hash: str, identity: str) -> None:
         """Keep whose a token is."""
         self._db.execute(_REMEMBER, token_hash=token_hash, identity=identity)
+
+
+def latest(db: Database, floor: float) -> Row | None:
+    """The budget of the identity that was used last; ``waits_until`` is null while requests may be sent."""
+    return db.one(_LATEST, floor=floor)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+from backfill.store.backfills import STALLED_HOURS
 from backfill.store.connection import Database, Row
-
-# An active backfill without progress for this long stands still: no budget window of GitHub's is longer than an hour.
-STALLED_HOURS = 2
 
 # The partial indexes keep completed backfills and chunks out of it, however many there are.
 _LEVELS = """

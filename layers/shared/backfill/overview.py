@@ -1,0 +1,113 @@
+"""How far every backfill is, in what state and why: one view for the status, the page and the runbook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from backfill.github.governor import FLOOR
+from backfill.queues import Queues
+from backfill.store import backfills, budget
+from backfill.store.connection import Database
+
+Row = dict[str, Any]
+
+
+class Kind(StrEnum):
+    """Whether somebody has to do something about it."""
+
+    TROUBLE = "trouble"
+    WAITING = "waiting"
+    WORKING = "working"
+    RESTING = "resting"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """``code`` is stable, and a heading of docs/operations.md that says what to do; ``why`` may be empty."""
+
+    code: str
+    kind: Kind
+    why: str = ""
+
+
+def overview(db: Database, queues: Queues, repository_id: str | None = None) -> Row:
+    """``backfills`` (rows of ``backfills.progress``, each with its ``condition``), ``budget``, and how many
+    ``dead_letters`` there are. Reads only."""
+    rows = backfills.progress(db, repository_id)
+    latest = budget.latest(db, FLOOR)
+    for row in rows:
+        row["condition"] = condition(row, latest)
+    return {"backfills": rows, "budget": latest, "dead_letters": queues.dead_letters_waiting()}
+
+
+# Why the system paused a backfill (pause_reason), and what that asks of the operator.
+_PAUSES = {
+    "consecutive_errors": "three errors in a row",
+    "bad_credentials": "GitHub refuses the token; put a valid one into the secret, then resume",
+    "forbidden": "the token may not read this repository; grant it access, then resume",
+    "repository_unavailable": "GitHub shows no such repository to this token",
+}
+
+
+def condition(row: Mapping[str, Any], latest_budget: Mapping[str, Any] | None) -> Condition:
+    """Of one row of ``backfills.progress``, beside the ``budget.latest`` of its GitHub identity."""
+    if row["status"] == "completed":
+        if row["failed_prs"]:
+            return Condition(
+                "completed_with_failures", Kind.TROUBLE, f"{row['failed_prs']:,} pull requests could not be read"
+            )
+        return Condition("completed", Kind.DONE)
+    if row["status"] == "paused":
+        return _paused(row)
+    return _trouble(row) or _wait(row, latest_budget) or _work(row)
+
+
+def _paused(row: Mapping[str, Any]) -> Condition:
+    reason = row["pause_reason"]
+    if reason == "manual":
+        return Condition("paused", Kind.RESTING, "by an operator, until somebody resumes it")
+    why = _PAUSES.get(reason, reason.replace("_", " "))
+    if row["paused_until"]:
+        why += f"; tried again at {row['paused_until']:%Y-%m-%d %H:%M} UTC"
+    return Condition(reason, Kind.TROUBLE, why)
+
+
+def _trouble(row: Mapping[str, Any]) -> Condition | None:
+    if row["expired_leases"]:
+        lost = row["expired_leases"]
+        return Condition(
+            "worker_lost",
+            Kind.TROUBLE,
+            f"the worker of {'a chunk' if lost == 1 else f'{lost} chunks'} did not come back within its lease",
+        )
+    if row["stalled"]:
+        return Condition("stalled", Kind.TROUBLE, f"no progress since {row['progressed_at']:%Y-%m-%d %H:%M} UTC")
+    return None
+
+
+def _wait(row: Mapping[str, Any], latest_budget: Mapping[str, Any] | None) -> Condition | None:
+    if row["processing"] or row["due"]:
+        return None
+    if row["next_at"]:
+        code = "waiting_for_github" if row["next_code"] == "deferred" else "retrying"
+        return Condition(code, Kind.WAITING, f"until {row['next_at']:%H:%M:%S} UTC: {row['next_error'] or 'no reason'}")
+    if latest_budget and latest_budget["waits_until"]:
+        why = f"until {latest_budget['waits_until']:%H:%M:%S} UTC: {latest_budget['wait_reason']}"
+        return Condition("waiting_for_github", Kind.WAITING, why)
+    return None
+
+
+def _work(row: Mapping[str, Any]) -> Condition:
+    if row["consecutive_errors"]:
+        return Condition("retrying", Kind.WAITING, f"{row['consecutive_errors']} errors in a row")
+    if row["listing_completed_at"] is None:
+        return Condition("listing", Kind.WORKING, f"{row['listed_prs']:,} of {row['total_prs']:,} listed")
+    if row["processing"]:
+        return Condition("detailing", Kind.WORKING, f"{row['processing']} in work, {row['pending']} waiting")
+    if row["pending"]:
+        return Condition("queued", Kind.WAITING, f"{row['pending']} chunks wait for a worker")
+    return Condition("queued", Kind.WAITING, "waits for the planner")

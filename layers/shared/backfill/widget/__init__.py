@@ -1,0 +1,1 @@
+"""The CloudWatch custom widget: a table of backfills, with what an operator does about them."""

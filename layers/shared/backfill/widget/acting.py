@@ -1,0 +1,42 @@
+"""A button of the widget: the action, and the widget again with what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from backfill.errors import ContractViolation
+from backfill.observability import event as log
+from backfill.operating import Operator
+from backfill.overview import overview
+from backfill.store import backfills
+from backfill.widget.contract import view
+from backfill.widget.page import render
+
+# What the page has buttons for; everything else is for the command line.
+ACTIONS = ("pause", "resume", "priority")
+
+
+def act_and_show(operator: Operator, event: Mapping[str, Any], function_arn: str) -> str:
+    """The widget's HTML after the action. A refusal is told on the page: CloudWatch shows nothing of an exception."""
+    try:
+        notice = _act(operator, event)
+    except ContractViolation as violation:
+        notice = f"Not done: {violation}"
+    seen = overview(operator.db, operator.queues)
+    now = backfills.now(operator.db)
+    return render(seen, view(event), function_arn=function_arn, now=now, notice=notice)
+
+
+def _act(operator: Operator, event: Mapping[str, Any]) -> str:
+    action, name = event.get("action"), event.get("repository")
+    if action not in ACTIONS:
+        raise ContractViolation("action", f"must be one of {', '.join(ACTIONS)}")
+    answer = operator.act(event)
+    log("an operator acted", action=action, repository=name)
+    if action == "pause":
+        return f"{name} is paused" if answer["paused"] else f"{name} was paused already"
+    if action == "priority":
+        return f"{name} has {answer['priority']} priority"
+    retried = f"; {answer['retried']:,} failed pull requests will be tried again" if event.get("retry_failed") else ""
+    return f"{name} is active{retried}"
