@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import socket
+import struct
 import threading
 import time
 from collections import Counter, OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,14 +22,25 @@ from typing import Any
 from graphql import DocumentNode, ExecutionResult, GraphQLError, build_schema, execute, parse, validate
 
 from local.simulator.data import Node, Repository
+from local.simulator.failures import Failure, encoded
 from local.simulator.limits import Limited, Limits
 from local.simulator.price import Price, Refused, price_of
 from local.simulator.resolvers import Repositories, held, root
 from local.simulator.schema import SDL
+from local.simulator.tokens import App, Tokens
 
 QUERY_SECONDS = 10.0
 CACHED_DOCUMENTS = 400
-Answer = tuple[int, dict[str, str], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back over the wire; ``cut`` as in Failure."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    cut: str = ""
 
 
 class Simulator:
@@ -41,14 +57,19 @@ class Simulator:
         host: str = "127.0.0.1",
         port: int = 0,
         token: str | None = None,
+        app: App | None = None,
     ) -> None:
-        """``limit`` None: an Enterprise Server with rate limiting off. ``clock_ahead``: seconds that GitHub's clock is off."""
+        """``limit`` None: an Enterprise Server with rate limiting off. ``clock_ahead``: seconds that GitHub's clock is off.
+
+        ``token``: the only personal token that is good; None takes any, unless there is an ``app``.
+        """
         self.repositories = Repositories({each.node["id"]: each for each in repositories})
-        self.speed, self.token, self.clock_ahead = speed, token, clock_ahead
+        self.speed, self.clock_ahead = speed, clock_ahead
         self.limits = Limits(limit, window, speed, self.clock)
         self.served: Counter[str] = Counter()
+        self.tokens = Tokens(token, app, self.clock, self.served)
         self.details: Counter[int] = Counter()
-        self.scripted: deque[dict[str, Any]] = deque()
+        self.scripted: deque[Failure | None] = deque()
         self.poison: dict[int, str] = {}
         self._closed = False
         self._lock = threading.Lock()
@@ -76,9 +97,18 @@ class Simulator:
         """GitHub's time, in seconds since 1970."""
         return time.time() + self.clock_ahead
 
-    def script(self, *failures: dict[str, Any]) -> None:
-        """The next requests get these replies: ``status``, ``body`` (text or JSON), ``headers``; {} passes."""
-        self.scripted.extend(failures)
+    def script(self, *failures: Failure | dict[str, Any]) -> None:
+        """The next requests get these replies: failures, or ``status``, ``body``, ``headers`` in a dictionary; {} passes."""
+        for each in failures:
+            if isinstance(each, Failure):
+                self.scripted.append(each)
+            else:
+                self.scripted.append(Failure("scripted", **each) if each else None)
+
+    def play(self, failures: Sequence[Failure], every: int) -> None:
+        """Each ``every``-th request gets the next of the failures."""
+        for each in failures:
+            self.scripted.extend([*[None] * (every - 1), each])
 
     def repository(self, full_name: str) -> Repository | None:
         """By present or former name."""
@@ -97,25 +127,25 @@ class Simulator:
             }
 
     def answer(self, body: dict[str, Any]) -> Answer:
-        """Status, headers and body of one GraphQL request."""
+        """The reply to one GraphQL request."""
         with self._lock:
-            failure = self.scripted.popleft() if self.scripted else {}
+            failure = self.scripted.popleft() if self.scripted else None
             self.served["requests"] += 1
-        if failure:
+        if failure is not None:
             self.served["scripted"] += 1
-            text = failure.get("body", "")
-            content = text if isinstance(text, str) else json.dumps(text)
-            return failure.get("status", 200), {**self._headers(), **failure.get("headers", {})}, content.encode()
+            if failure.change is None:
+                headers = {**self._headers(), **failure.headers}
+                return Answer(failure.status, headers, failure.content, failure.cut)
         variables = body.get("variables") or {}
         try:
             document = self._document(body["query"])
             price = price_of(document, variables)
         except Refused as refused:
             self.served["refused"] += 1
-            return 200, self._headers(), _errors([{"type": refused.kind, "message": str(refused)}])
+            return Answer(200, self._headers(), _errors([{"type": refused.kind, "message": str(refused)}]))
         except GraphQLError as error:
             self.served["refused"] += 1
-            return 200, self._headers(), _errors([{"message": error.message}])
+            return Answer(200, self._headers(), _errors([{"message": error.message}]))
         limited = self.limits.admit(price)
         if limited is not None:
             return self._limited(limited)
@@ -123,7 +153,7 @@ class Simulator:
             self.served["points"] += price.points
             self.served["server_milliseconds"] += round(min(price.seconds, QUERY_SECONDS) * 1000)
         try:
-            return self._execute(document, variables, price)
+            return self._execute(document, variables, price, failure)
         finally:
             self.limits.leave()
 
@@ -131,25 +161,27 @@ class Simulator:
         self.served[f"{limited.kind}_limits"] += 1
         if limited.kind == "primary":
             error = {"type": "RATE_LIMITED", "message": "API rate limit exceeded for user ID 1."}
-            return 200, self._headers(), _errors([error])
+            return Answer(200, self._headers(), _errors([error]))
         body = {
             "message": "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
             "documentation_url": "https://docs.github.com/graphql/using-the-rest-api/rate-limits-for-the-rest-api",
         }
-        return 403, {**self._headers(), "retry-after": str(limited.retry_after)}, json.dumps(body).encode()
+        return Answer(403, {**self._headers(), "retry-after": str(limited.retry_after)}, encoded(body))
 
-    def _execute(self, document: DocumentNode, variables: dict[str, Any], price: Price) -> Answer:
+    def _execute(
+        self, document: DocumentNode, variables: dict[str, Any], price: Price, failure: Failure | None
+    ) -> Answer:
         if price.seconds > QUERY_SECONDS:
             time.sleep(QUERY_SECONDS / self.speed)
             self.served["timeouts"] += 1
             self.limits.penalize(price.points)
             message = "Something went wrong while executing your query. This may be the result of a timeout."
-            return 502, self._headers(), json.dumps({"data": None, "errors": [{"message": message}]}).encode()
+            return Answer(502, self._headers(), encoded({"data": None, "errors": [{"message": message}]}))
         begin = time.monotonic()
         poisoned = next((number for number in price.asked if number in self.poison), None)
         if poisoned is not None:
             self.served["poisoned"] += 1
-            return 502, self._headers(), self.poison[poisoned].encode()
+            return Answer(502, self._headers(), self.poison[poisoned].encode())
         fields = root(self.repositories, self.limits.rate_limit(price), "viewer")
         result = execute(self._schema, document, fields, variable_values=variables)
         if not isinstance(result, ExecutionResult):
@@ -159,11 +191,12 @@ class Simulator:
             answer["errors"] = [
                 {**(error.extensions or {}), "path": error.path, "message": error.message} for error in result.errors
             ]
-        content = json.dumps(answer).encode()
+        changed = failure.change(answer) if failure is not None and failure.change is not None else answer
+        content = encoded(changed)
         with self._lock:
             self.details.update(price.asked)
         time.sleep(max(0.0, price.seconds / self.speed - (time.monotonic() - begin)))
-        return 200, self._headers(), content
+        return Answer(200, self._headers(), content, failure.cut if failure is not None else "")
 
     def _document(self, text: str) -> DocumentNode:
         with self._lock:
@@ -197,6 +230,7 @@ class _Server(ThreadingHTTPServer):
 def _handler(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def parse_request(self) -> bool:
             """Connections that were kept alive end with the simulator."""
@@ -205,32 +239,43 @@ def _handler(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
-            if self.path != "/graphql":
-                return self._send(404, {}, b'{"message": "Not Found"}')
             token = self.headers.get("authorization", "").partition(" ")[2]
-            if not token or (simulator.token is not None and token != simulator.token):
-                return self._send(
-                    401, {}, b'{"message": "Bad credentials", "documentation_url": "https://docs.github.com/graphql"}'
-                )
-            return self._send(*simulator.answer(body))
+            installation = re.fullmatch(r"/app/installations/([^/]+)/access_tokens", self.path)
+            if installation:
+                status, answer = simulator.tokens.issue(token, installation[1])
+                return self._send(Answer(status, {}, encoded(answer)))
+            if self.path != "/graphql":
+                return self._send(Answer(404, {}, b'{"message": "Not Found"}'))
+            if not simulator.tokens.accepts(token):
+                simulator.served["bad_credentials"] += 1
+                answer = {"message": "Bad credentials", "documentation_url": "https://docs.github.com/graphql"}
+                return self._send(Answer(401, {}, encoded(answer)))
+            return self._send(simulator.answer(body))
 
         def do_GET(self) -> None:
             if self.path == "/_simulator/statistics":
-                return self._send(200, {}, json.dumps(simulator.statistics()).encode())
-            return self._send(404, {}, b'{"message": "Not Found"}')
+                return self._send(Answer(200, {}, encoded(simulator.statistics())))
+            return self._send(Answer(404, {}, b'{"message": "Not Found"}'))
 
-        def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
-            if "gzip" in self.headers.get("accept-encoding", "") and len(body) > 1000:
+        def _send(self, answer: Answer) -> None:
+            self.close_connection |= bool(answer.cut)
+            if answer.cut == "reset":
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+                return
+            body, headers = answer.body, dict(answer.headers)
+            zipped = "gzip" in self.headers.get("accept-encoding", "")
+            if zipped and len(body) > 1000 and "content-encoding" not in headers:
                 body = gzip.compress(body, 1)
-                headers = {**headers, "content-encoding": "gzip"}
-            self.send_response_only(status)
+                headers["content-encoding"] = "gzip"
+            self.send_response_only(answer.status)
             self.send_header("date", formatdate(simulator.clock(), usegmt=True))
             self.send_header("content-type", "application/json; charset=utf-8")
             self.send_header("content-length", str(len(body)))
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body[: len(body) // 2] if answer.cut == "end" else body)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Requests are counted, not printed."""

@@ -115,7 +115,7 @@ def test_the_heartbeat_tells_before_it_works_and_a_pause_tells_at_once(
     stack.planner.plan(PlanEvent())
     metrics.flush_metrics()
     assert printed(capsys)["ActiveBackfills"] == 1
-    stack.simulator.token = "another"
+    stack.simulator.tokens.personal = "another"
     body = stack.queues.chunks[0]
     assert stack.worker.handle(chunk_message(body), body) == "paused"
     metrics.flush_metrics()
