@@ -6,7 +6,7 @@ from typing import Any
 
 from backfill import wiring
 from backfill.errors import ContractViolation
-from backfill.messages import PlanEvent, plan_message, planner_event
+from backfill.messages import plan_message, planner_event
 from backfill.observability import about, count, logger, metrics, problem
 from backfill.planning import Planner
 
@@ -22,7 +22,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     for record in event["Records"]:
         with about(message_id=record["messageId"]):
             try:
-                planner.plan(_request(record["body"]))
+                _plan(planner, record["body"])
             except Exception:
                 # The message comes back by itself, and ends in the dead-letter queue if this goes on.
                 logger.exception("a plan request failed")
@@ -31,10 +31,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {"batchItemFailures": failed}
 
 
-def _request(body: str) -> PlanEvent:
+def _plan(planner: Planner, body: str) -> None:
+    """Answer a plan request. One that breaks its contract can never succeed: it is buried with its reason."""
     try:
-        return plan_message(body)
+        planner.plan(plan_message(body))
     except ContractViolation as violation:
         count("InvalidMessages")
         problem("a plan message breaks its contract", field=violation.field, rule=violation.rule)
-        raise
+        planner.queues.bury(body, str(violation))

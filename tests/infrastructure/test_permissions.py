@@ -27,6 +27,8 @@ OWN: dict[str, dict[str, set[str]]] = {
         # Lambda polls the queue as this role; the planner asks for more planning of the same backfill.
         "PlanQueue": POLL | {"sqs:SendMessage"},
         "ChunkQueue": {"sqs:SendMessage"},
+        # A plan request that breaks its contract is buried by the planner itself, with the reason.
+        "DeadLetterQueue": {"sqs:SendMessage"},
     },
     "ChunkWorkerRole": {
         "ChunkWorkerLogs": LOGS,
@@ -40,7 +42,10 @@ OWN: dict[str, dict[str, set[str]]] = {
         "RecoveryLogs": LOGS,
         # An empty queue tells recovery that what is pending was lost.
         "ChunkQueue": {"sqs:SendMessage", "sqs:GetQueueAttributes"},
-        "DeadLetterQueue": {"sqs:ReceiveMessage", "sqs:DeleteMessage"},
+        # A dead plan request is answered by a fresh one.
+        "PlanQueue": {"sqs:SendMessage"},
+        # A dry run counts the dead letters.
+        "DeadLetterQueue": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     },
     "ConsoleRole": {
         "ConsoleLogs": LOGS,

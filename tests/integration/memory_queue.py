@@ -37,7 +37,7 @@ class MemoryQueues:
         )
 
     def bury(self, body: str, reason: str) -> None:
-        self.dead.append(DeadLetter(f"m{len(self.dead)}", body, "r"))
+        self.dead.append(DeadLetter(f"m{len(self.dead)}", body, "r", reason))
 
     def dead_letters(self, most: int) -> list[DeadLetter]:
         return self.dead[:most]

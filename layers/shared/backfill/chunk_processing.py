@@ -30,8 +30,6 @@ FIRST_RETRY_SECONDS = 30
 ERROR_PAUSE_MINUTES = 60
 CREDENTIALS_PAUSE_MINUTES = 60
 UNAVAILABLE_PAUSE_MINUTES = 24 * 60
-# A plan request that nobody answered in this time is taken for lost.
-PLAN_REQUEST_LOST_SECONDS = 300
 # A message by hand for pull requests that are being worked on comes back after this.
 BUSY_SECONDS = 60
 
@@ -103,7 +101,8 @@ class Worker:
             return "paused"
         early = chunks.seconds_early(self.db, dispatch.chunk_id, dispatch.dispatch_id)
         if early:
-            self.queues.send_chunks([(dispatch.chunk_id, dispatch.dispatch_id, early)])
+            if not self.queues.send_chunks([(dispatch.chunk_id, dispatch.dispatch_id, early)]):
+                raise Retryable("SQS did not take the message of a deferred chunk again")
             return "early"
         count("DuplicateMessages")
         event("claim refused", chunk_id=dispatch.chunk_id, dispatch_id=dispatch.dispatch_id)
@@ -264,7 +263,7 @@ class Worker:
         if backfill is None:
             return
         if chunks.outstanding(self.db, backfill_id)["planned"] * 2 < backfill["max_chunks"] and backfills.request_plan(
-            self.db, backfill_id, PLAN_REQUEST_LOST_SECONDS
+            self.db, backfill_id, backfills.PLAN_REQUEST_LOST_SECONDS
         ):
             self.queues.request_plan(backfill["repository_id"])
 
@@ -284,9 +283,14 @@ class Worker:
             return "busy"
         known = {row["number"]: row for row in pull_requests.by_numbers(self.db, repository["id"], request.pr_numbers)}
         free = [known.get(number, _unknown(number)) for number in request.pr_numbers if number not in held]
-        for numbers in cut(free, backfill["chunk_size"], len(free)):
-            chunk = chunks.create(self.db, backfill["id"], numbers, origin="message")
-            outbox.send(self.db, self.queues, chunk_id=chunk["id"])
+        try:
+            with self.db.transaction():
+                for numbers in cut(free, backfill["chunk_size"], len(free)):
+                    chunks.create(self.db, backfill["id"], numbers, origin="message")
+        except chunks.InAnotherChunk:
+            self.queues.send_body(body, BUSY_SECONDS)
+            return "busy"
+        outbox.send(self.db, self.queues, backfill_id=backfill["id"])
         count("SyncRequests")
         return "accepted"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backfill.queues import Queues
+from backfill.queues import BATCH, Queues
 from backfill.store import chunks
 from backfill.store.connection import Database
 
@@ -12,13 +12,15 @@ def send(
 ) -> int:
     """Send what waits in the outbox; how many messages SQS accepted.
 
-    A crash between the sending and the mark sends a chunk twice, which its claim ignores; one before the sending
+    A crash between the sending and the mark sends a batch twice, which the claims ignore; one before the sending
     leaves it here for the next run. Nothing is marked that SQS did not accept.
     """
     waiting = chunks.to_send(db, limit=limit, backfill_id=backfill_id, chunk_id=chunk_id)
-    if not waiting:
-        return 0
-    accepted = queues.send_chunks((row["id"], row["dispatch_id"], float(row["wait_seconds"])) for row in waiting)
-    for chunk, dispatch in accepted:
-        chunks.mark_sent(db, chunk, dispatch)
-    return len(accepted)
+    sent = 0
+    for start in range(0, len(waiting), BATCH):
+        batch = waiting[start : start + BATCH]
+        accepted = queues.send_chunks((row["id"], row["dispatch_id"], float(row["wait_seconds"])) for row in batch)
+        if accepted:
+            chunks.mark_sent(db, accepted)
+        sent += len(accepted)
+    return sent

@@ -11,7 +11,6 @@ from backfill import outbox
 from backfill.chunk_processing import (
     CREDENTIALS_PAUSE_MINUTES,
     ERROR_PAUSE_MINUTES,
-    PLAN_REQUEST_LOST_SECONDS,
     UNAVAILABLE_PAUSE_MINUTES,
     note_pause,
 )
@@ -99,7 +98,7 @@ class Planner:
             raise
         except Deferred as limit:
             report["deferred_until"] = limit.until.isoformat()
-            self._ask_again(held, limit.seconds)
+            report["again_in_seconds"] = round(limit.seconds)
         except Permanent as error:
             self._stop(held, error, report)
         except Retryable as error:
@@ -107,9 +106,12 @@ class Planner:
             if counted and counted["paused"]:
                 note_pause(self.db)
             report["error"] = str(error)
-            self._ask_again(held, 60)
+            report["again_in_seconds"] = 60
         finally:
-            backfills.end_lease(self.db, held)
+            requested = backfills.end_lease(self.db, held)
+        # Only now: a planner that comes while the lease is held goes away again.
+        if requested or "again_in_seconds" in report:
+            self._ask_again(held, report.get("again_in_seconds", 0))
         event("planned", **report)
         return report
 
@@ -125,12 +127,12 @@ class Planner:
             held = self._list_page(held, repository, report)
             self._fill(held, size, most, report)
         if held["listing_completed_at"] is None:
-            self._ask_again(held, 0)
+            report["again_in_seconds"] = 0
         elif report["chunks"] == 0 and chunks.outstanding(self.db, held["id"])["total"] == 0:
             # Nothing left as far as is known; GitHub may know of changes since the listing.
             held = self._refresh(held, repository, report)
             if held["listing_completed_at"] is None:
-                self._ask_again(held, 0)
+                report["again_in_seconds"] = 0
             else:
                 self._fill(held, size, most, report)
                 report["completed"] = backfills.settle(self.db, held["id"], FAILED_RETRY_HOURS)
@@ -180,7 +182,11 @@ class Planner:
             more = held["listing_completed_at"] is None or len(candidates) == limit
             request_size = repositories.request_size(self.db, held["repository_id"]) or REQUEST_SIZE
             for numbers in packing.cut(candidates, size, room, request_size=int(request_size), more=more):
-                chunks.create(self.db, held["id"], numbers)
+                try:
+                    chunks.create(self.db, held["id"], numbers)
+                except chunks.InAnotherChunk:
+                    # Somebody asked for one of them by hand meanwhile: the next planning cuts what is left.
+                    break
                 report["chunks"] += 1
         report["sent"] += outbox.send(self.db, self.queues, backfill_id=held["id"])
 
@@ -269,18 +275,18 @@ class Planner:
         if error.code == "invalid_query" and held["last_processed_cursor"]:
             # An opaque cursor that GitHub refuses is worth nothing: list again; rows that are there stay.
             backfills.start_listing(self.db, held)
-            self._ask_again(held, 60)
+            report["again_in_seconds"] = 60
         elif error.code == "repository_unavailable" and not repositories.note_unavailable(
             self.db, held["repository_id"]
         ):
-            self._ask_again(held, 60)
+            report["again_in_seconds"] = 60
         else:
             minutes = UNAVAILABLE_PAUSE_MINUTES if error.code == "repository_unavailable" else CREDENTIALS_PAUSE_MINUTES
             backfills.pause(self.db, held["id"], error.code, minutes=minutes, error=str(error))
             note_pause(self.db)
 
     def _ask_again(self, held: Row, seconds: float) -> None:
-        if backfills.request_plan(self.db, held["id"], max(PLAN_REQUEST_LOST_SECONDS, seconds)):
+        if backfills.request_plan(self.db, held["id"], max(backfills.PLAN_REQUEST_LOST_SECONDS, seconds)):
             self.queues.request_plan(held["repository_id"], seconds)
 
     def _forecast(self, request: PlanEvent) -> Row:

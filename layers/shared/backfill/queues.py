@@ -11,16 +11,21 @@ from backfill import aws
 
 # The longest delay that SQS gives a message.
 LONGEST_DELAY_SECONDS = 900
-_BATCH = 10
+# The most messages of one request.
+BATCH = 10
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message of the dead-letter queue; ``receipt`` deletes it."""
+    """A message of the dead-letter queue; ``receipt`` deletes it.
+
+    ``reason`` is why it was buried there; SQS itself gives none when it moves a message that was received too often.
+    """
 
     message_id: str
     body: str
     receipt: str
+    reason: str | None = None
 
 
 class Queues(Protocol):
@@ -68,8 +73,8 @@ class Sqs:
         """SendMessageBatch answers 200 with a list of failures: only what it names successful was accepted."""
         waiting = list(dispatches)
         accepted = []
-        for start in range(0, len(waiting), _BATCH):
-            batch = waiting[start : start + _BATCH]
+        for start in range(0, len(waiting), BATCH):
+            batch = waiting[start : start + BATCH]
             entries = [
                 {
                     "Id": str(index),
@@ -97,13 +102,17 @@ class Sqs:
         found: dict[str, DeadLetter] = {}
         while len(found) < most:
             answer = self._sqs.receive_message(
-                QueueUrl=self._dead, MaxNumberOfMessages=min(_BATCH, most - len(found)), VisibilityTimeout=60
+                QueueUrl=self._dead,
+                MaxNumberOfMessages=min(BATCH, most - len(found)),
+                MessageAttributeNames=["reason"],
+                VisibilityTimeout=60,
             )
             fresh = [m for m in answer.get("Messages", []) if m["MessageId"] not in found]
             if not fresh:
                 break
             for each in fresh:
-                found[each["MessageId"]] = DeadLetter(each["MessageId"], each["Body"], each["ReceiptHandle"])
+                reason = each.get("MessageAttributes", {}).get("reason", {}).get("StringValue")
+                found[each["MessageId"]] = DeadLetter(each["MessageId"], each["Body"], each["ReceiptHandle"], reason)
         return list(found.values())
 
     def delete_dead_letter(self, letter: DeadLetter) -> None:

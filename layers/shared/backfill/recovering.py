@@ -7,9 +7,9 @@ from typing import Any
 
 from backfill import outbox
 from backfill.errors import ContractViolation
-from backfill.messages import Dispatch, RecoveryEvent, chunk_message
+from backfill.messages import RecoveryEvent, SyncRequest, chunk_message, plan_message
 from backfill.observability import count, event, problem
-from backfill.queues import Queues
+from backfill.queues import DeadLetter, Queues
 from backfill.store import backfills, chunks
 from backfill.store.connection import Database
 
@@ -33,7 +33,7 @@ class Recovery:
             counts = chunks.what_recovery_would_do(
                 self.db, request.stuck_threshold, request.cleanup_days, queue_is_empty=empty
             )
-            return {"dry_run": True, **counts}
+            return {"dry_run": True, **counts, "dead_letters": self.queues.dead_letters_waiting()}
         backfills.resume_due(self.db)
         requeued, failed = self._stale(request.stuck_threshold)
         dead = self._dead_letters()
@@ -62,26 +62,53 @@ class Recovery:
         return len(taken) - len(failed), len(failed)
 
     def _dead_letters(self) -> dict[str, int]:
-        """A message is removed only after its chunk has been dealt with; what matches nothing stays, and is told."""
+        """A letter is removed only after what it was about has been dealt with; what matches nothing stays, and is told."""
         matched = unmatched = 0
         for letter in self.queues.dead_letters(MOST_DEAD_LETTERS):
-            try:
-                message = chunk_message(letter.body)
-            except ContractViolation as violation:
-                problem("a dead letter matches nothing", message_id=letter.message_id, reason=str(violation))
+            reason = self._deal_with(letter)
+            if reason is not None:
+                problem("a dead letter matches nothing", message_id=letter.message_id, reason=reason)
                 unmatched += 1
                 continue
-            if not isinstance(message, Dispatch) or chunks.get(self.db, message.chunk_id) is None:
-                problem("a dead letter matches nothing", message_id=letter.message_id, reason="no chunk")
-                unmatched += 1
-                continue
-            with self.db.transaction():
-                row = chunks.recover_dead(self.db, message.chunk_id, message.dispatch_id)
-                if row is not None and row["status"] == "failed":
-                    chunks.fail_members(self.db, row["id"])
             self.queues.delete_dead_letter(letter)
             matched += 1
         return {"dead_letters_matched": matched, "dead_letters_left": unmatched}
+
+    def _deal_with(self, letter: DeadLetter) -> str | None:
+        """Requeue the chunk or the planning of a letter; or the reason why it matches neither."""
+        if letter.reason is not None:
+            return letter.reason
+        try:
+            message = chunk_message(letter.body)
+        except ContractViolation as violation:
+            return self._plan_again(letter.body, str(violation))
+        if isinstance(message, SyncRequest):
+            return "a message by hand that failed again and again; send it again by: backfill dead-letters redrive"
+        if chunks.get(self.db, message.chunk_id) is None:
+            return f"there is no chunk {message.chunk_id}"
+        with self.db.transaction():
+            row = chunks.recover_dead(self.db, message.chunk_id, message.dispatch_id)
+            if row is not None and row["status"] == "failed":
+                chunks.fail_members(self.db, row["id"])
+        event("a dead letter was matched", chunk_id=message.chunk_id, status=row["status"] if row else "settled before")
+        return None
+
+    def _plan_again(self, body: str, otherwise: str) -> str | None:
+        """A plan request that failed again and again is answered by a fresh one, unless one is on its way."""
+        try:
+            request = plan_message(body)
+        except ContractViolation:
+            return otherwise
+        if request.repository_id is None:
+            self.queues.request_plan(None)
+            return None
+        backfill = backfills.of_repository(self.db, request.repository_id)
+        if backfill is None:
+            return f"repository {request.repository_id} has no backfill"
+        if backfills.request_plan(self.db, backfill["id"], backfills.PLAN_REQUEST_LOST_SECONDS):
+            self.queues.request_plan(backfill["repository_id"])
+        event("a dead letter was matched", repository_id=request.repository_id, status=backfill["status"])
+        return None
 
     def _clean_up(self, days: int) -> int:
         deleted = 0

@@ -12,6 +12,8 @@ from backfill.store.connection import Database, Row
 MAX_CONSECUTIVE_ERRORS = 3
 # An active backfill without progress for this long stands still: no budget window of GitHub's is longer than an hour.
 STALLED_HOURS = 2
+# A plan request that nobody answered in this time is taken for lost.
+PLAN_REQUEST_LOST_SECONDS = 300
 
 # A second add changes only what it names: the backfill goes on where it is.
 _ADD = """
@@ -46,9 +48,15 @@ _LEASE = """
       AND status <> 'paused'
     RETURNING *
 """
+# What was requested during the lease found it taken and came to nothing: whoever ends the lease answers it.
 _END_LEASE = """
-    UPDATE progressive_backfill_state SET planner_token = NULL, planner_lease_expires_at = NULL, last_processed_at = now()
-    WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
+    WITH ending AS (
+        SELECT id, plan_requested_at FROM progressive_backfill_state
+        WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid) FOR UPDATE)
+    UPDATE progressive_backfill_state AS s SET planner_token = NULL, planner_lease_expires_at = NULL,
+           plan_requested_at = NULL, last_processed_at = now()
+    FROM ending WHERE s.id = ending.id
+    RETURNING ending.plan_requested_at
 """
 
 _START_LISTING = """
@@ -228,9 +236,10 @@ def lease(db: Database, backfill_id: str, seconds: float) -> Row | None:
     return db.one(_LEASE, id=backfill_id, seconds=seconds)
 
 
-def end_lease(db: Database, backfill: Row) -> None:
-    """Let the next planner in."""
-    db.execute(_END_LEASE, id=backfill["id"], planner_token=backfill["planner_token"])
+def end_lease(db: Database, backfill: Row) -> bool:
+    """Let the next planner in; True if a plan was requested meanwhile, which nobody else could answer."""
+    ended = db.one(_END_LEASE, id=backfill["id"], planner_token=backfill["planner_token"])
+    return ended is not None and ended["plan_requested_at"] is not None
 
 
 def start_listing(db: Database, backfill: Row) -> Row | None:

@@ -13,11 +13,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from backfill.errors import StaleClaim
+from pg8000.exceptions import DatabaseError
+
+from backfill.errors import Retryable, StaleClaim
 from backfill.store.connection import Database, Row
 
 # Business attempts of a chunk (design section 5); SQS receives are counted apart, by the queue.
 MAX_ATTEMPTS = 5
+# Lambda ends every function after 15 minutes: a chunk that began longer ago has no worker, whatever its lease says.
+LONGEST_LIFE_MINUTES = 16
 
 # Numbers that another unfinished chunk holds are refused by the primary key of backfill_chunk_members. The counter of
 # the backfill row gives the chunk number, and its row lock makes two creators queue up.
@@ -44,10 +48,16 @@ _TO_SEND = """
     LIMIT :limit
 """
 
-# Guarded by the dispatch: a chunk that was requeued since has another message, which this one must not call sent.
+# Guarded by the dispatch: a chunk that was requeued since has another message, which this one must not call sent. Two
+# senders that mark the same chunks lock them in the same order.
 _MARK_SENT = """
-    UPDATE backfill_chunks SET sent_at = now()
-    WHERE id = CAST(:id AS uuid) AND dispatch_id = CAST(:dispatch_id AS uuid) AND status = 'pending' AND sent_at IS NULL
+    WITH accepted AS (
+        SELECT c.id FROM backfill_chunks AS c
+        JOIN unnest(CAST(:ids AS uuid[]), CAST(:dispatch_ids AS uuid[])) AS a(id, dispatch_id)
+          ON a.id = c.id AND a.dispatch_id = c.dispatch_id
+        WHERE c.status = 'pending' AND c.sent_at IS NULL
+        ORDER BY c.id FOR UPDATE OF c)
+    UPDATE backfill_chunks AS c SET sent_at = now() FROM accepted WHERE c.id = accepted.id
 """
 
 # One worker wins: the row lock makes the second wait, and then its predicate fails (duplicate message, older dispatch).
@@ -119,11 +129,13 @@ _FAIL = """
 """
 
 # Recovery, one statement with all its predicates: a worker that is storing holds the row lock and is skipped; one that
-# finished in between no longer matches; two recoveries skip each other's rows. The fence stops the late worker.
+# finished in between no longer matches; two recoveries skip each other's rows. The fence stops the late worker. A low
+# threshold does not rob a living worker: its lease must have ended too, or no function can live that long.
 _RECOVER_STALE = """
     WITH stale AS (
         SELECT id FROM backfill_chunks
         WHERE status = 'processing' AND started_at < now() - make_interval(mins => :threshold_minutes)
+          AND (lease_expires_at < now() OR started_at < now() - make_interval(mins => :longest_life_minutes))
         ORDER BY started_at LIMIT :limit
         FOR UPDATE SKIP LOCKED)
     UPDATE backfill_chunks AS c SET
@@ -140,7 +152,8 @@ _RECOVER_STALE = """
 _RECOVER_LOST = """
     WITH lost AS (
         SELECT c.id FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
-        WHERE c.status = 'pending' AND GREATEST(c.sent_at, c.available_at) < now() - make_interval(mins => :threshold_minutes)
+        WHERE c.status = 'pending' AND c.sent_at IS NOT NULL
+          AND GREATEST(c.sent_at, c.available_at) < now() - make_interval(mins => :threshold_minutes)
           AND (s.status = 'active' OR c.origin = 'message')
           AND (:queue_is_empty OR EXISTS (
                 SELECT FROM backfill_chunks AS later
@@ -160,7 +173,7 @@ _RECOVER_DEAD = """
         status = CASE WHEN attempts + 1 < :max_attempts THEN 'pending' ELSE 'failed' END,
         failed_at = CASE WHEN attempts + 1 < :max_attempts THEN NULL ELSE now() END,
         attempts = attempts + 1, claim_token = NULL, lease_expires_at = NULL, sent_at = NULL,
-        dispatch_id = gen_random_uuid(), available_at = now(),
+        dispatch_id = gen_random_uuid(), available_at = GREATEST(available_at, now()),
         error = 'its message ended in the dead-letter queue', error_code = 'dead_letter'
     WHERE id = CAST(:id AS uuid) AND dispatch_id = CAST(:dispatch_id AS uuid)
       AND (status = 'pending' OR (status = 'processing' AND lease_expires_at < now()))
@@ -198,6 +211,7 @@ _COUNT_STALE = """
     SELECT count(*) FILTER (WHERE attempts < :max_attempts) AS requeued, count(*) FILTER (WHERE attempts >= :max_attempts) AS failed
     FROM backfill_chunks
     WHERE status = 'processing' AND started_at < now() - make_interval(mins => :threshold_minutes)
+      AND (lease_expires_at < now() OR started_at < now() - make_interval(mins => :longest_life_minutes))
 """
 _COUNT_UNSENT = """
     SELECT count(*) AS unsent
@@ -207,7 +221,8 @@ _COUNT_UNSENT = """
 _COUNT_LOST = """
     SELECT count(*) AS lost
     FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
-    WHERE c.status = 'pending' AND GREATEST(c.sent_at, c.available_at) < now() - make_interval(mins => :threshold_minutes)
+    WHERE c.status = 'pending' AND c.sent_at IS NOT NULL
+      AND GREATEST(c.sent_at, c.available_at) < now() - make_interval(mins => :threshold_minutes)
       AND (s.status = 'active' OR c.origin = 'message')
       AND (:queue_is_empty OR EXISTS (
             SELECT FROM backfill_chunks AS later
@@ -220,10 +235,18 @@ _COUNT_OLD = """
 """
 
 
+class InAnotherChunk(Retryable):
+    """One of the pull requests is in another unfinished chunk of the backfill."""
+
+
 def create(db: Database, backfill_id: str, pr_numbers: Sequence[int], *, origin: str = "planner") -> Row:
-    """Insert a pending chunk, which is its own outbox record. Raises pg8000's DatabaseError (23505) if one of the
-    numbers is in another unfinished chunk of the backfill."""
-    chunk = db.one(_CREATE, backfill_id=backfill_id, pr_numbers=list(pr_numbers), origin=origin)
+    """Insert a pending chunk, which is its own outbox record. Raises InAnotherChunk."""
+    try:
+        chunk = db.one(_CREATE, backfill_id=backfill_id, pr_numbers=list(pr_numbers), origin=origin)
+    except DatabaseError as error:
+        if error.args[0].get("n") == "backfill_chunk_members_pkey":
+            raise InAnotherChunk(f"backfill {backfill_id}: {error.args[0].get('D')}") from error
+        raise
     if chunk is None:
         raise LookupError(f"backfill {backfill_id} does not exist")
     return chunk
@@ -234,9 +257,10 @@ def to_send(db: Database, *, limit: int, backfill_id: str | None = None, chunk_i
     return db.rows(_TO_SEND, backfill_id=backfill_id, chunk_id=chunk_id, limit=limit)
 
 
-def mark_sent(db: Database, chunk_id: str, dispatch_id: str) -> None:
-    """SQS has accepted the message of this dispatch."""
-    db.execute(_MARK_SENT, id=chunk_id, dispatch_id=dispatch_id)
+def mark_sent(db: Database, accepted: Sequence[tuple[str, str]]) -> None:
+    """SQS has accepted the messages of these chunks and dispatches."""
+    ids, dispatch_ids = [chunk for chunk, _ in accepted], [dispatch for _, dispatch in accepted]
+    db.execute(_MARK_SENT, ids=ids, dispatch_ids=dispatch_ids)
 
 
 def claim(db: Database, chunk_id: str, dispatch_id: str, lease_seconds: float) -> Row | None:
@@ -335,8 +359,14 @@ def fail_members(db: Database, chunk_id: str) -> None:
 
 
 def recover_stale(db: Database, threshold_minutes: int, limit: int) -> list[Row]:
-    """Take back chunks that have been processing for longer than the threshold; the rows as they are now."""
-    return db.rows(_RECOVER_STALE, threshold_minutes=threshold_minutes, limit=limit, max_attempts=MAX_ATTEMPTS)
+    """Take back chunks that began longer ago than the threshold and have no living worker; the rows as they are now."""
+    return db.rows(
+        _RECOVER_STALE,
+        threshold_minutes=threshold_minutes,
+        longest_life_minutes=LONGEST_LIFE_MINUTES,
+        limit=limit,
+        max_attempts=MAX_ATTEMPTS,
+    )
 
 
 def recover_lost(db: Database, threshold_minutes: int, limit: int, *, queue_is_empty: bool) -> int:
@@ -369,9 +399,14 @@ def what_recovery_would_do(
     db: Database, threshold_minutes: int, cleanup_days: int, *, queue_is_empty: bool
 ) -> dict[str, Any]:
     """Counts for a dry run, by reading only."""
-    stale = db.one(_COUNT_STALE, threshold_minutes=threshold_minutes, max_attempts=MAX_ATTEMPTS) or {}
+    stale = db.one(
+        _COUNT_STALE,
+        threshold_minutes=threshold_minutes,
+        longest_life_minutes=LONGEST_LIFE_MINUTES,
+        max_attempts=MAX_ATTEMPTS,
+    )
     lost = db.one(_COUNT_LOST, threshold_minutes=threshold_minutes, queue_is_empty=queue_is_empty) or {}
-    return {**stale, **lost, **(db.one(_COUNT_UNSENT) or {}), **(db.one(_COUNT_OLD, days=cleanup_days) or {})}
+    return {**(stale or {}), **lost, **(db.one(_COUNT_UNSENT) or {}), **(db.one(_COUNT_OLD, days=cleanup_days) or {})}
 
 
 def _fenced(row: Row | None, chunk: Row) -> None:
