@@ -164,11 +164,15 @@ class SteppedTransport(Transport):
         self, url: str, token: str, body: Mapping[str, Any], seconds: float
     ) -> tuple[int, Mapping[str, str], bytes]:
         if self._actor is None:
-            return self._simulator.answer(dict(body))
+            return self._asked(body)
         with self._actor.point("github", lambda: Unreachable("the test cut the network")) as fate:
             if fate is Fate.partly:
                 return 403, {"retry-after": "60"}, b'{"message": "You have exceeded a secondary rate limit."}'
-            return self._simulator.answer(dict(body))
+            return self._asked(body)
+
+    def _asked(self, body: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
+        answer = self._simulator.answer(dict(body))
+        return answer.status, answer.headers, answer.body
 
 
 @dataclass
