@@ -36,6 +36,12 @@ setup: .venv/.ready ## the development environment in .venv
 	@VIRTUAL_ENV=.venv-aws $(BIN)/uv pip install --quiet --require-hashes -r requirements/aws.txt
 	@touch $@
 
+# What Lambda itself brings for Python, and nothing of ours: a package that the layer lacks is missed here.
+.venv-lambda/.ready: requirements/lambda.txt .venv/.ready
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lambda
+	@VIRTUAL_ENV=.venv-lambda $(BIN)/uv pip install --quiet --require-hashes -r requirements/lambda.txt
+	@touch $@
+
 demo: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## the whole system on this machine: set-up, backfill, proof (REPO=, KEEP=1)
 	@$(BIN)/python -m local.demo
 
@@ -54,6 +60,9 @@ build: .venv/.ready .venv-sam/.ready ## build the functions and the layer for La
 deploy: build ## deploy to AWS; parameters are asked for
 	.venv-sam/bin/sam deploy --guided
 
+invoke-%: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready
+	@$(BIN)/python -m local.invoke $* $(if $(EVENT),--event $(EVENT)) $(if $(ENV),--env-vars $(ENV))
+
 lint: .venv/.ready ## ruff, mypy in strict mode, cfn-lint
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -65,20 +74,20 @@ format: .venv/.ready ## ruff's formatting and safe fixes
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-test: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## all tests, on a real Postgres
+test: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## all tests, on a real Postgres
 	@# Two files at a time, the end-to-end ones first: they wait more than they compute.
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-soak: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## the long tests that make test leaves out
+soak: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## the long tests that make test leaves out
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
 bench: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## measure, beside rivals and targets (ONLY='subject …', JSON=file)
 	$(BIN)/python -m benchmarks $(ONLY) $(if $(JSON),--json $(JSON))
 
 lock: .venv/.ready ## resolve the lock files anew
-	@for name in requirements/uv requirements/dev requirements/migrator requirements/sam requirements/aws layers/shared/requirements; do \
+	@for name in requirements/uv requirements/dev requirements/migrator requirements/sam requirements/aws requirements/lambda layers/shared/requirements; do \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 			--custom-compile-command "make lock" $$name.in -o $$name.txt; done
 
 clean: ## remove the environment and everything that is made
-	rm -rf .venv .venv-sam .venv-aws .local .aws-sam
+	rm -rf .venv .venv-sam .venv-aws .venv-lambda .local .aws-sam

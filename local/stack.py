@@ -69,7 +69,8 @@ class Stack:
         environment["DATABASE_URL"] = os.environ.get("DATABASE_URL") or self._postgres(state)
         self._github(state)
         self._aws(state)
-        self._deploy(state)
+        self._secrets(state)
+        self.deploy(state)
 
     def _postgres(self, state: dict[str, Any]) -> str:
         _say("Postgres")
@@ -98,7 +99,7 @@ class Stack:
 
     def _aws(self, state: dict[str, Any]) -> None:
         _say("local AWS")
-        port = _free_port()
+        port = free_port()
         endpoint = f"http://127.0.0.1:{port}"
         local = {
             "GATEWAY_PORT": str(port),
@@ -121,33 +122,39 @@ class Stack:
             STACK_NAME=STACK_NAME,
         )
 
-    def _deploy(self, state: dict[str, Any]) -> None:
-        environment = {**os.environ, **state["environment"]}
-        environment["PATH"] = (
-            f"{ROOT / '.venv/bin'}{os.pathsep}{ROOT / '.venv-sam/bin'}{os.pathsep}{environment['PATH']}"
-        )
-        environment["LAYER_PYTHON"] = str(ROOT / ".venv-aws/bin/python")
-        environment["LAYER_TARGET"] = f"--python {environment['LAYER_PYTHON']}"
-        environment["SAM_CLI_TELEMETRY"] = "0"
-        build = str(self.folder / "build")
-        _say("sam build")
-        self._run(
-            "sam-build", ["sam", "build", "--template", str(ROOT / "template.yaml"), "--build-dir", build], environment
-        )
-        _for_the_local_aws(self.folder / "build" / "template.yaml")
-        machine = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
-        values = {
-            "Architecture": machine,
+    def _secrets(self, state: dict[str, Any]) -> None:
+        """What a user keeps in Secrets Manager, kept in the local one; and the other parameters of the template."""
+        environment = state["environment"]
+        state["parameters"] = {
+            "Architecture": "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64",
             "DatabaseSecretArn": _secret(environment, "database", environment["DATABASE_URL"]),
             "GitHubSecretArn": _secret(environment, "github", environment["GITHUB_TOKEN"]),
             "GitHubApiUrl": environment["GITHUB_API_URL"],
             "PlannerSchedule": os.environ.get("PLANNER_SCHEDULE", "rate(30 minutes)"),
         }
+
+    def build(self, source: Path = ROOT) -> Path:
+        """`sam build` of the template in ``source``, for the Python of this machine; the built template."""
+        _say("sam build")
+        self.logs.mkdir(parents=True, exist_ok=True)
+        environment = _tools(dict(os.environ))
+        environment["LAYER_PYTHON"] = str(ROOT / ".venv-aws/bin/python")
+        environment["LAYER_TARGET"] = f"--python {environment['LAYER_PYTHON']}"
+        folder = self.folder / "build"
+        command = ["sam", "build", "--template", str(source / "template.yaml"), "--build-dir", str(folder)]
+        self._run("sam-build", command, environment)
+        _for_the_local_aws(folder / "template.yaml")
+        return folder / "template.yaml"
+
+    def deploy(self, state: dict[str, Any], source: Path = ROOT) -> None:
+        """Build and `sam deploy` what is in ``source``, anew or over what is deployed."""
+        template = self.build(source)
+        environment = _tools({**os.environ, **state["environment"]})
         _say("sam deploy")
-        command = ["sam", "deploy", "--template-file", f"{build}/template.yaml", "--stack-name", STACK_NAME]
+        command = ["sam", "deploy", "--template-file", str(template), "--stack-name", STACK_NAME]
         command += ["--region", REGION, "--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset"]
         command += ["--no-fail-on-empty-changeset", "--no-progressbar", "--parameter-overrides"]
-        command += [f'ParameterKey={key},ParameterValue="{value}"' for key, value in values.items()]
+        command += [f'ParameterKey={key},ParameterValue="{value}"' for key, value in state["parameters"].items()]
         self._run("sam-deploy", command, environment)
         account = "000000000000"
         for name, queue in (
@@ -229,6 +236,12 @@ def _for_the_local_aws(template: Path) -> None:
     template.write_text(changed, encoding="utf-8")
 
 
+def _tools(environment: dict[str, str]) -> dict[str, str]:
+    """With uv and sam on the path."""
+    path = os.pathsep.join((str(ROOT / ".venv/bin"), str(ROOT / ".venv-sam/bin"), environment["PATH"]))
+    return {**environment, "PATH": path, "SAM_CLI_TELEMETRY": "0"}
+
+
 def _say(text: str) -> None:
     print(f"  {text} …", file=sys.stderr, flush=True)
 
@@ -257,7 +270,8 @@ def _stop(pid: int) -> None:
             continue
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,0 +1,165 @@
+"""One function on this machine, as it is packaged: `python -m local.invoke planner`.
+
+Where Docker runs, by `sam local invoke`. Elsewhere the same built files run under the Lambda runtime interface emulator that the
+SAM CLI brings for its containers, with AWS's own runtime client, in an environment that holds what Lambda's own does and no more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cfnlint.decode import decode_str
+
+from local.stack import ROOT, Failed, Stack, free_port
+
+FUNCTIONS = {
+    "planner": ("PlannerFunction", "planner-dry-run.json"),
+    "chunk-worker": ("ChunkWorkerFunction", "chunk_worker.json"),
+    "recovery": ("RecoveryFunction", "recovery.json"),
+    "console": ("ConsoleFunction", "console-status.json"),
+    "migrator": ("MigratorFunction", "migrator.json"),
+}
+PYTHON = ROOT / ".venv-lambda/bin/python"
+START_SECONDS = 30
+INVOKE_SECONDS = 900
+
+
+class Emulator:
+    """A built function under the runtime interface emulator, between ``with`` and its end.
+
+    ``template`` is what `sam build` wrote; ``overrides`` are the function's settings. As with `sam local invoke --env-vars`,
+    only names that the template gives the function are set.
+    """
+
+    def __init__(self, template: Path, function: str, overrides: Mapping[str, str], log: Path) -> None:
+        decoded, _ = decode_str(template.read_text(encoding="utf-8"))
+        built = dict(decoded or {})
+        properties = built["Resources"][function]["Properties"]
+        shared = built["Globals"]["Function"]
+        code = template.parent / properties["CodeUri"]
+        names = {**shared["Environment"]["Variables"], **properties.get("Environment", {}).get("Variables", {})}
+        self._handler: str = shared["Handler"]
+        self._folder = code
+        self._log = log
+        self._environment = {
+            **{name: overrides.get(name, value if isinstance(value, str) else "") for name, value in names.items()},
+            **{name: os.environ[name] for name in os.environ if name.startswith("AWS_") and name != "AWS_ENDPOINT_URL"},
+            "PATH": os.defpath,
+            "TZ": ":UTC",
+            "LAMBDA_TASK_ROOT": str(code),
+            "PYTHONPATH": str(template.parent / "SharedLayer" / "python"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "AWS_LAMBDA_FUNCTION_NAME": function,
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(INVOKE_SECONDS),
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(shared["MemorySize"]),
+        }
+        self._port = free_port()
+
+    def __enter__(self) -> Emulator:
+        machine = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
+        (emulator,) = (ROOT / ".venv-sam/lib").glob(f"python3*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}")
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    str(emulator),
+                    "--runtime-interface-emulator-address",
+                    f"127.0.0.1:{self._port}",
+                    "--runtime-api-address",
+                    f"127.0.0.1:{free_port()}",
+                    str(PYTHON),
+                    "-m",
+                    "awslambdaric",
+                    self._handler,
+                ],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The emulator and the runtime that it started.
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def invoke(self, event: Any) -> Any:
+        """The function's answer. Raises Failed with the error that it raised, as Lambda shows it."""
+        request = urllib.request.Request(  # noqa: S310 - this machine's own address
+            f"http://127.0.0.1:{self._port}/2015-03-31/functions/function/invocations", data=json.dumps(event).encode()
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=INVOKE_SECONDS) as response:  # noqa: S310
+                    answer = json.load(response)
+                break
+            except ConnectionRefusedError:
+                raise
+            except OSError as error:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise Failed(f"the emulator does not answer ({error}); see {self._log}") from None
+                time.sleep(0.05)
+        if isinstance(answer, dict) and "errorType" in answer:
+            raise Failed(f"{answer['errorType']}: {answer.get('errorMessage', '')}")
+        return answer
+
+
+def settings(function: str, file: Path | None) -> dict[str, str]:
+    """The function's settings: of a file as `sam local invoke --env-vars` takes it, or those of the running local stack."""
+    if file is not None:
+        given = json.loads(file.read_text(encoding="utf-8"))
+        return {**given.get("Parameters", {}), **given.get(function, {})}
+    found = Stack(ROOT / ".local").running()
+    if found is None:
+        raise Failed("where shall it run? Give ENV=env.json (see events/env.example.json), or start a local stack: make up")
+    environment: dict[str, str] = found["environment"]
+    return environment
+
+
+def main() -> int:
+    """Exit status 0 done, 1 failed."""
+    parser = argparse.ArgumentParser(prog="python -m local.invoke", description=__doc__)
+    parser.add_argument("function", choices=FUNCTIONS)
+    parser.add_argument("--event", type=Path, help="default: the function's sample in events/")
+    parser.add_argument("--env-vars", type=Path, help="default: the settings of the running local stack")
+    arguments = parser.parse_args()
+    function, sample = FUNCTIONS[arguments.function]
+    event: Path = arguments.event or ROOT / "events" / sample
+    try:
+        environment = settings(function, arguments.env_vars)
+        os.environ.update({name: value for name, value in environment.items() if name.startswith("AWS_")})
+        stack = Stack(ROOT / ".local")
+        if arguments.env_vars is not None and _docker_runs():
+            command = ["sam", "local", "invoke", function, "--event", str(event), "--env-vars", str(arguments.env_vars)]
+            return subprocess.run([str(ROOT / ".venv-sam/bin" / command[0]), *command[1:]], check=False).returncode
+        template = stack.build()
+        with Emulator(template, function, environment, stack.logs / f"{arguments.function}.log") as emulator:
+            print(json.dumps(emulator.invoke(json.loads(event.read_text(encoding="utf-8"))), indent=2))
+    except Failed as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _docker_runs() -> bool:
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
