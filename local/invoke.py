@@ -67,7 +67,9 @@ class Emulator:
 
     def __enter__(self) -> Emulator:
         machine = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
-        (emulator,) = (ROOT / ".venv-sam/lib").glob(f"python3*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}")
+        (emulator,) = (ROOT / ".venv-sam/lib").glob(
+            f"python3*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}"
+        )
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
@@ -97,7 +99,7 @@ class Emulator:
 
     def invoke(self, event: Any) -> Any:
         """The function's answer. Raises Failed with the error that it raised, as Lambda shows it."""
-        request = urllib.request.Request(  # noqa: S310 - this machine's own address
+        request = urllib.request.Request(
             f"http://127.0.0.1:{self._port}/2015-03-31/functions/function/invocations", data=json.dumps(event).encode()
         )
         deadline = time.monotonic() + START_SECONDS
@@ -106,8 +108,6 @@ class Emulator:
                 with urllib.request.urlopen(request, timeout=INVOKE_SECONDS) as response:  # noqa: S310
                     answer = json.load(response)
                 break
-            except ConnectionRefusedError:
-                raise
             except OSError as error:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise Failed(f"the emulator does not answer ({error}); see {self._log}") from None
@@ -124,7 +124,9 @@ def settings(function: str, file: Path | None) -> dict[str, str]:
         return {**given.get("Parameters", {}), **given.get(function, {})}
     found = Stack(ROOT / ".local").running()
     if found is None:
-        raise Failed("where shall it run? Give ENV=env.json (see events/env.example.json), or start a local stack: make up")
+        raise Failed(
+            "where shall it run? Give ENV=env.json (see events/env.example.json), or start a local stack: make up"
+        )
     environment: dict[str, str] = found["environment"]
     return environment
 

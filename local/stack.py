@@ -68,7 +68,7 @@ class Stack:
         environment: dict[str, str] = state["environment"]
         environment["DATABASE_URL"] = os.environ.get("DATABASE_URL") or self._postgres(state)
         self._github(state)
-        self._aws(state)
+        self.start_aws(state)
         self._secrets(state)
         self.deploy(state)
 
@@ -97,7 +97,8 @@ class Stack:
         environment["GITHUB_API_URL"] = f"http://127.0.0.1:{ports.read_text(encoding='utf-8')}"
         environment["GITHUB_TOKEN"] = "ghp_local"  # noqa: S105 - the simulator takes any
 
-    def _aws(self, state: dict[str, Any]) -> None:
+    def start_aws(self, state: dict[str, Any]) -> None:
+        """The local AWS, empty; how to reach it goes into the state's environment."""
         _say("local AWS")
         port = free_port()
         endpoint = f"http://127.0.0.1:{port}"

@@ -1,0 +1,117 @@
+"""What is packaged is what is tested: every built function runs under Lambda's own runtime client and emulator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from backfill.store.connection import Database
+from local.invoke import FUNCTIONS, Emulator
+from local.postgres import Postgres
+from local.simulator import Simulator, generate
+from local.stack import ROOT, Failed, Stack
+from migrations.runner import upgrade
+
+NAME = "octo/large"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Path, dict[str, str]]]:
+    """The built template, and the settings of functions that reach an empty local AWS with the three queues."""
+    stack = Stack(tmp_path_factory.mktemp("packaged"))
+    template = stack.build()
+    state: dict[str, Any] = {"processes": {}, "environment": {}}
+    try:
+        stack.start_aws(state)
+        settings: dict[str, str] = state["environment"]
+        client = boto3.client(
+            "sqs",
+            endpoint_url=settings["AWS_ENDPOINT_URL"],
+            region_name=settings["AWS_DEFAULT_REGION"],
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        for name in ("CHUNK_QUEUE_URL", "PLAN_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"):
+            settings[name] = client.create_queue(QueueName=name)["QueueUrl"]
+        yield stack, template, settings
+    finally:
+        stack.down()
+
+
+@pytest.fixture
+def invoke(
+    built: tuple[Stack, Path, dict[str, str]], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Any]]:
+    """Invoke a function by the name that `make invoke-…` knows it by, with its sample event or another."""
+    stack, template, settings = built
+    for name, value in settings.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    with Simulator(generate(7, {NAME: 12}), speed=1000) as simulator:
+        environment = {**settings, "DATABASE_URL": database_url, "GITHUB_TOKEN": "t", "GITHUB_API_URL": simulator.url}
+
+        def run(name: str, event: Any = None, **others: str) -> Any:
+            function, sample = FUNCTIONS[name]
+            if event is None:
+                event = json.loads((ROOT / "events" / sample).read_text(encoding="utf-8"))
+            with Emulator(template, function, {**environment, **others}, stack.logs / f"{name}.log") as emulator:
+                return emulator.invoke(event)
+
+        yield run
+
+
+def test_every_packaged_function_answers_its_sample_event(invoke: Callable[..., Any], db: Database) -> None:
+    """The answers that the README shows."""
+    assert invoke("migrator") == {"applied": []}
+    added = invoke("console", {"action": "add", "repository": NAME})
+    assert (added["ok"], added["repository"], added["created"], added["total_prs"]) == (True, NAME, True, 12)
+
+    forecast = invoke("planner")
+    assert forecast["dry_run"] is True
+    assert [(each["pull_requests_to_detail"], each["points"]) for each in forecast["backfills"]] == [(12, 2)]
+    assert db.one("SELECT count(*) AS listed FROM pull_requests") == {"listed": 0}
+    (planned,) = invoke("planner", {})["backfills"]
+    assert (planned["repository"], planned["chunks"], planned["sent"]) == (NAME, 1, 1)
+
+    assert invoke("chunk-worker") == {"batchItemFailures": []}
+    by_hand = db.one("SELECT pr_numbers, status FROM backfill_chunks WHERE origin = 'message'")
+    assert by_hand == {"pr_numbers": [1], "status": "pending"}
+    chunk = db.one("SELECT id, dispatch_id FROM backfill_chunks WHERE origin = 'planner'") or {}
+    body = json.dumps({"schema_version": 1, "chunk_id": chunk["id"], "dispatch_id": chunk["dispatch_id"]})
+    assert invoke("chunk-worker", {"Records": [{"messageId": "2", "body": body}]}) == {"batchItemFailures": []}
+
+    report = invoke("recovery")
+    assert (report["dry_run"], report["requeued"], report["failed"], report["lost"]) == (False, 0, 0, 0)
+    (backfill,) = invoke("console")["backfills"]
+    assert (backfill["repository"], backfill["processed_prs"], backfill["total_prs"]) == (NAME, 12, 12)
+
+
+def test_the_packaged_migrator_brings_an_empty_database_up_to_date(
+    invoke: Callable[..., Any], postgres: Postgres, database_url: str
+) -> None:
+    postgres.run("CREATE DATABASE fresh")
+    names = sorted(path.stem for path in (ROOT / "migrations/versions").glob("*.sql"))
+    assert invoke("migrator", DATABASE_URL=postgres.url("fresh")) == {"applied": names}
+    assert upgrade(postgres.url("fresh")) == []
+
+
+def test_an_error_is_shown_as_lambda_shows_it(invoke: Callable[..., Any]) -> None:
+    with pytest.raises(Failed, match="ContractViolation: chunk_size: 101 is greater than the maximum of 100"):
+        invoke("planner", {"chunk_size": 101})
+
+
+def test_the_layer_brings_no_boto3_and_ships_bytecode_that_is_used(built: tuple[Stack, Path, dict[str, str]]) -> None:
+    _, template, _ = built
+    layer = template.parent / "SharedLayer" / "python"
+    assert not [name for name in ("boto3", "botocore", "s3transfer", "bin") if (layer / name).exists()]
+    sources = list((layer / "backfill").rglob("*.py"))
+    assert sources
+    for source in sources:
+        (compiled,) = (source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc")
+        # Hash-based and unchecked: the source's time, which a zip does not keep, is never compared.
+        assert compiled.read_bytes()[4:8] == (1).to_bytes(4, "little")
