@@ -27,6 +27,7 @@ FUNCTIONS = {
     "chunk-worker": ("ChunkWorkerFunction", "chunk_worker.json"),
     "recovery": ("RecoveryFunction", "recovery.json"),
     "console": ("ConsoleFunction", "console-status.json"),
+    "widget": ("WidgetFunction", "widget.json"),
     "migrator": ("MigratorFunction", "migrator.json"),
 }
 PYTHON = ROOT / ".venv-lambda/bin/python"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,13 @@ def invoke(
         yield run
 
 
+def test_no_function_is_left_out() -> None:
+    template = (ROOT / "template.yaml").read_text(encoding="utf-8")
+    assert {function for function, _ in FUNCTIONS.values()} == set(
+        re.findall(r"^  (\w+):\n    Type: AWS::Serverless::Function$", template, re.MULTILINE)
+    )
+
+
 def test_every_packaged_function_answers_its_sample_event(invoke: Callable[..., Any], db: Database) -> None:
     """The answers that the README shows."""
     assert invoke("migrator") == {"applied": []}
@@ -89,6 +97,7 @@ def test_every_packaged_function_answers_its_sample_event(invoke: Callable[..., 
     assert (report["dry_run"], report["requeued"], report["failed"], report["lost"]) == (False, 0, 0, 0)
     (backfill,) = invoke("console")["backfills"]
     assert (backfill["repository"], backfill["processed_prs"], backfill["total_prs"]) == (NAME, 12, 12)
+    assert NAME in invoke("widget")
 
 
 def test_the_packaged_migrator_brings_an_empty_database_up_to_date(

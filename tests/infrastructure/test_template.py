@@ -102,7 +102,8 @@ def test_nothing_secret_is_a_parameter_an_environment_variable_or_an_output(temp
         for each in template["Resources"].values()
         if "Environment" in each.get("Properties", {})
     ]
-    names = {name for environment in environments for name in environment}
+    nothing = {"Ref": "AWS::NoValue"}
+    names = {name for environment in environments for name, value in environment.items() if value != nothing}
     assert {"DATABASE_SECRET_ARN", "GITHUB_SECRET_ARN"} <= names
     assert not {name for name in names if re.search("TOKEN|PASSWORD|KEY|DATABASE_URL", name)}
     assert "Secret" not in json.dumps(template["Outputs"])
