@@ -26,6 +26,37 @@ class Repository:
     def full_name(self) -> str:
         return str(self.node["nameWithOwner"])
 
+    # What happens on GitHub while a backfill runs. Everything is replaced, nothing changed in place: requests in flight
+    # go on with what they began with.
+
+    def rename(self, full_name: str) -> None:
+        """A rename or a transfer: the old name leads to the new one."""
+        owner, name = full_name.split("/")
+        self.former_names = {*self.former_names, self.full_name.lower()}
+        place = {"nameWithOwner": full_name, "name": name, "url": f"https://github.com/{full_name}"}
+        self.node = {**self.node, **place, "owner": {**self.node["owner"], "login": owner}}
+
+    def change(self, number: int, **fields: Any) -> None:
+        """New values of a pull request, as of now."""
+        changed = {**self.pull_requests[number], "updatedAt": _stamp(datetime.now(UTC)), **fields}
+        self.pull_requests = {**self.pull_requests, number: changed}
+
+    def open_pull_requests(self, count: int, seed: int = 0) -> list[int]:
+        """Somebody opens pull requests, now; their numbers."""
+        rng, now = random.Random(f"{seed}:{self.full_name}"), datetime.now(UTC)
+        people = [_person(self.full_name, index, rng) for index in range(5)]
+        first = max(self.pull_requests, default=0) + 1
+        opened = {n: _pull_request(rng, self.full_name, n, now, people) for n in range(first, first + count)}
+        for each in opened.values():
+            each["updatedAt"] = _stamp(now)
+            connect(each)
+        self.pull_requests = {**self.pull_requests, **opened}
+        return list(opened)
+
+    def delete(self, *numbers: int) -> None:
+        """GitHub staff removes pull requests."""
+        self.pull_requests = {number: each for number, each in self.pull_requests.items() if number not in numbers}
+
 
 def load(folder: Path) -> list[Repository]:
     """Every ``*.jsonl.gz`` of a folder: the first line is the repository, each other line a pull request."""
