@@ -10,14 +10,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cli.progress import budget_line, line, watch
+from cli import tables
+from cli.progress import watch
 from cli.stack import DeployedStack, InvocationFailed
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 dead_letters_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Messages that could not be handled.")
 app.add_typer(dead_letters_app, name="dead-letters")
-out = Console()
-err = Console(stderr=True)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+MOST_NUMBERS = 500
 
 
 class Priority(StrEnum):
@@ -28,14 +31,35 @@ class Priority(StrEnum):
     low = "low"
 
 
-def repository_name(text: str) -> str:
+def repository_name(text: str | None) -> str | None:
     """OWNER/NAME, or a usage error."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", text):
+    if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9._-]+", text):
         raise typer.BadParameter(f"{text!r} is not OWNER/NAME, as in pytorch/pytorch")
     return text
 
 
-Repository = Annotated[str, typer.Argument(help="OWNER/NAME", callback=repository_name)]
+def repository_names(texts: list[str]) -> list[str]:
+    """Several of them."""
+    for text in texts:
+        repository_name(text)
+    return texts
+
+
+def uuid_text(text: str | None) -> str | None:
+    """The uuid of a repository, or a usage error."""
+    if text is not None and not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
+        raise typer.BadParameter(f"{text!r} is no uuid; for a name use --repository OWNER/NAME")
+    return text
+
+
+def few_numbers(numbers: list[int]) -> list[int]:
+    """As many as one message takes, or a usage error."""
+    if len(numbers) > MOST_NUMBERS:
+        raise typer.BadParameter(f"{len(numbers)} numbers are too many: at most {MOST_NUMBERS} at once")
+    return numbers
+
+
+Repository = Annotated[str, typer.Argument(help="OWNER/NAME", metavar="OWNER/NAME", callback=repository_name)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -51,6 +75,8 @@ def connect(
     """Every pull request of large GitHub repositories, in your own Postgres.
 
     Works on a deployed stack with the usual AWS configuration; on the local one after: eval "$(make -s env)"
+
+    Exit status: 0 done, 1 failed, 2 wrong usage.
     """
     context.obj = DeployedStack(stack_name, region, profile)
 
@@ -58,75 +84,120 @@ def connect(
 @app.command()
 def add(
     context: typer.Context,
-    repositories: Annotated[list[str], typer.Argument(help="OWNER/NAME, one or several.")],
-    priority: Annotated[Priority | None, typer.Option(help="Share of the budget.")] = None,
-    chunk_size: Annotated[int | None, typer.Option(min=1, max=100, help="Most pull requests in a chunk.")] = None,
-    oldest_first: Annotated[bool, typer.Option(help="Begin with the oldest pull requests.")] = False,
+    repositories: Annotated[
+        list[str],
+        typer.Argument(help="OWNER/NAME, one or several.", metavar="OWNER/NAME...", callback=repository_names),
+    ],
+    priority: Annotated[
+        Priority | None, typer.Option(help="Share of the budget: 4, 2 or 1; normal if not given.")
+    ] = None,
+    chunk_size: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Most pull requests in a chunk; 25 if not given.")
+    ] = None,
+    oldest_first: Annotated[
+        bool | None, typer.Option("--oldest-first/--newest-first", help="Where to begin; newest first if not given.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Track repositories and begin their backfills. Adding again changes only what is named.
 
     Example: backfill add kubernetes/kubernetes pytorch/pytorch --priority high
     """
-    for name in [repository_name(each) for each in repositories]:
-        event: dict[str, Any] = {"action": "add", "repository": name, "oldest_first": oldest_first}
-        event |= {"priority": priority.value} if priority else {}
-        event |= {"chunk_size": chunk_size} if chunk_size is not None else {}
-        answer = _console(context, event)
-        verb = "added" if answer["created"] else "is tracked already"
-        out.print(f"{answer['repository']} {verb}: {answer['total_prs']} pull requests", highlight=False)
+    wanted: dict[str, Any] = {} if priority is None else {"priority": priority.value}
+    wanted |= {} if chunk_size is None else {"chunk_size": chunk_size}
+    wanted |= {} if oldest_first is None else {"oldest_first": oldest_first}
+    stack: DeployedStack = context.obj
+    answers, failures = [], 0
+    for name in repositories:
+        try:
+            answers.append(stack.invoke("console", {"action": "add", "repository": name, **wanted}))
+        except InvocationFailed as failure:
+            _complain(f"{name}: {failure}")
+            failures += 1
+    if as_json:
+        _print_json({"repositories": answers})
+    else:
+        for answer in answers:
+            verb = "added" if answer["created"] else "is tracked already"
+            out.print(f"{answer['repository']} {verb}: {answer['total_prs']:,} pull requests")
+    if failures:
+        raise typer.Exit(1)
 
 
 @app.command()
 def plan(
     context: typer.Context,
-    repository_id: Annotated[str | None, typer.Option(help="uuid of a repository.")] = None,
-    repository: Annotated[str | None, typer.Option(help="OWNER/NAME.")] = None,
-    chunk_size: Annotated[int | None, typer.Option(min=1, max=100, help="For this run.")] = None,
+    repository_id: Annotated[
+        str | None, typer.Option(help="uuid of a repository, as in the table repositories.", callback=uuid_text)
+    ] = None,
+    repository: Annotated[str | None, typer.Option(help="OWNER/NAME.", callback=repository_name)] = None,
+    chunk_size: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Most pull requests in a chunk, for this run.")
+    ] = None,
     max_chunks: Annotated[int | None, typer.Option(min=1, help="Outstanding chunks, for this run.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and what it would cost.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Write nothing; say what would be done, what it costs and how long it takes."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the planner now, for one repository or for all that are active.
 
+    A dry run also takes a repository that is not tracked yet.
+
     Example: backfill plan --repository kubernetes/kubernetes --dry-run
     """
+    if repository and repository_id:
+        raise typer.BadParameter("give either --repository or --repository-id")
     event: dict[str, Any] = {"dry_run": dry_run}
-    event |= {"repository": repository_name(repository)} if repository else {}
+    event |= {"repository": repository} if repository else {}
     event |= {"repository_id": repository_id} if repository_id else {}
     event |= {"chunk_size": chunk_size} if chunk_size is not None else {}
     event |= {"max_chunks": max_chunks} if max_chunks is not None else {}
-    _show(_invoke(context, "planner", event), as_json)
+    answer = _invoke(context, "planner", event)
+    if as_json:
+        _print_json(answer)
+    elif dry_run:
+        tables.forecast(out, answer)
+    else:
+        tables.planned(out, answer)
+    if any(row.get("error") for row in answer["backfills"]):
+        raise typer.Exit(1)
 
 
 @app.command()
 def status(
     context: typer.Context,
+    repository: Annotated[str | None, typer.Option(help="Only this one, OWNER/NAME.", callback=repository_name)] = None,
     follow: Annotated[bool, typer.Option("--watch", help="Show progress until nothing is active.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also list what is completed, however much it is.")] = False,
     as_json: Json = False,
 ) -> None:
     """How far every backfill is.
 
     Example: backfill status --watch
     """
+    event = {"action": "status"} | ({"repository": repository} if repository else {})
+    if follow and as_json:
+        raise typer.BadParameter("--watch and --json exclude each other")
     if follow:
-        watch(lambda: _console(context, {"action": "status"}), out)
+        watch(lambda: _console(context, event), out)
         return
-    answer = _console(context, {"action": "status"})
+    answer = _console(context, event)
     if as_json:
-        out.print_json(json.dumps(answer))
-        return
-    if not answer["backfills"]:
-        out.print("Nothing is tracked yet; begin with: backfill add OWNER/NAME")
-    for row in answer["backfills"]:
-        out.print(line(row), highlight=False, soft_wrap=True)
-    out.print(budget_line(answer), highlight=False)
+        _print_json(answer)
+    else:
+        tables.status(out, answer, everything=everything or repository is not None)
 
 
 @app.command()
-def pause(context: typer.Context, repository: Repository) -> None:
-    """Send no more chunks; those in flight finish. Example: backfill pause pytorch/pytorch"""
-    done = _console(context, {"action": "pause", "repository": repository})["paused"]
-    out.print(f"{repository} {'is paused' if done else 'was paused already'}")
+def pause(context: typer.Context, repository: Repository, as_json: Json = False) -> None:
+    """Send no more chunks of a repository; those in flight finish.
+
+    Example: backfill pause pytorch/pytorch
+    """
+    answer = _console(context, {"action": "pause", "repository": repository})
+    _tell(answer, f"{repository} {'is paused' if answer['paused'] else 'was paused already'}", as_json)
 
 
 @app.command()
@@ -134,17 +205,36 @@ def resume(
     context: typer.Context,
     repository: Repository,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also try again what had failed.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Go on with a paused backfill. Example: backfill resume pytorch/pytorch --retry-failed"""
+    """Go on with a paused backfill.
+
+    Example: backfill resume pytorch/pytorch --retry-failed
+    """
     answer = _console(context, {"action": "resume", "repository": repository, "retry_failed": retry_failed})
-    out.print(f"{repository} is active; {answer['retried']} failed pull requests will be tried again")
+    text = (
+        f"{repository} is {answer['status']}"
+        if answer["resumed"]
+        else f"{repository} was not paused: {answer['status']}"
+    )
+    if retry_failed:
+        text += f"; {answer['retried']} failed pull requests will be tried again"
+    _tell(answer, text, as_json)
 
 
 @app.command()
-def priority(context: typer.Context, repository: Repository, value: Annotated[Priority, typer.Argument()]) -> None:
-    """Set the share of the budget, from the next planning on. Example: backfill priority pytorch/pytorch high"""
-    _console(context, {"action": "priority", "repository": repository, "priority": value.value})
-    out.print(f"{repository} has priority {value.value}")
+def priority(
+    context: typer.Context,
+    repository: Repository,
+    value: Annotated[Priority, typer.Argument(help="high, normal or low: shares of 4, 2 and 1.")],
+    as_json: Json = False,
+) -> None:
+    """Set the share of the budget, from the next planning on.
+
+    Example: backfill priority pytorch/pytorch high
+    """
+    answer = _console(context, {"action": "priority", "repository": repository, "priority": value.value})
+    _tell(answer, f"{repository} has priority {value.value}", as_json)
 
 
 @app.command()
@@ -152,7 +242,7 @@ def recover(
     context: typer.Context,
     stuck_threshold: Annotated[int, typer.Option(min=1, help="Minutes after which a chunk is stuck.")] = 30,
     cleanup_days: Annotated[int, typer.Option(min=0, help="Completed chunks are deleted after these days.")] = 7,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what would be done.")] = False,
     as_json: Json = False,
 ) -> None:
     """Requeue stuck and lost chunks, look after dead letters, clean up.
@@ -160,50 +250,60 @@ def recover(
     Example: backfill recover --stuck-threshold 60 --cleanup-days 14
     """
     event = {"stuck_threshold": stuck_threshold, "cleanup_days": cleanup_days, "dry_run": dry_run}
-    _show(_invoke(context, "recovery", event), as_json)
+    answer = _invoke(context, "recovery", event)
+    _tell(answer, "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in answer.items()), as_json)
 
 
 @app.command()
 def gaps(context: typer.Context, repository: Repository, as_json: Json = False) -> None:
-    """Pull requests that GitHub has and the database lacks, with the reason. Example: backfill gaps pytorch/pytorch"""
+    """Pull requests that GitHub has and the database lacks, with the reason.
+
+    Example: backfill gaps pytorch/pytorch
+    """
     answer = _console(context, {"action": "gaps", "repository": repository})
-    if as_json:
-        out.print_json(json.dumps(answer))
-        return
-    for row in answer["gaps"]:
-        out.print(f"#{row['number']}  {row['reason']}  {row['error'] or ''}", highlight=False, soft_wrap=True)
-    if not answer["gaps"]:
-        out.print(f"{repository}: no gaps")
+    lines = [f"#{row['number']}  {row['reason']}  {row['error'] or ''}".rstrip() for row in answer["gaps"]]
+    if answer["more"]:
+        lines.append("and more: SELECT * FROM pull_request_gaps")
+    _tell(answer, "\n".join(lines) or f"{repository}: no gaps", as_json)
 
 
 @app.command()
 def sync(
     context: typer.Context,
     repository: Repository,
-    numbers: Annotated[list[int], typer.Argument(min=1, help="Numbers of pull requests, up to 500.")],
+    numbers: Annotated[
+        list[int],
+        typer.Argument(min=1, help=f"Numbers of pull requests, up to {MOST_NUMBERS}.", callback=few_numbers),
+    ],
+    as_json: Json = False,
 ) -> None:
-    """Read single pull requests again, now. Example: backfill sync pytorch/pytorch 4711 4712"""
+    """Read single pull requests again, now.
+
+    Example: backfill sync pytorch/pytorch 4711 4712
+    """
     answer = _console(context, {"action": "sync", "repository": repository, "pr_numbers": numbers})
-    out.print(f"{answer['requested']} pull requests of {repository} will be read again")
+    _tell(answer, f"{answer['requested']} pull requests of {repository} will be read again", as_json)
 
 
 @dead_letters_app.command("list")
 def list_dead_letters(context: typer.Context, as_json: Json = False) -> None:
-    """Show them. Example: backfill dead-letters list"""
+    """Show them.
+
+    Example: backfill dead-letters list
+    """
     answer = _console(context, {"action": "dead_letters"})
-    if as_json:
-        out.print_json(json.dumps(answer))
-        return
-    for row in answer["dead_letters"]:
-        out.print(f"{row['message_id']}  {row['body']}", highlight=False, soft_wrap=True, markup=False)
-    if not answer["dead_letters"]:
-        out.print("No dead letters")
+    lines = [f"{row['message_id']}  {row['body']}" for row in answer["dead_letters"]]
+    _tell(answer, "\n".join(lines) or "No dead letters", as_json)
 
 
 @dead_letters_app.command()
-def redrive(context: typer.Context) -> None:
-    """Send them to the chunk queue again. Example: backfill dead-letters redrive"""
-    out.print(f"{_console(context, {'action': 'redrive'})['redriven']} messages were sent again")
+def redrive(context: typer.Context, as_json: Json = False) -> None:
+    """Send them to the chunk queue again.
+
+    Example: backfill dead-letters redrive
+    """
+    answer = _console(context, {"action": "redrive"})
+    _tell(answer, f"{answer['redriven']} messages were sent again", as_json)
 
 
 def _console(context: typer.Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -215,17 +315,20 @@ def _invoke(context: typer.Context, function: str, event: dict[str, Any]) -> dic
     try:
         return stack.invoke(function, event)
     except InvocationFailed as failure:
-        err.print(f"error: {failure}", highlight=False, soft_wrap=True, markup=False)
+        _complain(str(failure))
         raise typer.Exit(1) from None
 
 
-def _show(answer: dict[str, Any], as_json: bool) -> None:
-    """A report: JSON for scripts, else one value per line, backfill by backfill."""
+def _complain(text: str) -> None:
+    err.print(f"error: {text}", soft_wrap=True, markup=False)
+
+
+def _tell(answer: dict[str, Any], text: str, as_json: bool) -> None:
     if as_json:
-        out.print_json(json.dumps(answer))
-        return
-    for name, value in answer.items():
-        if not isinstance(value, list):
-            out.print(f"{name}: {value}", highlight=False)
-    for row in answer.get("backfills", []):
-        out.print("  ".join(f"{name}={value}" for name, value in row.items()), highlight=False, soft_wrap=True)
+        _print_json(answer)
+    else:
+        out.print(text, soft_wrap=True, markup=False)
+
+
+def _print_json(answer: dict[str, Any]) -> None:
+    out.print_json(json.dumps(answer))

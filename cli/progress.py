@@ -9,33 +9,19 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from cli.tables import budget, condition
+
 Status = dict[str, Any]
 
-
-def line(row: dict[str, Any], speed: float | None = None) -> str:
-    """One backfill in one line."""
-    rate = f"{speed:.1f} PRs/s" if speed is not None else f"{row['prs_per_hour'] or 0:.0f} PRs/h"
-    text = f"{row['repository']}  {row['processed_prs']}/{row['total_prs']}  {row['status']}  {row['priority']}  {rate}"
-    if row["failed_prs"]:
-        text += f"  {row['failed_prs']} failed"
-    if row["status"] == "active" and row["estimated_finish"]:
-        text += f"  finish {row['estimated_finish'][:16]}"
-    return f"{text}  ({condition_text(row['condition'])})"
+# More bars than this are not read any more: the others show in the line of all.
+MOST_BARS = 20
 
 
-def condition_text(condition: dict[str, str]) -> str:
-    """The state in the words of docs/operations.md, and why."""
-    words = condition["code"].replace("_", " ")
-    return f"{words}: {condition['why']}" if condition["why"] else words
-
-
-def budget_line(status: Status) -> str:
-    """GitHub's budget as last reported, and dead letters where there are any."""
-    budget, letters = status.get("budget"), status["dead_letters"]
-    text = "GitHub budget: not reported yet"
-    if budget and budget["remaining"] is not None:
-        text = f"GitHub budget: {budget['remaining']} of {budget['limit']} points left, reset {budget['reset_at'][:19]}"
-    return f"{text}. {letters} dead letters: backfill dead-letters list" if letters else text
+def line(row: dict[str, Any], speed: float) -> str:
+    """One backfill in one line; ``speed`` in pull requests per second."""
+    text = f"{row['repository']}  {row['processed_prs']}/{row['total_prs']}  {row['status']}  {row['priority']}"
+    text += f"  {speed:.1f} PRs/s" + (f"  {row['failed_prs']} failed" if row["failed_prs"] else "")
+    return f"{text}  ({condition(row)})"
 
 
 def watch(fetch: Callable[[], Status], console: Console, *, seconds: float = 1.0) -> Status:
@@ -51,15 +37,21 @@ def watch(fetch: Callable[[], Status], console: Console, *, seconds: float = 1.0
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as bars:
+        everything = bars.add_task("all", total=None, note="")
         tasks: dict[str, TaskID] = {}
         while True:
             status = fetch()
-            for row in status["backfills"]:
+            rows = status["backfills"]
+            for row in rows:
                 name = row["repository"]
-                tasks.setdefault(name, bars.add_task(name, total=None, note="") if name not in tasks else tasks[name])
-                note = f"{row['status']}  {speeds.of(row):.1f} PRs/s  {budget_line(status)}"
-                bars.update(tasks[name], total=row["total_prs"] or None, completed=row["processed_prs"], note=note)
-            if not any(row["status"] == "active" for row in status["backfills"]):
+                if name not in tasks and len(tasks) < MOST_BARS:
+                    tasks[name] = bars.add_task(name, total=None, note="")
+                if name in tasks:
+                    text = f"{row['status']}  {speeds.of(row):.1f} PRs/s  {condition(row)}"
+                    bars.update(tasks[name], total=row["total_prs"] or None, completed=row["processed_prs"], note=text)
+            done, total = (sum(row[field] for row in rows) for field in ("processed_prs", "total_prs"))
+            bars.update(everything, total=total or None, completed=done, note=f"{_counted(status)}  {budget(status)}")
+            if not _active(rows):
                 return status
             time.sleep(seconds)
 
@@ -68,13 +60,25 @@ def _watch_plain(fetch: Callable[[], Status], console: Console, speeds: _Speeds,
     before = ""
     while True:
         status = fetch()
-        text = "\n".join(line(row, speeds.of(row)) for row in status["backfills"])
+        rows = status["backfills"]
+        lines = [line(row, speeds.of(row)) for row in rows if row["status"] != "completed"][:MOST_BARS]
+        if not _active(rows):
+            lines = [line(row, 0.0) for row in rows[:MOST_BARS]]
+        text = "\n".join([*lines, _counted(status), budget(status)])
         if text != before:
-            console.print(f"{text}\n{budget_line(status)}", highlight=False, soft_wrap=True)
+            console.print(text, highlight=False, soft_wrap=True, markup=False)
             before = text
-        if not any(row["status"] == "active" for row in status["backfills"]):
+        if not _active(rows):
             return status
         time.sleep(max(seconds, 2.0))
+
+
+def _active(rows: list[dict[str, Any]]) -> bool:
+    return any(row["status"] == "active" for row in rows)
+
+
+def _counted(status: Status) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in status["counts"].items())
 
 
 class _Speeds:

@@ -6,10 +6,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 
 class InvocationFailed(Exception):
     """What went wrong, and what to do next."""
@@ -25,6 +21,11 @@ class DeployedStack:
 
     def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
         """The function's answer. Raises InvocationFailed."""
+        # Half a second of imports: not for --help, nor while the shell completes a word.
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+
         full_name = f"{self.name}-{function}"
         try:
             session = boto3.Session(region_name=self.region, profile_name=self.profile)

@@ -47,8 +47,9 @@ def _run(console: Console, api_url: str) -> int:
     for name in names:
         deployed.invoke("console", {"action": "add", "repository": name})
     begin = time.monotonic()
-    status = watch(lambda: deployed.invoke("console", {"action": "status"}), console)
+    watch(lambda: deployed.invoke("console", {"action": "status"}), console)
     console.print(f"The backfill took {time.monotonic() - begin:.0f} s.")
+    status = deployed.invoke("console", {"action": "status", "stored": True})
     rows = [row for row in status["backfills"] if row["repository"] in names]
     table = Table("repository", "status", "pull requests", *KINDS, "points")
     for row in rows:

@@ -6,7 +6,8 @@ from typing import Any
 
 from backfill import wiring
 from backfill.errors import ContractViolation
-from backfill.messages import plan_message, planner_event
+from backfill.forecasting import Forecaster
+from backfill.messages import PlanEvent, plan_message, planner_event
 from backfill.observability import about, count, logger, metrics, problem
 from backfill.planning import Planner
 
@@ -14,15 +15,14 @@ from backfill.planning import Planner
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Plan what the event names, or every active backfill."""
-    planner = Planner(wiring.database(), wiring.github(), wiring.queues(), lambda: wiring.seconds_left(context))
+    """Plan what the event names, or every active backfill; or say what that would take."""
     if "Records" not in event:
-        return planner.plan(planner_event(event))
+        return _answer(planner_event(event), context)
     failed = []
     for record in event["Records"]:
         with about(message_id=record["messageId"]):
             try:
-                _plan(planner, record["body"])
+                _handle(record["body"], context)
             except Exception:
                 # The message comes back by itself, and ends in the dead-letter queue if this goes on.
                 logger.exception("a plan request failed")
@@ -31,11 +31,20 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {"batchItemFailures": failed}
 
 
-def _plan(planner: Planner, body: str) -> None:
-    """Answer a plan request. One that breaks its contract can never succeed: it is buried with its reason."""
+def _answer(request: PlanEvent, context: Any) -> dict[str, Any]:
+    def seconds_left() -> float:
+        return wiring.seconds_left(context)
+
+    if request.dry_run:
+        return Forecaster(wiring.database(), wiring.github_of_dry_runs(), seconds_left).forecast(request)
+    return Planner(wiring.database(), wiring.github(), wiring.queues(), seconds_left).plan(request)
+
+
+def _handle(body: str, context: Any) -> None:
+    """One message. What breaks its contract, or names nothing that is tracked, can never succeed: it is buried."""
     try:
-        planner.plan(plan_message(body))
+        _answer(plan_message(body), context)
     except ContractViolation as violation:
         count("InvalidMessages")
         problem("a plan message breaks its contract", field=violation.field, rule=violation.rule)
-        planner.queues.bury(body, str(violation))
+        wiring.queues().bury(body, str(violation))

@@ -9,81 +9,13 @@ from typing import Any
 
 import pytest
 
-from backfill.chunk_processing import Worker
 from backfill.errors import ContractViolation
-from backfill.github.auth import Credentials
-from backfill.github.client import GitHub
-from backfill.github.governor import Governor
-from backfill.github.transport import Transport
 from backfill.messages import PlanEvent, RecoveryEvent, chunk_message, plan_message
-from backfill.operating import Operator
-from backfill.planning import Planner
-from backfill.recovering import Recovery
-from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database
 from local.simulator import Simulator, generate
-from tests.integration.memory_queue import MemoryQueues
+from tests.integration.in_process import Stack
 
 NAME = "octo/medium"
-
-
-class Stack:
-    """Planner, worker, recovery and operator over one database, one queue and one simulator."""
-
-    def __init__(self, db: Database, simulator: Simulator) -> None:
-        transport = Transport(simulator.url)
-        governor = Governor(PostgresBudget(db), sleep=lambda _: None)
-        self.github = GitHub(transport, Credentials(transport, lambda _: {"token": "ghp_test"}), governor)
-        self.db, self.simulator, self.queues = db, simulator, MemoryQueues()
-        self.planner = Planner(db, self.github, self.queues, lambda: 600.0)
-        self.worker = Worker(db, self.github, self.queues, lambda: 600.0)
-        self.recovery = Recovery(db, self.queues)
-        self.operator = Operator(db, self.github, self.queues)
-
-    def run(self, *, most: int = 2000, rng: random.Random | None = None) -> list[str]:
-        """Deliver messages until both queues are empty; what became of each chunk message."""
-        outcomes = []
-        for _ in range(most):
-            if self.queues.plans:
-                self.planner.plan(plan_message(self.queues.plans.pop(0)))
-            elif self.queues.chunks:
-                index = rng.randrange(len(self.queues.chunks)) if rng else 0
-                body = self.queues.chunks.pop(index)
-                if rng and rng.random() < 0.2:
-                    self.queues.chunks.append(body)
-                outcomes.append(self.worker.handle(chunk_message(body), body))
-            else:
-                return outcomes
-        raise AssertionError(f"not at rest after {most} messages: {outcomes[-20:]}")
-
-    def state(self) -> dict[str, Any]:
-        row = self.db.one("SELECT * FROM progressive_backfill_state")
-        assert row is not None
-        return row
-
-    def assert_equals_github(self) -> None:
-        (repository,) = self.simulator.repositories.values()
-        held = repository.pull_requests
-        pulls = self.db.rows("SELECT number, title, body FROM pull_requests WHERE gone_at IS NULL ORDER BY number")
-        assert [(p["number"], p["title"], p["body"]) for p in pulls] == [
-            (n, held[n]["title"], held[n]["body"]) for n in sorted(held)
-        ]
-        counted = {
-            table: len(
-                self.db.rows(
-                    f"SELECT FROM {table} AS c JOIN pull_requests AS p"
-                    " ON p.number = c.pull_request_number AND p.gone_at IS NULL"
-                )
-            )
-            for table in ("reviews", "comments", "commits", "files")
-        }
-        assert counted == {
-            "reviews": sum(len(each["reviews"]) for each in held.values()),
-            "comments": sum(each["totalCommentsCount"] for each in held.values()),
-            "commits": sum(len(each["commits"]) for each in held.values()),
-            "files": sum(len(each["files"]) for each in held.values()),
-        }
-        assert self.db.rows("SELECT * FROM pull_request_gaps") == []
 
 
 @pytest.fixture
@@ -162,17 +94,6 @@ def test_a_pause_by_sql_stops_and_a_resume_by_sql_goes_on(stack: Stack) -> None:
     stack.run()
     assert stack.state()["status"] == "completed"
     stack.assert_equals_github()
-
-
-def test_a_dry_run_predicts_and_writes_nothing(stack: Stack) -> None:
-    stack.operator.act({"action": "add", "repository": NAME})
-    stack.queues.plans.clear()
-    before = [stack.db.rows(f"SELECT xmin::text AS v FROM {t}") for t in ("progressive_backfill_state", "repositories")]
-    served = stack.simulator.statistics()["requests"]
-    (forecast,) = stack.planner.plan(PlanEvent(dry_run=True))["backfills"]
-    assert (forecast["pull_requests_to_list"], forecast["pull_requests_to_detail"]) == (250, 250)
-    after = [stack.db.rows(f"SELECT xmin::text AS v FROM {t}") for t in ("progressive_backfill_state", "repositories")]
-    assert (after, stack.simulator.statistics()["requests"], stack.queues.plans) == (before, served, [])
 
 
 def test_a_message_by_hand_reads_again_and_reports_what_is_no_pull_request(stack: Stack) -> None:

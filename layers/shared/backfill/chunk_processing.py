@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from backfill import outbox
+from backfill import outbox, priority
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable, StaleClaim
 from backfill.github.client import ChunkDetails, GitHub, Spent
 from backfill.github.packing import cut
@@ -262,10 +262,9 @@ class Worker:
         backfill = backfills.get(self.db, backfill_id)
         if backfill is None:
             return
-        if chunks.outstanding(self.db, backfill_id)["planned"] * 2 < backfill["max_chunks"] and backfills.request_plan(
-            self.db, backfill_id, backfills.PLAN_REQUEST_LOST_SECONDS
-        ):
-            self.queues.request_plan(backfill["repository_id"])
+        _, most = priority.marks(backfill)
+        if priority.is_low(chunks.outstanding(self.db, backfill_id)["planned"], most):
+            outbox.request_plan(self.db, self.queues, backfill)
 
     def _accept(self, request: SyncRequest, body: str) -> str:
         """A message by hand becomes chunks of its own; what a pending chunk holds is covered by that chunk."""

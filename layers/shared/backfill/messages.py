@@ -65,6 +65,12 @@ def recovery_event(event: Mapping[str, Any]) -> RecoveryEvent:
     return RecoveryEvent(**fields)
 
 
+def console_event(event: Mapping[str, Any]) -> dict[str, Any]:
+    """What an operator asks for: ``action``, and the fields that it needs."""
+    _check("console_event", event)
+    return dict(event)
+
+
 def chunk_message(body: str) -> Dispatch | SyncRequest:
     """A message of the chunk queue. Numbers are made unique and sorted."""
     fields = parse(body)

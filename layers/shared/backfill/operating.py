@@ -11,14 +11,16 @@ from typing import Any
 
 from backfill.errors import ContractViolation
 from backfill.github.client import GitHub
+from backfill.messages import console_event
 from backfill.overview import overview
 from backfill.queues import Queues
 from backfill.store import backfills, pull_requests, repositories
 from backfill.store.connection import Database
+from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
 Row = dict[str, Any]
-PRIORITIES = ("high", "normal", "low")
-ACTIONS = ("add", "status", "pause", "resume", "priority", "gaps", "sync", "dead_letters", "redrive")
+# What one answer holds.
+MOST_GAPS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +33,18 @@ class Operator:
 
     def act(self, event: Mapping[str, Any]) -> Row:
         """Run ``event["action"]``. Raises ContractViolation for what it does not understand."""
-        action = event.get("action")
-        if action not in ACTIONS:
-            raise ContractViolation("action", f"must be one of {', '.join(ACTIONS)}")
-        answer = getattr(self, f"_{action}")(event)
+        fields = console_event(event)
+        answer = getattr(self, f"_{fields['action']}")(fields)
         return {"ok": True, **_plain(answer)}
 
     def _add(self, event: Mapping[str, Any]) -> Row:
-        owner, name = _full_name(event)
+        owner, name = event["repository"].split("/")
         chunk_size = event.get("chunk_size")
-        if chunk_size is not None and not (isinstance(chunk_size, int) and 1 <= chunk_size <= 100):
-            raise ContractViolation("chunk_size", "must be a whole number from 1 to 100")
         metadata = {}
-        if event.get("priority") is not None:
-            metadata["priority"] = _priority(event)
-        if event.get("oldest_first"):
-            metadata["order"] = "oldest_first"
+        if "priority" in event:
+            metadata["priority"] = event["priority"]
+        if "oldest_first" in event:
+            metadata["order"] = "oldest_first" if event["oldest_first"] else "newest_first"
         row, total = self.github.repository(owner, name)
         repository = repositories.upsert(self.db, row)
         backfill = backfills.add(self.db, repository["id"], total_prs=total, chunk_size=chunk_size, metadata=metadata)
@@ -59,10 +57,12 @@ class Operator:
         }
 
     def _status(self, event: Mapping[str, Any]) -> Row:
-        only = self._tracked(event)["repository_id"] if event.get("repository") else None
+        """Active backfills first, then paused ones, then those completed last; ``stored`` counts rows, which takes time."""
+        only = self._tracked(event)["repository_id"] if "repository" in event else None
         seen = overview(self.db, self.queues, only)
         for row in seen["backfills"]:
-            row["stored"] = backfills.stored(self.db, row["repository_id"])
+            if event.get("stored"):
+                row["stored"] = backfills.stored(self.db, row["repository_id"])
             row["chunks"] = {name: row.pop(name) for name in ("pending", "processing", "failed", "expired_leases")}
             row["condition"] = asdict(row["condition"])
         return seen
@@ -72,34 +72,37 @@ class Operator:
         return {"paused": backfills.pause(self.db, backfill["id"], "manual", minutes=None)}
 
     def _resume(self, event: Mapping[str, Any]) -> Row:
+        """A paused backfill goes on. One that is active or completed stays so, unless failed pull requests are retried."""
         backfill = self._tracked(event)
         retried = pull_requests.retry_failed(self.db, backfill["repository_id"]) if event.get("retry_failed") else 0
-        backfills.resume(self.db, backfill["id"])
-        self.queues.request_plan(backfill["repository_id"])
-        return {"resumed": True, "retried": retried}
+        resumed = backfills.resume(self.db, backfill["id"])
+        if retried:
+            backfills.reopen(self.db, backfill["id"], FAILED_RETRY_HOURS)
+        if resumed or retried:
+            self.queues.request_plan(backfill["repository_id"])
+        status = backfills.of_repository(self.db, backfill["repository_id"])
+        return {"resumed": resumed, "retried": retried, "status": (status or backfill)["status"]}
 
     def _priority(self, event: Mapping[str, Any]) -> Row:
         backfill = self._tracked(event)
-        backfills.set_priority(self.db, backfill["id"], _priority(event))
-        return {"priority": _priority(event)}
+        backfills.set_priority(self.db, backfill["id"], event["priority"])
+        return {"priority": event["priority"]}
 
     def _gaps(self, event: Mapping[str, Any]) -> Row:
         backfill = self._tracked(event)
         found = self.db.rows(
             "SELECT number, reason, error_code, error FROM pull_request_gaps"
-            " WHERE repository_id = CAST(:id AS uuid) ORDER BY number LIMIT 10000",
+            " WHERE repository_id = CAST(:id AS uuid) ORDER BY number LIMIT :limit",
             id=backfill["repository_id"],
+            limit=MOST_GAPS + 1,
         )
-        return {"gaps": found}
+        return {"gaps": found[:MOST_GAPS], "more": len(found) > MOST_GAPS}
 
     def _sync(self, event: Mapping[str, Any]) -> Row:
         self._tracked(event)
-        numbers = event.get("pr_numbers")
-        if not isinstance(numbers, list) or not 1 <= len(numbers) <= 500:
-            raise ContractViolation("pr_numbers", "must be 1 to 500 numbers")
-        body = {"schema_version": 1, "repository": event["repository"], "pr_numbers": numbers}
+        body = {"schema_version": 1, "repository": event["repository"], "pr_numbers": event["pr_numbers"]}
         self.queues.send_body(json.dumps(body))
-        return {"requested": len(numbers)}
+        return {"requested": len(set(event["pr_numbers"]))}
 
     def _dead_letters(self, event: Mapping[str, Any]) -> Row:
         letters = self.queues.dead_letters(100)
@@ -114,27 +117,12 @@ class Operator:
         return {"redriven": len(letters)}
 
     def _tracked(self, event: Mapping[str, Any]) -> Row:
-        owner, name = _full_name(event)
+        owner, name = event["repository"].split("/")
         repository = repositories.find(self.db, owner, name)
         backfill = backfills.of_repository(self.db, repository["id"]) if repository else None
         if backfill is None:
             raise ContractViolation("repository", f"{owner}/{name} is not tracked; run: backfill add {owner}/{name}")
         return backfill
-
-
-def _full_name(event: Mapping[str, Any]) -> tuple[str, str]:
-    text = event.get("repository")
-    if not isinstance(text, str) or text.count("/") != 1 or not all(text.split("/")):
-        raise ContractViolation("repository", "must be OWNER/NAME")
-    owner, name = text.split("/")
-    return owner, name
-
-
-def _priority(event: Mapping[str, Any]) -> str:
-    priority = event.get("priority")
-    if priority not in PRIORITIES:
-        raise ContractViolation("priority", f"must be one of {', '.join(PRIORITIES)}")
-    return str(priority)
 
 
 def _plain(value: Any) -> Any:

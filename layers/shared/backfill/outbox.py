@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from backfill.queues import BATCH, Queues
-from backfill.store import chunks
-from backfill.store.connection import Database
+from backfill.queues import BATCH, LONGEST_DELAY_SECONDS, Queues
+from backfill.store import backfills, chunks
+from backfill.store.connection import Database, Row
 
 
 def send(
@@ -24,3 +24,10 @@ def send(
             chunks.mark_sent(db, accepted)
         sent += len(accepted)
     return sent
+
+
+def request_plan(db: Database, queues: Queues, backfill: Row, seconds: float = 0) -> None:
+    """Ask for the next planning of a backfill, after ``seconds``, unless it is asked for already."""
+    seconds = min(seconds, LONGEST_DELAY_SECONDS)
+    if backfills.request_plan(db, backfill["id"], seconds):
+        queues.request_plan(backfill["repository_id"], seconds)

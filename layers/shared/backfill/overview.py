@@ -34,14 +34,23 @@ class Condition:
     why: str = ""
 
 
+# What one view holds; an answer of Lambda has 6 MB at most.
+MOST_BACKFILLS = 1000
+
+
 def overview(db: Database, queues: Queues, repository_id: str | None = None) -> Row:
-    """``backfills`` (rows of ``backfills.progress``, each with its ``condition``), ``budget``, and how many
-    ``dead_letters`` there are. Reads only."""
-    rows = backfills.progress(db, repository_id)
+    """``backfills`` (rows of ``backfills.progress``, each with its ``condition``, at most MOST_BACKFILLS), ``counts`` of
+    all by status, ``budget``, and how many ``dead_letters`` there are. Reads only."""
+    rows = backfills.progress(db, repository_id, MOST_BACKFILLS)
     latest = budget.latest(db, FLOOR)
     for row in rows:
         row["condition"] = condition(row, latest)
-    return {"backfills": rows, "budget": latest, "dead_letters": queues.dead_letters_waiting()}
+    return {
+        "backfills": rows,
+        "counts": backfills.counts(db),
+        "budget": latest,
+        "dead_letters": queues.dead_letters_waiting(),
+    }
 
 
 # Why the system paused a backfill (pause_reason), and what that asks of the operator.

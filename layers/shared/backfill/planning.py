@@ -1,13 +1,13 @@
-"""The planner's story: list, cut into chunks, send, settle; examine what is completed; say what it would cost."""
+"""The planner's story: list, cut into chunks, send, settle; and examine what is completed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backfill import outbox
+from backfill import outbox, priority
 from backfill.chunk_processing import (
     CREDENTIALS_PAUSE_MINUTES,
     ERROR_PAUSE_MINUTES,
@@ -17,6 +17,7 @@ from backfill.chunk_processing import (
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
 from backfill.github import packing
 from backfill.github.client import REQUEST_SIZE, GitHub
+from backfill.github.errors import Forbidden, TooLarge
 from backfill.messages import PlanEvent
 from backfill.observability import count, event, note_levels, problem
 from backfill.queues import Queues
@@ -26,18 +27,29 @@ from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
 Row = dict[str, Any]
 
-# Backfills in one run; the rest is the next run's, which begins with the longest waiting.
+# Backfills of one run; more are the next run's, which begins with the longest unplanned.
 MOST_BACKFILLS = 200
-# Repositories in one examining request (GitHub takes 100 ids), and examined per run.
+# Repositories in one examining request (GitHub takes 100 ids).
 EXAMINED_AT_ONCE = 100
+# What a run found in this time before it is left alone by runs that go on with a round: less than the heartbeat's 30
+# minutes, so that a round ends, and more than a round takes.
+ROUND = timedelta(minutes=25)
+# A run lists one repository no longer than this, then others have their turn; the plan queue brings it back.
+LISTING_SECONDS = 10.0
+# After an error that may pass.
+ERROR_AGAIN_SECONDS = 60.0
 # A planner stops this long before its function ends.
 MARGIN_SECONDS = 15.0
 LEASE_MARGIN_SECONDS = 30.0
+# Stalled backfills that a run wakes, and for how long one that was planned is not stalled.
+MOST_WOKEN = 10
+REST_SECONDS = 60.0
 # UPDATED_AT paging loses what is touched during the scan: go this much further back than the watermark.
 OVERLAP = timedelta(minutes=10)
-# Priority: factors of chunk size and of outstanding chunks. Shares of the budget follow: 4 : 2 : 1.
-PRIORITIES = {"high": (2.0, 1.0), "normal": (1.0, 1.0), "low": (1.0, 0.5)}
-LARGEST_CHUNK = 100
+# Changes that came during a scan are scanned again at once, so often; then the next examination finds them.
+SCANS = 3
+# What GitHub said about a repository is good for settling it for so long.
+EXAMINATION_LASTS = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,37 +62,46 @@ class Planner:
     seconds_left: Callable[[], float]
 
     def plan(self, request: PlanEvent) -> Row:
-        """One run: what it did (or, in a dry run, would do), per backfill."""
-        if request.dry_run:
-            return self._forecast(request)
+        """One run: what it did, per backfill."""
         resumed = backfills.resume_due(self.db)
         if request == PlanEvent():
             # The heartbeat, before anything can go wrong.
             note_levels(levels.read(self.db))
-        only = self._only(request)
-        reopened = [] if only else self._examine_completed()
-        planned = [
-            self._plan(backfill, request) for backfill in ([only] if only else backfills.due(self.db, MOST_BACKFILLS))
-        ]
+        if request.repository_id or request.repository:
+            reopened: list[str] = []
+            planned = [self._plan(tracked(self.db, request), request)]
+            self._wake()
+        else:
+            reopened, examined_all = self._examine_completed()
+            planned, planned_all, wait = self._round(request)
+            if not (examined_all and planned_all):
+                self.queues.request_plan(None, wait)
         return {"dry_run": False, "resumed": len(resumed), "reopened": len(reopened), "backfills": planned}
 
-    def _only(self, request: PlanEvent) -> Row | None:
-        """The backfill that the event names. Raises ContractViolation if there is none."""
-        if request.repository_id:
-            found = backfills.of_repository(self.db, request.repository_id)
-            if found is None:
-                raise ContractViolation("repository_id", f"{request.repository_id} has no backfill")
-            return found
-        if request.repository:
-            owner, name = request.repository.split("/", 1)
-            repository = repositories.find(self.db, owner, name)
-            found = backfills.of_repository(self.db, repository["id"]) if repository else None
-            if found is None:
-                raise ContractViolation(
-                    "repository", f"{request.repository} is not tracked; run: backfill add {request.repository}"
-                )
-            return found
-        return None
+    def _round(self, request: PlanEvent) -> tuple[list[Row], bool, float]:
+        """Active backfills, the longest unplanned first; whether that was all, and after how long to go on.
+
+        A limit of GitHub's ends the round: it is the same for all.
+        """
+        waiting = backfills.due(self.db, MOST_BACKFILLS + 1)
+        reports: list[Row] = []
+        wait = 0.0
+        for backfill in waiting[:MOST_BACKFILLS]:
+            if self.seconds_left() < MARGIN_SECONDS:
+                break
+            reports.append(self._plan(backfill, request))
+            if "deferred_seconds" in reports[-1]:
+                wait = reports[-1]["deferred_seconds"]
+                break
+        rest = waiting[len(reports) :]
+        long_ago = backfills.now(self.db) - ROUND
+        is_done = all(row["planned_at"] is not None and row["planned_at"] > long_ago for row in rest)
+        return reports, is_done, wait
+
+    def _wake(self) -> None:
+        """Backfills that nothing moves: resumed by SQL, or their plan request was lost."""
+        for backfill in backfills.stalled(self.db, MOST_WOKEN, REST_SECONDS):
+            outbox.request_plan(self.db, self.queues, backfill)
 
     def _plan(self, backfill: Row, request: PlanEvent) -> Row:
         """Plan one backfill under its lease. Every failure is recorded with it; only the database's are raised."""
@@ -92,52 +113,69 @@ class Planner:
         if repository is None:
             raise LookupError(f"backfill {held['id']} has no repository")
         report["repository"] = f"{repository['owner']}/{repository['name']}"
+        again: float | None = None
         try:
-            self._work(held, repository, request, report)
+            again = self._work(held, repository, request, report)
         except DatabaseUnavailable:
             raise
         except Deferred as limit:
             report["deferred_until"] = limit.until.isoformat()
-            report["again_in_seconds"] = round(limit.seconds)
+            report["deferred_seconds"] = limit.seconds
+            backfills.defer(self.db, held, limit.until)
+            again = limit.seconds
         except Permanent as error:
-            self._stop(held, error, report)
+            again = self._stop(held, error, report)
         except Retryable as error:
             counted = backfills.record_error(self.db, held["id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES)
             if counted and counted["paused"]:
                 note_pause(self.db)
             report["error"] = str(error)
-            report["again_in_seconds"] = 60
+            again = ERROR_AGAIN_SECONDS
         finally:
             requested = backfills.end_lease(self.db, held)
         # Only now: a planner that comes while the lease is held goes away again.
-        if requested or "again_in_seconds" in report:
-            self._ask_again(held, report.get("again_in_seconds", 0))
+        if requested or again is not None:
+            outbox.request_plan(self.db, self.queues, held, again or 0)
         event("planned", **report)
         return report
 
-    def _work(self, held: Row, repository: Row, request: PlanEvent, report: Row) -> None:
-        size, most = _sizes(held, request)
-        if held["status"] == "completed" and (request.repository_id or request.repository):
+    def _work(self, held: Row, repository: Row, request: PlanEvent, report: Row) -> float | None:
+        """List for a while, and keep the mark of outstanding chunks; in how many seconds to go on, if there is more."""
+        size, most = priority.marks(held, request.chunk_size, request.max_chunks)
+        if held["status"] == "completed":
             held = self._refresh(held, repository, report)
-            backfills.reopen(self.db, held["id"], FAILED_RETRY_HOURS)
+            if not backfills.reopen(self.db, held["id"], FAILED_RETRY_HOURS):
+                return None
         if held["listing_started_at"] is None:
             held = _kept(backfills.start_listing(self.db, held))
         self._fill(held, size, most, report)
-        while held["listing_completed_at"] is None and self.seconds_left() > MARGIN_SECONDS:
+        begin = self.seconds_left()
+        while held["listing_completed_at"] is None and self._has_time(begin):
             held = self._list_page(held, repository, report)
             self._fill(held, size, most, report)
         if held["listing_completed_at"] is None:
-            report["again_in_seconds"] = 0
-        elif report["chunks"] == 0 and chunks.outstanding(self.db, held["id"])["total"] == 0:
-            # Nothing left as far as is known; GitHub may know of changes since the listing.
+            return 0
+        if report["chunks"] == 0 and chunks.outstanding(self.db, held["id"])["total"] == 0:
+            return self._settle(held, repository, size, most, report)
+        return None
+
+    def _has_time(self, begin: float) -> bool:
+        left = self.seconds_left()
+        return left > MARGIN_SECONDS and begin - left < LISTING_SECONDS
+
+    def _settle(self, held: Row, repository: Row, size: int, most: int, report: Row) -> float | None:
+        """Nothing is left as far as is known. GitHub may know of changes since the listing: ask, but not again and again
+        where something changes every minute. What comes later is found as for every completed backfill."""
+        examined, listed = held["examined_at"], held["listing_completed_at"]
+        if examined is None or examined < listed or examined < backfills.now(self.db) - EXAMINATION_LASTS:
             held = self._refresh(held, repository, report)
             if held["listing_completed_at"] is None:
-                report["again_in_seconds"] = 0
-            else:
-                self._fill(held, size, most, report)
-                report["completed"] = backfills.settle(self.db, held["id"], FAILED_RETRY_HOURS)
-                if report["completed"]:
-                    count("BackfillsCompleted")
+                return 0
+            self._fill(held, size, most, report)
+        report["completed"] = backfills.settle(self.db, held["id"], FAILED_RETRY_HOURS)
+        if report["completed"]:
+            count("BackfillsCompleted")
+        return None
 
     def _list_page(self, held: Row, repository: Row, report: Row) -> Row:
         page = self.github.list_pull_requests(repository["node_id"], held["last_processed_cursor"])
@@ -151,7 +189,7 @@ class Planner:
                     total_prs=page.total_prs,
                     ended=not page.has_next_page,
                     points=page.points,
-                    watermark=page.latest_updated_at,
+                    watermark=_known_until(_moment(page.latest_updated_at)),
                 )
             )
         repositories.upsert(self.db, page.repository)
@@ -166,60 +204,89 @@ class Planner:
         suspects = pull_requests.not_listed_since(self.db, held["repository_id"], since)
         if not suspects:
             return
+        before = self.github.spent
         listed, people, missing, _ = self.github.list_numbers(repository["node_id"], suspects)
+        spent = self.github.spent - before
         with self.db.transaction():
             pull_requests.store_listed(self.db, held["repository_id"], people, listed)
             pull_requests.mark_gone(self.db, held["repository_id"], missing)
+            backfills.book(self.db, held["id"], points=spent.points, requests=spent.requests)
 
     def _fill(self, held: Row, size: int, most: int, report: Row) -> None:
         """Cut chunks until ``most`` are outstanding, and send everything that waits in the outbox."""
-        room = most - chunks.outstanding(self.db, held["id"])["planned"]
-        # Below half of the mark, not for every single chunk: requests cut from more candidates come out fuller.
-        if room * 2 >= most:
-            oldest_first = held["metadata"].get("order") == "oldest_first"
-            limit = (room + 1) * size
-            candidates = pull_requests.to_detail(self.db, held, limit, oldest_first=oldest_first)
-            more = held["listing_completed_at"] is None or len(candidates) == limit
-            request_size = repositories.request_size(self.db, held["repository_id"]) or REQUEST_SIZE
-            for numbers in packing.cut(candidates, size, room, request_size=int(request_size), more=more):
-                try:
-                    chunks.create(self.db, held["id"], numbers)
-                except chunks.InAnotherChunk:
-                    # Somebody asked for one of them by hand meanwhile: the next planning cuts what is left.
+        planned = chunks.outstanding(self.db, held["id"])["planned"]
+        if priority.is_low(planned, most):
+            room = most - planned
+            while room > 0 and self.seconds_left() > MARGIN_SECONDS:
+                some = min(room, packing.POOL_CHUNKS)
+                cut = self._cut(held, size, some)
+                report["chunks"] += cut
+                room -= cut
+                if cut < some:
                     break
-                report["chunks"] += 1
         report["sent"] += outbox.send(self.db, self.queues, backfill_id=held["id"])
 
+    def _cut(self, held: Row, size: int, most: int) -> int:
+        """Cut up to ``most`` chunks from what is listed and has no current detail; how many."""
+        oldest_first = held["metadata"].get("order") == "oldest_first"
+        limit = (most + 1) * size
+        candidates = pull_requests.to_detail(self.db, held, limit, oldest_first=oldest_first)
+        more = held["listing_completed_at"] is None or len(candidates) == limit
+        request_size = repositories.request_size(self.db, held["repository_id"]) or REQUEST_SIZE
+        created = 0
+        for numbers in packing.cut(candidates, size, most, request_size=int(request_size), more=more):
+            try:
+                chunks.create(self.db, held["id"], numbers)
+            except chunks.InAnotherChunk:
+                # Somebody asked for one of them by hand meanwhile: the next planning cuts what is left.
+                break
+            created += 1
+        return created
+
     def _refresh(self, held: Row, repository: Row, report: Row) -> Row:
-        """Everything that changed since the watermark, newest first; a whole listing if the totals still differ."""
-        now = self._examined(repository)
-        watermark, latest = held["updates_watermark"], _moment(now["latest_updated_at"])
-        points, requests = 1, 1
-        if latest is not None and (watermark is None or latest > watermark):
-            cursor: str | None = None
-            while True:
-                page = self.github.list_updated(repository["node_id"], cursor)
-                with self.db.transaction():
-                    pull_requests.store_listed(self.db, held["repository_id"], page.contributors, page.pull_requests)
-                points, requests, cursor = points + page.points, requests + 1, page.end_cursor
-                report["pages"] += 1
-                oldest = min((_moment(row["updated_at"]) or latest for row in page.pull_requests), default=latest)
-                if not page.has_next_page or (watermark is not None and oldest < watermark - OVERLAP):
-                    break
-        held = _kept(
-            backfills.set_watermark(
-                self.db,
-                held,
-                watermark=now["latest_updated_at"],
-                total_prs=now["total_prs"],
-                points=points,
-                requests=requests,
+        """Everything that changed since the watermark, newest first; a whole listing if the totals differ all the same."""
+        for _ in range(SCANS):
+            before = self.github.spent
+            now = self._examined(repository)
+            total = now["total_prs"]
+            latest = _moment(now["latest_updated_at"])
+            has_moved = latest is not None and (held["updates_watermark"] is None or latest > held["updates_watermark"])
+            if has_moved:
+                pages, total = self._scan(held, repository, held["updates_watermark"])
+                report["pages"] += pages
+            spent = self.github.spent - before
+            held = _kept(
+                backfills.set_watermark(
+                    self.db,
+                    held,
+                    watermark=_known_until(latest),
+                    total_prs=total,
+                    points=spent.points,
+                    requests=spent.requests,
+                )
             )
-        )
-        if held["listed_prs"] != held["total_prs"] and held["listing_completed_at"] is not None:
+            if not _counts_differ(held, total) or not has_moved:
+                break
+        if _counts_differ(held, held["total_prs"]) and held["listing_completed_at"] is not None:
+            difference = held["total_prs"] - held["listed_prs"]
             event("listed and counted pull requests differ", listed=held["listed_prs"], counted=held["total_prs"])
-            held = _kept(backfills.start_listing(self.db, held))
+            held = _kept(backfills.start_listing(self.db, held, difference))
         return held
+
+    def _scan(self, held: Row, repository: Row, watermark: datetime | None) -> tuple[int, int]:
+        """List by UPDATED_AT down to the watermark and a little further; how many pages, and GitHub's total."""
+        cursor: str | None = None
+        pages = 0
+        while True:
+            page = self.github.list_updated(repository["node_id"], cursor)
+            with self.db.transaction():
+                pull_requests.store_listed(self.db, held["repository_id"], page.contributors, page.pull_requests)
+            pages, cursor = pages + 1, page.end_cursor
+            seen = [_moment(row["updated_at"]) for row in page.pull_requests]
+            oldest = min((moment for moment in seen if moment is not None), default=None)
+            is_far_enough = watermark is not None and oldest is not None and oldest < watermark - OVERLAP
+            if not page.has_next_page or is_far_enough:
+                return pages, page.total_prs
 
     def _examined(self, repository: Row) -> Row:
         found, _ = self.github.examine([repository["node_id"]])
@@ -231,23 +298,43 @@ class Planner:
         repositories.upsert(self.db, now["repository"])
         return now
 
-    def _examine_completed(self) -> list[str]:
-        """Completed backfills whose repositories changed become active; many repositories per request."""
-        resting = backfills.to_examine(self.db, EXAMINED_AT_ONCE)
-        if not resting:
-            return []
+    def _examine_completed(self) -> tuple[list[str], bool]:
+        """Completed backfills whose repositories changed become active; and whether every one was looked at.
+
+        100 repositories cost a point where nothing has changed.
+        """
+        began = backfills.now(self.db)
+        reopened: list[str] = []
+        while resting := backfills.to_examine(self.db, EXAMINED_AT_ONCE, began):
+            if self.seconds_left() < 2 * MARGIN_SECONDS:
+                is_recent = all(row["examined_at"] and row["examined_at"] > began - ROUND for row in resting)
+                return reopened, is_recent
+            try:
+                found = self._ask(resting)
+            except (Deferred, Retryable, Permanent) as error:
+                if isinstance(error, DatabaseUnavailable):
+                    raise
+                problem("completed backfills could not be examined", error=str(error))
+                break
+            backfills.note_examined(self.db, [row["id"] for row in resting])
+            reopened += [row["id"] for row in resting if self._changed(row, found[row["node_id"]])]
+        return reopened, True
+
+    def _ask(self, resting: Sequence[Row]) -> dict[str, Row | None]:
+        """What GitHub says about each. A repository that spoils the answer for all is found by halves."""
         try:
-            found, _ = self.github.examine([row["node_id"] for row in resting])
-        except (Deferred, Retryable, Permanent) as error:
-            if isinstance(error, DatabaseUnavailable):
+            return self.github.examine([row["node_id"] for row in resting])[0]
+        except (Forbidden, TooLarge) as error:
+            if len(resting) == 1 and isinstance(error, Forbidden):
+                backfills.pause(
+                    self.db, resting[0]["id"], error.code, minutes=CREDENTIALS_PAUSE_MINUTES, error=str(error)
+                )
+                note_pause(self.db)
+                return {resting[0]["node_id"]: None}
+            if len(resting) == 1:
                 raise
-            problem("completed backfills could not be examined", error=str(error))
-            return []
-        reopened = []
-        for row in resting:
-            if self._changed(row, found[row["node_id"]]):
-                reopened.append(row["id"])
-        return reopened
+            half = len(resting) // 2
+            return {**self._ask(resting[:half]), **self._ask(resting[half:])}
 
     def _changed(self, row: Row, now: Row | None) -> bool:
         """Bring one completed backfill up to date with what GitHub says; True if there is work again."""
@@ -256,77 +343,67 @@ class Planner:
                 backfills.pause(self.db, row["id"], "repository_unavailable", minutes=UNAVAILABLE_PAUSE_MINUTES)
             return False
         latest = _moment(now["latest_updated_at"])
-        moved = latest is not None and (row["updates_watermark"] is None or latest > row["updates_watermark"])
+        has_moved = latest is not None and (row["updates_watermark"] is None or latest > row["updates_watermark"])
         repository = repositories.upsert(self.db, now["repository"])
-        if moved or now["total_prs"] != row["listed_prs"]:
+        if has_moved or _counts_differ(row, now["total_prs"]):
             held = backfills.lease(self.db, row["id"], max(1.0, self.seconds_left()) + LEASE_MARGIN_SECONDS)
             if held is None:
                 return False
             try:
                 self._refresh(held, repository, {"pages": 0})
-            except Deferred as limit:
-                problem("a completed backfill waits for its refresh", error=str(limit))
+            except (Deferred, Retryable, Permanent) as error:
+                if isinstance(error, DatabaseUnavailable):
+                    raise
+                problem("a completed backfill waits for its refresh", error=str(error))
             finally:
                 backfills.end_lease(self.db, held)
         return backfills.reopen(self.db, row["id"], FAILED_RETRY_HOURS)
 
-    def _stop(self, held: Row, error: Permanent, report: Row) -> None:
+    def _stop(self, held: Row, error: Permanent, report: Row) -> float | None:
+        """The token, the repository or the cursor is the trouble: pause with an end, or try again in so many seconds."""
         report["error"] = f"{error.code}: {error}"
         if error.code == "invalid_query" and held["last_processed_cursor"]:
             # An opaque cursor that GitHub refuses is worth nothing: list again; rows that are there stay.
             backfills.start_listing(self.db, held)
-            report["again_in_seconds"] = 60
-        elif error.code == "repository_unavailable" and not repositories.note_unavailable(
-            self.db, held["repository_id"]
-        ):
-            report["again_in_seconds"] = 60
-        else:
-            minutes = UNAVAILABLE_PAUSE_MINUTES if error.code == "repository_unavailable" else CREDENTIALS_PAUSE_MINUTES
-            backfills.pause(self.db, held["id"], error.code, minutes=minutes, error=str(error))
-            note_pause(self.db)
-
-    def _ask_again(self, held: Row, seconds: float) -> None:
-        if backfills.request_plan(self.db, held["id"], max(backfills.PLAN_REQUEST_LOST_SECONDS, seconds)):
-            self.queues.request_plan(held["repository_id"], seconds)
-
-    def _forecast(self, request: PlanEvent) -> Row:
-        """What a run would do and what the whole backfill will take. Reads only: the database and nothing else."""
-        only = self._only(request)
-        reports = []
-        for each in [only] if only else backfills.due(self.db, MOST_BACKFILLS):
-            backfill = backfills.get(self.db, each["id"])
-            if backfill is None:
-                continue
-            size, most = _sizes(backfill, request)
-            to_detail = pull_requests.to_detail(self.db, backfill, backfill["listed_prs"] + 1, oldest_first=False)
-            points, requests = packing.predict(to_detail, size)
-            to_list = max(0, backfill["total_prs"] - backfill["listed_prs"])
-            pages = -(-to_list // packing.PAGE)
-            if to_list:
-                # Not listed yet, so of unknown size: five points and requests for every 100 (design section 6).
-                points, requests = points + pages + round(to_list * 0.055), requests + pages + round(to_list * 0.055)
-            seconds = round(0.15 * requests + 0.1 * (len(to_detail) + to_list))
-            reports.append(
-                {
-                    "repository_id": backfill["repository_id"],
-                    "pull_requests_to_list": to_list,
-                    "pull_requests_to_detail": len(to_detail) + to_list,
-                    "chunks_now": len(packing.cut(to_detail, size, most)),
-                    "points": points,
-                    "requests": requests,
-                    "seconds": seconds,
-                    "finish": (backfills.now(self.db) + timedelta(seconds=seconds)).isoformat(),
-                }
-            )
-        return {"dry_run": True, "backfills": reports}
+            return ERROR_AGAIN_SECONDS
+        if error.code == "repository_unavailable" and not repositories.note_unavailable(self.db, held["repository_id"]):
+            return ERROR_AGAIN_SECONDS
+        minutes = UNAVAILABLE_PAUSE_MINUTES if error.code == "repository_unavailable" else CREDENTIALS_PAUSE_MINUTES
+        backfills.pause(self.db, held["id"], error.code, minutes=minutes, error=str(error))
+        note_pause(self.db)
+        return None
 
 
-def _sizes(backfill: Row, request: PlanEvent) -> tuple[int, int]:
-    """Chunk size and outstanding chunks of a run: the event's, else the backfill's, scaled by its priority."""
-    size_factor, chunks_factor = PRIORITIES[backfill["metadata"].get("priority") or "normal"]
-    size = request.chunk_size or round(backfill["chunk_size"] * size_factor)
-    most = request.max_chunks or max(1, round(backfill["max_chunks"] * chunks_factor))
-    return max(1, min(LARGEST_CHUNK, size)), most
+def tracked(db: Database, request: PlanEvent) -> Row:
+    """The backfill that the event names. Raises ContractViolation if there is none."""
+    if request.repository_id:
+        found = backfills.of_repository(db, request.repository_id)
+        if found is None:
+            raise ContractViolation("repository_id", f"{request.repository_id} has no backfill; see: backfill status")
+        return found
+    owner, name = (request.repository or "/").split("/", 1)
+    repository = repositories.find(db, owner, name)
+    found = backfills.of_repository(db, repository["id"]) if repository else None
+    if found is None:
+        raise ContractViolation(
+            "repository", f"{request.repository} is not tracked; run: backfill add {request.repository}"
+        )
+    return found
+
+
+def _counts_differ(backfill: Row, total_prs: int) -> bool:
+    """Whether GitHub counts other than what is listed, and other than it is known to count without showing."""
+    return total_prs - backfill["listed_prs"] not in (0, backfill["unlisted_prs"])
+
+
+def _known_until(latest: datetime | None) -> datetime | None:
+    """Until when every change is known, if GitHub's newest is ``latest``.
+
+    GitHub's times are whole seconds: in one that has hardly passed, something else may still change.
+    """
+    if latest is not None and abs((datetime.now(UTC) - latest).total_seconds()) < 60:
+        return latest - timedelta(seconds=1)
+    return latest
 
 
 def _kept(row: Row | None) -> Row:

@@ -11,7 +11,7 @@ from backfill.github.client import GitHub
 from backfill.github.governor import Governor
 from backfill.github.transport import Transport
 from backfill.queues import Sqs
-from backfill.store.budget import PostgresBudget
+from backfill.store.budget import ObservedBudget, PostgresBudget
 from backfill.store.connection import Database
 
 
@@ -36,10 +36,18 @@ def database() -> Database:
 @cache
 def github() -> GitHub:
     """GitHub under the governor."""
+    return _github(PostgresBudget(database()))
+
+
+@cache
+def github_of_dry_runs() -> GitHub:
+    """GitHub under a governor that only looks at the budget."""
+    return _github(ObservedBudget(database()))
+
+
+def _github(budget: PostgresBudget | ObservedBudget) -> GitHub:
     transport = Transport(settings().github_api_url)
-    budget = PostgresBudget(database())
-    credentials = Credentials(transport, settings().github_secret(), budget)
-    return GitHub(transport, credentials, Governor(budget))
+    return GitHub(transport, Credentials(transport, settings().github_secret(), budget), Governor(budget))
 
 
 @cache

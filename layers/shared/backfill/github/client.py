@@ -167,7 +167,9 @@ class GitHub:
         expected = cost.seconds(listed=len(node_ids))
         reply = self._query(documents.EXAMINE, {"ids": list(node_ids)}, points=cost.points(weight), expected=expected)
         found: dict[str, Row | None] = dict.fromkeys(node_ids)
-        for node_id, node in zip(node_ids, reply.data["nodes"], strict=True):
+        for index, (node_id, node) in enumerate(zip(node_ids, reply.data["nodes"], strict=True)):
+            if not node and ("nodes", index) not in reply.missing:
+                raise Unexplained(f"GitHub gave null for repository {node_id} without a reason")
             if node:
                 newest = node["pullRequests"]["nodes"]
                 found[node_id] = {
@@ -191,11 +193,18 @@ class GitHub:
         rows: list[Row] = []
         missing: list[int] = []
         points = 0
-        for start in range(0, len(numbers), packing.PAGE):
-            some = numbers[start : start + packing.PAGE]
+        waiting = [list(numbers[start : start + packing.PAGE]) for start in range(0, len(numbers), packing.PAGE)]
+        while waiting:
+            some = waiting.pop(0)
             text = " ".join(documents.pull_request(f"p{n}", n, documents.LISTED) for n in some)
             expected = cost.seconds(listed=len(some))
-            reply = self._query(documents.details(text, ""), {"repository": node_id}, expected=expected)
+            try:
+                reply = self._query(documents.details(text, ""), {"repository": node_id}, expected=expected)
+            except TooLarge:
+                if len(some) == 1:
+                    raise
+                waiting = [some[: len(some) // 2], some[len(some) // 2 :], *waiting]
+                continue
             points += reply.cost or 1
             below = self._repository_node(reply, node_id)
             for number in some:

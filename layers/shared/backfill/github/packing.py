@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 from backfill.github import cost
 
@@ -34,8 +35,6 @@ ENDS = {"commits": 250, "files": 3000}
 FULL = 0.97
 # What may wait for one planning, in chunks: the choice from which full requests are cut.
 POOL_CHUNKS = 10
-# Beyond this many pull requests a prediction extrapolates from the newest.
-PREDICTED_EXACTLY = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +172,22 @@ def cut(
     return chunks
 
 
-def predict(listed: Sequence[Mapping[str, Any]], chunk_size: int) -> tuple[int, int]:
-    """Points and requests that the details of these pull requests will cost, chunked as ``cut`` does."""
-    exact = listed[:PREDICTED_EXACTLY]
-    left = {row["number"]: row for row in exact}
-    points = requests = 0
+class Prediction(NamedTuple):
+    """What reading the details of some pull requests takes."""
+
+    points: int
+    requests: int
+    chunks: int
+
+
+def predict(listed: Sequence[Mapping[str, Any]], chunk_size: int) -> Prediction:
+    """What the details of these pull requests will cost, chunked as ``cut`` does."""
+    left = {row["number"]: row for row in listed}
+    points = requests = chunks = 0
     while left:
-        pool = list(left.values())[: (POOL_CHUNKS + 1) * chunk_size]
+        pool = list(islice(left.values(), (POOL_CHUNKS + 1) * chunk_size))
         for numbers in cut(pool, chunk_size, POOL_CHUNKS, more=len(pool) < len(left)):
+            chunks += 1
             waiting = [(load.weight, load.rounds) for load in (load_of(left.pop(number)) for number in numbers)]
             rounds = max(rounds for _, rounds in waiting)
             if rounds > 1:
@@ -191,8 +198,7 @@ def predict(listed: Sequence[Mapping[str, Any]], chunk_size: int) -> tuple[int, 
                 points += cost.points(sum(waiting[index][0] for index in chosen))
                 requests += 1
                 waiting = _without(waiting, chosen)
-    scale = len(listed) / len(exact) if exact else 0
-    return round(points * scale), round(requests * scale)
+    return Prediction(points, requests, chunks)
 
 
 T = TypeVar("T")

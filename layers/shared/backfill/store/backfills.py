@@ -26,10 +26,24 @@ _ADD = """
     RETURNING *, (xmax = 0) AS created
 """
 
+# The longest unplanned first: priority gives shares, and nobody has to wait for others to be done.
 _DUE = """
+    SELECT id, repository_id, planned_at FROM progressive_backfill_state
+    WHERE status = 'active' AND (planner_lease_expires_at IS NULL OR planner_lease_expires_at < now())
+    ORDER BY planned_at NULLS FIRST
+    LIMIT :limit
+"""
+
+# Active, and nothing on its way that would bring a planner: resumed by SQL, or its plan request was lost. One that was
+# planned a moment ago has no use for another run.
+_STALLED = """
     SELECT s.id, s.repository_id FROM progressive_backfill_state AS s
-    WHERE s.status = 'active'
-    ORDER BY CASE s.metadata ->> 'priority' WHEN 'high' THEN 0 WHEN 'low' THEN 2 ELSE 1 END, s.last_processed_at NULLS FIRST
+    WHERE s.status = 'active' AND (s.planner_lease_expires_at IS NULL OR s.planner_lease_expires_at < now())
+      AND (s.plan_requested_at IS NULL OR s.plan_requested_at < now() - make_interval(secs => :lost_seconds))
+      AND (s.planned_at IS NULL OR s.planned_at < now() - make_interval(secs => :rest_seconds))
+      AND NOT EXISTS (SELECT FROM backfill_chunks AS c
+                      WHERE c.backfill_state_id = s.id AND c.status IN ('pending', 'processing') AND c.sent_at IS NOT NULL)
+    ORDER BY s.planned_at NULLS FIRST
     LIMIT :limit
 """
 
@@ -43,7 +57,8 @@ _RESUME_DUE = """
 # One planner per backfill: the second finds the lease taken. A planner that died loses it by time.
 _LEASE = """
     UPDATE progressive_backfill_state SET planner_token = gen_random_uuid(),
-           planner_lease_expires_at = now() + make_interval(secs => :seconds), plan_requested_at = NULL
+           planner_lease_expires_at = now() + make_interval(secs => :seconds), plan_requested_at = NULL,
+           deferred_until = NULL
     WHERE id = CAST(:id AS uuid) AND (planner_lease_expires_at IS NULL OR planner_lease_expires_at < now())
       AND status <> 'paused'
     RETURNING *
@@ -54,14 +69,14 @@ _END_LEASE = """
         SELECT id, plan_requested_at FROM progressive_backfill_state
         WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid) FOR UPDATE)
     UPDATE progressive_backfill_state AS s SET planner_token = NULL, planner_lease_expires_at = NULL,
-           plan_requested_at = NULL, last_processed_at = now()
+           plan_requested_at = NULL, last_processed_at = now(), planned_at = now()
     FROM ending WHERE s.id = ending.id
     RETURNING ending.plan_requested_at
 """
 
 _START_LISTING = """
     UPDATE progressive_backfill_state SET listing_started_at = now(), listing_completed_at = NULL,
-           last_processed_cursor = NULL
+           last_processed_cursor = NULL, unlisted_prs = :unlisted_prs
     WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
     RETURNING *
 """
@@ -77,6 +92,11 @@ _MOVE_CURSOR = """
     WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
       AND last_processed_cursor IS NOT DISTINCT FROM CAST(:from_cursor AS text)
     RETURNING *
+"""
+
+_DEFER = """
+    UPDATE progressive_backfill_state SET deferred_until = CAST(:until AS timestamptz)
+    WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
 """
 
 _SET_WATERMARK = """
@@ -120,7 +140,8 @@ _PAUSE = """
 """
 
 _RESUME = """
-    UPDATE progressive_backfill_state SET status = 'active', consecutive_errors = 0 WHERE id = CAST(:id AS uuid) RETURNING *
+    UPDATE progressive_backfill_state SET status = 'active', consecutive_errors = 0
+    WHERE id = CAST(:id AS uuid) AND status = 'paused'
 """
 
 # Completed only if nothing is left at this instant: the listing has ended, no listed pull request lacks its detail
@@ -148,30 +169,44 @@ _REOPEN = """
     RETURNING s.*
 """
 
-# At most one plan request on its way per backfill; one that was lost is asked for again after a while.
+# At most one plan request on its way per backfill, noted with the time at which it will arrive; one that was lost is asked
+# for again after a while.
 _REQUEST_PLAN = """
-    UPDATE progressive_backfill_state SET plan_requested_at = now()
+    UPDATE progressive_backfill_state SET plan_requested_at = now() + make_interval(secs => :delay_seconds)
     WHERE id = CAST(:id AS uuid) AND status = 'active'
-      AND (plan_requested_at IS NULL OR plan_requested_at < now() - make_interval(secs => :lost_after_seconds))
+      AND (plan_requested_at IS NULL OR plan_requested_at < now() - make_interval(secs => :lost_seconds))
     RETURNING id
 """
 
-# Repositories that are listed and at rest, the longest unexamined first.
+# Repositories at rest that this round has not looked at yet, the longest unexamined first.
 _TO_EXAMINE = """
-    SELECT s.id, s.repository_id, s.status, s.total_prs, s.listed_prs, s.updates_watermark, s.listing_completed_at, r.node_id,
-           r.owner, r.name
+    SELECT s.id, s.repository_id, s.status, s.total_prs, s.listed_prs, s.unlisted_prs, s.updates_watermark,
+           s.listing_completed_at, s.examined_at, r.node_id, r.owner, r.name
     FROM progressive_backfill_state AS s JOIN repositories AS r ON r.id = s.repository_id
-    WHERE s.status = 'completed'
+    WHERE s.status = 'completed' AND (s.examined_at IS NULL OR s.examined_at < CAST(:before AS timestamptz))
     ORDER BY s.examined_at NULLS FIRST
     LIMIT :limit
 """
 
+_NOTE_EXAMINED = """
+    UPDATE progressive_backfill_state SET examined_at = now() WHERE id = ANY(CAST(:ids AS uuid[]))
+"""
+
+# Chosen first: what the view counts is counted for these alone.
 _PROGRESS = """
+    WITH chosen AS MATERIALIZED (
+        SELECT id, repository_id, chunk_size, requests_made, listing_completed_at, created_at, last_error_at, progressed_at,
+               status = 'active' AND progressed_at < now() - make_interval(hours => :stalled_hours) AS stalled,
+               row_number() OVER (ORDER BY CASE status WHEN 'active' THEN 0 WHEN 'paused' THEN 1 ELSE 2 END,
+                                           last_processed_at DESC NULLS LAST, id) AS place
+        FROM progressive_backfill_state
+        WHERE CAST(:repository_id AS uuid) IS NULL OR repository_id = CAST(:repository_id AS uuid)
+        ORDER BY place LIMIT :limit)
     SELECT p.*, s.id AS backfill_id, s.chunk_size, s.requests_made, s.listing_completed_at, s.created_at, s.last_error_at,
-           s.progressed_at, s.status = 'active' AND s.progressed_at < now() - make_interval(hours => :stalled_hours) AS stalled,
+           s.progressed_at, s.stalled,
            c.pending, c.processing, c.failed, c.expired_leases, c.due, c.next_at, c.next_code, c.next_error
-    FROM backfill_progress AS p
-    JOIN progressive_backfill_state AS s ON s.repository_id = p.repository_id
+    FROM chosen AS s
+    JOIN backfill_progress AS p ON p.repository_id = s.repository_id
     CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE status = 'pending') AS pending,
                count(*) FILTER (WHERE status = 'processing') AS processing,
@@ -182,8 +217,7 @@ _PROGRESS = """
                (array_agg(error_code ORDER BY available_at) FILTER (WHERE status = 'pending'))[1] AS next_code,
                (array_agg(error ORDER BY available_at) FILTER (WHERE status = 'pending'))[1] AS next_error
         FROM backfill_chunks WHERE backfill_state_id = s.id AND status <> 'completed') AS c
-    WHERE CAST(:repository_id AS uuid) IS NULL OR p.repository_id = CAST(:repository_id AS uuid)
-    ORDER BY p.repository
+    ORDER BY s.place
 """
 
 _STORED = """
@@ -222,8 +256,13 @@ def of_repository(db: Database, repository_id: str) -> Row | None:
 
 
 def due(db: Database, limit: int) -> list[Row]:
-    """Active backfills, high priority first, then the longest waiting: ``id``, ``repository_id``."""
+    """Active backfills that nobody plans at the moment, the longest waiting first: ``id``, ``repository_id``, ``planned_at``."""
     return db.rows(_DUE, limit=limit)
+
+
+def stalled(db: Database, limit: int, rest_seconds: float) -> list[Row]:
+    """Active backfills that nothing moves, and that were not planned within ``rest_seconds``: ``id``, ``repository_id``."""
+    return db.rows(_STALLED, limit=limit, rest_seconds=rest_seconds, lost_seconds=PLAN_REQUEST_LOST_SECONDS)
 
 
 def resume_due(db: Database) -> list[Row]:
@@ -242,13 +281,29 @@ def end_lease(db: Database, backfill: Row) -> bool:
     return ended is not None and ended["plan_requested_at"] is not None
 
 
-def start_listing(db: Database, backfill: Row) -> Row | None:
-    """Begin the listing (again) at its first page; None if the lease was lost."""
-    return db.one(_START_LISTING, id=backfill["id"], planner_token=backfill["planner_token"])
+def start_listing(db: Database, backfill: Row, unlisted_prs: int = 0) -> Row | None:
+    """Begin the listing (again) at its first page; None if the lease was lost.
+
+    ``unlisted_prs`` is the difference between GitHub's count and its listing that makes us list again: if the whole
+    listing ends with the same, GitHub counts what it does not show, and that is that.
+    """
+    return db.one(_START_LISTING, id=backfill["id"], planner_token=backfill["planner_token"], unlisted_prs=unlisted_prs)
+
+
+def defer(db: Database, backfill: Row, until: datetime) -> None:
+    """Its planning waits for GitHub's budget."""
+    db.execute(_DEFER, id=backfill["id"], planner_token=backfill["planner_token"], until=until)
 
 
 def move_cursor(
-    db: Database, backfill: Row, *, cursor: str | None, total_prs: int, ended: bool, points: int, watermark: str | None
+    db: Database,
+    backfill: Row,
+    *,
+    cursor: str | None,
+    total_prs: int,
+    ended: bool,
+    points: int,
+    watermark: datetime | None,
 ) -> Row | None:
     """Move the cursor past a page that was stored in the same transaction; None if another planner moved it.
 
@@ -304,9 +359,9 @@ def pause(db: Database, backfill_id: str, reason: str, *, minutes: int | None, e
     return db.execute(_PAUSE, id=backfill_id, reason=reason, minutes=minutes, error=error) > 0
 
 
-def resume(db: Database, backfill_id: str) -> Row | None:
-    """Active again, with a clean row of errors."""
-    return db.one(_RESUME, id=backfill_id)
+def resume(db: Database, backfill_id: str) -> bool:
+    """A paused backfill is active again, with a clean row of errors; False if it was not paused."""
+    return db.execute(_RESUME, id=backfill_id) > 0
 
 
 def settle(db: Database, backfill_id: str, retry_hours: int) -> bool:
@@ -319,14 +374,22 @@ def reopen(db: Database, backfill_id: str, retry_hours: int) -> bool:
     return db.one(_REOPEN, id=backfill_id, retry_hours=retry_hours) is not None
 
 
-def request_plan(db: Database, backfill_id: str, lost_after_seconds: float) -> bool:
-    """Reserve the right to send a plan request; False while one is on its way."""
-    return db.one(_REQUEST_PLAN, id=backfill_id, lost_after_seconds=lost_after_seconds) is not None
+def request_plan(db: Database, backfill_id: str, delay_seconds: float = 0) -> bool:
+    """Reserve the right to send a plan request that arrives after the delay; False while one is on its way."""
+    return (
+        db.one(_REQUEST_PLAN, id=backfill_id, delay_seconds=delay_seconds, lost_seconds=PLAN_REQUEST_LOST_SECONDS)
+        is not None
+    )
 
 
-def to_examine(db: Database, limit: int) -> list[Row]:
-    """Completed backfills with their repositories' node ids."""
-    return db.rows(_TO_EXAMINE, limit=limit)
+def to_examine(db: Database, limit: int, before: datetime) -> list[Row]:
+    """Completed backfills that were not examined since ``before``, with their repositories' node ids."""
+    return db.rows(_TO_EXAMINE, limit=limit, before=before)
+
+
+def note_examined(db: Database, backfill_ids: list[str]) -> None:
+    """GitHub was asked about these just now."""
+    db.execute(_NOTE_EXAMINED, ids=backfill_ids)
 
 
 def set_priority(db: Database, backfill_id: str, priority: str) -> None:
@@ -339,10 +402,16 @@ def set_priority(db: Database, backfill_id: str, priority: str) -> None:
     )
 
 
-def progress(db: Database, repository_id: str | None = None) -> list[Row]:
+def progress(db: Database, repository_id: str | None, limit: int) -> list[Row]:
     """backfill_progress with what its chunks do and wait for (``next_…``: the pending one that comes next), of one
-    repository or of all."""
-    return db.rows(_PROGRESS, repository_id=repository_id, stalled_hours=STALLED_HOURS)
+    repository or of all: active first, then paused, then completed."""
+    return db.rows(_PROGRESS, repository_id=repository_id, stalled_hours=STALLED_HOURS, limit=limit)
+
+
+def counts(db: Database) -> dict[str, int]:
+    """How many backfills are active, paused and completed."""
+    found = db.rows("SELECT status, count(*) AS backfills FROM progressive_backfill_state GROUP BY status")
+    return {**dict.fromkeys(("active", "paused", "completed"), 0), **{row["status"]: row["backfills"] for row in found}}
 
 
 def stored(db: Database, repository_id: str) -> Row:

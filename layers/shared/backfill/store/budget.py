@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from backfill.store.connection import Database, Row
@@ -110,7 +110,7 @@ _REMEMBER = """
 # For people: the identity that was used last, and until when nothing is sent, and why. Past its reset a window is full.
 _LATEST = """
     SELECT identity, points_limit AS limit, CASE WHEN reset_at <= now() THEN points_limit ELSE remaining END AS remaining,
-           reset_at, blocked_until,
+           reset_at, blocked_until, slowness,
            CASE WHEN blocked_until > now() THEN blocked_until
                 WHEN reset_at > now() AND remaining - reserved < CAST(:floor AS float8) * points_limit THEN reset_at
            END AS waits_until,
@@ -251,5 +251,69 @@ class PostgresBudget:
 
 
 def latest(db: Database, floor: float) -> Row | None:
-    """The budget of the identity that was used last; ``waits_until`` is null while requests may be sent."""
+    """The budget of the identity that was used last; ``waits_until`` is null while requests may be sent, and
+    ``slowness`` is GitHub's time over the published figures."""
     return db.one(_LATEST, floor=floor)
+
+
+# As _RESERVE judges, without booking anything.
+_LOOK = """
+    WITH judged AS (
+        SELECT GREATEST(0, COALESCE(EXTRACT(epoch FROM blocked_until - clock_timestamp()), 0)) AS block_wait,
+               CASE WHEN reset_at > clock_timestamp() AND remaining - reserved - :points < CAST(:floor AS float8) * points_limit
+                    THEN EXTRACT(epoch FROM reset_at - clock_timestamp()) ELSE 0 END AS points_wait,
+               GREATEST(0, COALESCE(EXTRACT(epoch FROM free_at - clock_timestamp()), 0)) AS pace_wait
+        FROM github_budget WHERE identity = :identity)
+    SELECT block_wait = 0 AND points_wait = 0 AND pace_wait <= CAST(:longest_wait AS float8) AS granted,
+           CAST(GREATEST(block_wait, points_wait, pace_wait) AS float8) AS wait_seconds,
+           block_wait = 0 AND points_wait = 0 AS pacing, 'the budget' AS reason, 0.0 AS slot, 0 AS window,
+           clock_timestamp() AS now
+    FROM judged
+"""
+
+
+class ObservedBudget:
+    """The budget for dry runs: it is kept to, and nothing is written, so the few requests are booked nowhere."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def reserve(
+        self, identity: str, points: int, expected: float, *, share: float, floor: float, longest_wait: float
+    ) -> Grant:
+        """As PostgresBudget's; where the identity is unknown yet, the way is free."""
+        row = self._db.one(_LOOK, identity=identity, points=points, floor=floor, longest_wait=longest_wait)
+        return Grant(**(row or {**_FREE, "now": datetime.now(UTC)}))
+
+    def settle(
+        self,
+        identity: str,
+        grant: Booked,
+        *,
+        points: int,
+        spent: int,
+        expected: float,
+        took: float,
+        share: float,
+        reply: Reported | None,
+    ) -> None:
+        """Nothing was reserved."""
+
+    def block(self, identity: str, seconds: float | None, reason: str) -> tuple[datetime, float]:
+        """The others will see the limit for themselves."""
+        wait = seconds or FIRST_BLOCK_SECONDS
+        return datetime.now(UTC) + timedelta(seconds=wait), wait
+
+    def blocked_seconds(self, identity: str) -> float:
+        """As PostgresBudget's."""
+        return PostgresBudget(self._db).blocked_seconds(identity)
+
+    def identity_of(self, token_hash: str) -> str | None:
+        """As PostgresBudget's."""
+        return PostgresBudget(self._db).identity_of(token_hash)
+
+    def remember_identity(self, token_hash: str, identity: str) -> None:
+        """The next run that may write will."""
+
+
+_FREE = {"granted": True, "wait_seconds": 0.0, "reason": "", "pacing": True, "slot": 0.0, "window": 0}

@@ -104,6 +104,13 @@ class Database:
             self._roll_back()
             raise
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """A transaction in which Postgres refuses every write."""
+        with self.transaction():
+            self.execute("SET TRANSACTION READ ONLY")
+            yield
+
     def close(self) -> None:
         """Close the connection; the next statement opens another."""
         connection, self._connection = self._connection, None

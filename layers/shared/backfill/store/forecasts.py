@@ -1,0 +1,62 @@
+"""What a forecast reads: sizes of what is left, the pace of the last hour, what else is active. Nothing here writes."""
+
+from __future__ import annotations
+
+from backfill.store.connection import Database, Row
+
+# Every n-th of what is left, so that young and old pull requests have their part in the sample.
+_SIZES_LEFT = """
+    WITH remaining AS (
+        SELECT number, total_comments_count, labels_count, assignees_count, review_requests_count, closing_issues_count,
+               comments_count, reviews_count, review_threads_count, commits_count, files_count,
+               row_number() OVER (ORDER BY created_at DESC, number DESC) AS place, count(*) OVER () AS remaining
+        FROM pull_requests
+        WHERE repository_id = CAST(:repository_id AS uuid) AND gone_at IS NULL
+          AND (detail_updated_at IS NULL OR detail_updated_at < updated_at)
+          AND (detail_failed_at IS NULL OR detail_failed_at < now() - make_interval(hours => :retry_hours)))
+    SELECT * FROM remaining WHERE place % ((remaining + :sample - 1) / :sample) = 0 ORDER BY place
+"""
+
+_LARGEST_NUMBER = """
+    SELECT COALESCE(max(number), 0) AS number FROM pull_requests WHERE repository_id = CAST(:repository_id AS uuid)
+"""
+
+# Chunks overlap, as several workers run: the time in which at least one of them did, and what they read in it.
+_PACE = """
+    WITH recent AS (
+        SELECT started_at, completed_at, cardinality(pr_numbers) AS pull_requests,
+               max(completed_at) OVER (ORDER BY started_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS busy_until
+        FROM backfill_chunks WHERE status = 'completed' AND completed_at > now() - interval '1 hour')
+    SELECT COALESCE(sum(pull_requests), 0) AS pull_requests,
+           CAST(COALESCE(sum(EXTRACT(epoch FROM GREATEST(interval '0', completed_at - GREATEST(started_at, busy_until)))), 0)
+                AS float8) AS seconds
+    FROM recent
+"""
+
+_ACTIVE = """
+    SELECT s.*, r.owner, r.name, r.node_id FROM progressive_backfill_state AS s
+    JOIN repositories AS r ON r.id = s.repository_id
+    WHERE s.status = 'active' OR s.id = CAST(:backfill_id AS uuid)
+    ORDER BY (s.id = CAST(:backfill_id AS uuid)) DESC NULLS LAST, s.planned_at NULLS FIRST
+"""
+
+
+def sizes_left(db: Database, repository_id: str, sample: int, retry_hours: int) -> list[Row]:
+    """Connection sizes of listed pull requests without current detail, at most about ``sample`` of them; every row says
+    how many there are as ``remaining``."""
+    return db.rows(_SIZES_LEFT, repository_id=repository_id, sample=sample, retry_hours=retry_hours)
+
+
+def largest_number(db: Database, repository_id: str) -> int:
+    """The largest number of a stored pull request, 0 if there is none."""
+    return int((db.one(_LARGEST_NUMBER, repository_id=repository_id) or {"number": 0})["number"])
+
+
+def pace(db: Database) -> Row:
+    """``pull_requests`` that were detailed within the last hour, and the ``seconds`` in which that happened."""
+    return db.one(_PACE) or {"pull_requests": 0, "seconds": 0.0}
+
+
+def active(db: Database, backfill_id: str | None) -> list[Row]:
+    """Active backfills with their repositories, and the named one whatever its state, first."""
+    return db.rows(_ACTIVE, backfill_id=backfill_id)

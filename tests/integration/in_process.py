@@ -1,0 +1,158 @@
+"""Planner, worker, recovery and operator in one process, over a real Postgres, queues in memory and a simulator."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from backfill.chunk_processing import Worker
+from backfill.forecasting import Forecaster
+from backfill.github.auth import Credentials
+from backfill.github.client import GitHub
+from backfill.github.governor import Governor
+from backfill.github.transport import Transport
+from backfill.messages import PlanEvent, chunk_message, plan_message
+from backfill.operating import Operator
+from backfill.planning import Planner
+from backfill.recovering import Recovery
+from backfill.store.budget import ObservedBudget, PostgresBudget
+from backfill.store.connection import Database
+from local.simulator import Simulator
+from tests.integration.memory_queue import MemoryQueues
+
+Row = dict[str, Any]
+
+
+class Stack:
+    """Everything that works on one database. ``seconds_left`` is what planner runs ask for."""
+
+    def __init__(self, db: Database, simulator: Simulator, seconds_left: Callable[[], float] = lambda: 600.0) -> None:
+        transport = Transport(simulator.url)
+        credentials = Credentials(transport, lambda _: {"token": "ghp_test"})
+        self.github = GitHub(transport, credentials, Governor(PostgresBudget(db), sleep=lambda _: None))
+        observing = GitHub(transport, credentials, Governor(ObservedBudget(db), sleep=lambda _: None))
+        self.db, self.simulator, self.queues = db, simulator, MemoryQueues()
+        self.planner = Planner(db, self.github, self.queues, seconds_left)
+        self.forecaster = Forecaster(db, observing, seconds_left)
+        self.worker = Worker(db, self.github, self.queues, lambda: 600.0)
+        self.recovery = Recovery(db, self.queues)
+        self.operator = Operator(db, self.github, self.queues)
+
+    def run(
+        self, *, most: int = 2000, rng: random.Random | None = None, between: Callable[[], object] | None = None
+    ) -> list[str]:
+        """Deliver messages until both queues are empty; what became of each chunk message.
+
+        With ``rng`` chunk messages come in any order, and some twice. ``between`` runs after every message.
+        """
+        outcomes = []
+        for _ in range(most):
+            if self.queues.plans:
+                self.plan_once()
+            elif self.queues.chunks:
+                outcomes.append(self.work_once(rng))
+            else:
+                return outcomes
+            if between is not None:
+                between()
+        raise AssertionError(f"not at rest after {most} messages: {outcomes[-20:]}")
+
+    def plan_once(self) -> Row:
+        """Handle the oldest plan request."""
+        return self.planner.plan(plan_message(self.queues.plans.pop(0)))
+
+    def work_once(self, rng: random.Random | None = None) -> str:
+        """Handle one chunk message."""
+        index = rng.randrange(len(self.queues.chunks)) if rng else 0
+        body = self.queues.chunks.pop(index)
+        if rng and rng.random() < 0.2:
+            self.queues.chunks.append(body)
+        return self.worker.handle(chunk_message(body), body)
+
+    def add(self, name: str, **fields: Any) -> Row:
+        """``backfill add``."""
+        return self.operator.act({"action": "add", "repository": name, **fields})
+
+    def heartbeat(self) -> Row:
+        """What the schedule does."""
+        return self.planner.plan(PlanEvent())
+
+    def state(self, name: str | None = None) -> Row:
+        """The backfill of a repository, or the only one."""
+        row = self.db.one(
+            "SELECT s.* FROM progressive_backfill_state AS s JOIN repositories AS r ON r.id = s.repository_id"
+            " WHERE CAST(:name AS text) IS NULL OR r.owner || '/' || r.name = :name",
+            name=name,
+        )
+        assert row is not None
+        return row
+
+    def progress(self, name: str) -> Row:
+        """Its row of backfill_progress."""
+        row = self.db.one("SELECT * FROM backfill_progress WHERE repository = :name", name=name)
+        assert row is not None
+        return row
+
+    def repository(self, name: str) -> Any:
+        """What the simulator holds of one repository."""
+        found = self.simulator.repository(name)
+        assert found is not None
+        return found
+
+    def assert_equals_github(self) -> None:
+        """Every repository that is tracked is stored as the simulator holds it."""
+        assert differences(self.db, self.simulator) == []
+        assert self.db.rows("SELECT * FROM pull_request_gaps") == []
+
+
+def differences(db: Database, simulator: Simulator) -> list[str]:
+    """What differs between the database and what GitHub holds of the tracked repositories, table by table."""
+    tracked = {row["node_id"] for row in db.rows("SELECT node_id FROM repositories")}
+    held = [each for node_id, each in simulator.repositories.items() if node_id in tracked]
+    pulls = [(each.node["id"], number, node) for each in held for number, node in each.pull_requests.items()]
+    expected: dict[str, set[tuple[Any, ...]]] = {
+        "SELECT node_id, owner || '/' || name FROM repositories": {(each.node["id"], each.full_name) for each in held},
+        "SELECT r.node_id, number, title, body, state, to_char(p.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+        " FROM pull_requests AS p JOIN repositories AS r ON r.id = repository_id WHERE gone_at IS NULL": {
+            (repository, number, node["title"], node["body"], node["state"], node["updatedAt"])
+            for repository, number, node in pulls
+        },
+        _children("c.node_id, c.state", "reviews"): {
+            (repository, number, each["id"], each["state"])
+            for repository, number, node in pulls
+            for each in node["reviews"]
+        },
+        _children("c.node_id, c.body", "comments"): {
+            (repository, number, each["id"], each["body"].replace("\x00", ""))
+            for repository, number, node in pulls
+            for each in [*node["comments"], *(c for review in node["reviews"] for c in review["comments"])]
+        },
+        _children("c.oid, c.position", "commits"): {
+            (repository, number, each["commit"]["oid"], position)
+            for repository, number, node in pulls
+            for position, each in enumerate(node["commits"])
+        },
+        _children("c.path, c.additions", "files"): {
+            (repository, number, each["path"], each["additions"])
+            for repository, number, node in pulls
+            for each in node["files"]
+        },
+        _children("c.label_id, c.repository_id IS NULL", "pull_request_labels"): {
+            (repository, number, each["id"], False) for repository, number, node in pulls for each in node["labels"]
+        },
+    }
+    found = []
+    for statement, rows in expected.items():
+        stored = {tuple(row.values()) for row in db.rows(statement)}
+        if stored != rows:
+            found.append(f"{statement}: lacks {sorted(rows - stored)[:3]}, has too much {sorted(stored - rows)[:3]}")
+    return found
+
+
+def _children(columns: str, table: str) -> str:
+    return (
+        f"SELECT r.node_id AS repository, p.number, {columns} FROM {table} AS c JOIN repositories AS r ON r.id = c.repository_id"
+        " JOIN pull_requests AS p ON p.repository_id = c.repository_id AND p.number = c.pull_request_number"
+        " AND p.gone_at IS NULL"
+    )
