@@ -39,8 +39,12 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Price:
-    """What a query costs by the formula, and what it touches: pull requests by number, some with connections."""
+    """What a query costs by the formula, and what it touches: pull requests by number, some with connections.
 
+    ``operation`` is its name.
+    """
+
+    operation: str = ""
     weight: int = 0
     nodes: int = 0
     asked: list[int] = field(default_factory=list)
@@ -63,6 +67,7 @@ def price_of(document: DocumentNode, variables: dict[str, Any]) -> Price:
     fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
     for definition in document.definitions:
         if isinstance(definition, OperationDefinitionNode):
+            price.operation = definition.name.value if definition.name else ""
             _walk(definition.selection_set, 1, price, variables, fragments)
     if price.nodes > MOST_NODES:
         raise Refused(

@@ -151,6 +151,7 @@ class Simulator:
             return self._limited(limited)
         with self._lock:
             self.served["points"] += price.points
+            self.served[f"points of {price.operation}"] += price.points
             self.served["server_milliseconds"] += round(min(price.seconds, QUERY_SECONDS) * 1000)
         try:
             return self._execute(document, variables, price, failure)
