@@ -107,7 +107,7 @@ def _complete(
     queues, done = MemoryQueues(), threading.Event()
     with closing(connect()) as db, ThreadPoolExecutor(1 + WORKERS) as pool:
         operator = Operator(db, client(simulator, db), queues)
-        operator.act({"action": "add", "repository": repository.full_name, "chunk_size": chunk_size})
+        added = operator.act({"action": "add", "repository": repository.full_name, "chunk_size": chunk_size})
 
         def plan() -> None:
             with closing(connect()) as own:
@@ -121,11 +121,10 @@ def _complete(
 
         running = [pool.submit(plan), *(pool.submit(work) for _ in range(WORKERS))]
         try:
-            _wait(db, running)
+            row = _wait(db, added["repository_id"], running)
         finally:
             done.set()
-        (row,) = backfills.progress(db)
-        return {**row, "stored": backfills.stored(db, row["repository_id"])}
+        return {**row, "stored": backfills.stored(db, added["repository_id"])}
 
 
 def _consume(queue: list[str], handle: Callable[[str], object], done: threading.Event) -> None:
@@ -135,15 +134,17 @@ def _consume(queue: list[str], handle: Callable[[str], object], done: threading.
         except IndexError:
             time.sleep(0.005)
         else:
-            handle(body)
+            if handle(body) == "early":
+                time.sleep(0.05)
 
 
-def _wait(db: Database, running: list[Future[None]]) -> None:
+def _wait(db: Database, repository_id: str, running: list[Future[None]]) -> dict[str, Any]:
+    """The backfill as soon as it is completed."""
     deadline = time.monotonic() + MOST_SECONDS
     while True:
-        (row,) = backfills.progress(db)
-        if row["status"] == "completed":
-            return
+        row = backfills.of_repository(db, repository_id) or {}
+        if row.get("status") == "completed":
+            return row
         for each in running:
             if each.done():
                 each.result()

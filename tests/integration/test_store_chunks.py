@@ -78,6 +78,17 @@ def test_a_deferral_gives_its_attempt_back(db: Database) -> None:
     assert 590 < unsent["wait_seconds"] <= 600
 
 
+def test_a_chunk_whose_time_comes_just_after_the_refused_claim_keeps_its_message(db: Database) -> None:
+    chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
+    db.execute("UPDATE backfill_chunks SET available_at = now() + interval '10 minutes'")
+    assert chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60) is None
+    assert 590 < chunks.seconds_early(db, chunk["id"], chunk["dispatch_id"]) <= 600
+    db.execute("UPDATE backfill_chunks SET available_at = now() + interval '1 second'")
+    assert chunks.seconds_early(db, chunk["id"], chunk["dispatch_id"]) == 1
+    claimed(db, chunk)
+    assert chunks.seconds_early(db, chunk["id"], chunk["dispatch_id"]) == 0
+
+
 def test_a_pull_request_is_in_one_unfinished_chunk_only(db: Database) -> None:
     backfill = backfill_of(db, 1, 2, 3)
     first = chunks.create(db, backfill["id"], [1, 2])

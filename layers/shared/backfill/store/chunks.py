@@ -87,11 +87,12 @@ _UNSEND = """
       AND c.id = CAST(:id AS uuid) AND c.dispatch_id = CAST(:dispatch_id AS uuid) AND c.status = 'pending'
 """
 
-# SQS delays a message by 15 minutes at most: one that comes too early is sent again, with the rest of the wait.
+# SQS delays a message by 15 minutes at most: one that comes too early is sent again, with the rest of the wait. So is
+# one whose time came between the refused claim and this look: it is the chunk's only message.
 _EARLY = """
-    SELECT CAST(ceil(EXTRACT(epoch FROM available_at - now())) AS integer) AS wait_seconds FROM backfill_chunks
+    SELECT CAST(GREATEST(1, ceil(EXTRACT(epoch FROM available_at - now()))) AS integer) AS wait_seconds FROM backfill_chunks
     WHERE id = CAST(:id AS uuid) AND dispatch_id = CAST(:dispatch_id AS uuid) AND status = 'pending'
-      AND available_at > now() + interval '2 seconds'
+      AND attempts < :max_attempts
 """
 
 # The fence: whoever lost the claim (recovery took the chunk back) gets no row, and rolls back everything. The lock is
@@ -275,7 +276,7 @@ def unsend(db: Database, chunk_id: str, dispatch_id: str) -> bool:
 
 def seconds_early(db: Database, chunk_id: str, dispatch_id: str) -> int:
     """How long before its time the message of a pending chunk came; 0 if that is not why it was not claimed."""
-    row = db.one(_EARLY, id=chunk_id, dispatch_id=dispatch_id)
+    row = db.one(_EARLY, id=chunk_id, dispatch_id=dispatch_id, max_attempts=MAX_ATTEMPTS)
     return int(row["wait_seconds"]) if row else 0
 
 
