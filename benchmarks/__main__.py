@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import json
 import os
 import platform
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,7 +43,8 @@ def main() -> int:
     figures: list[Figure] = []
     for subject in arguments.subjects or SUBJECTS:
         begin = time.monotonic()
-        with progress.status(f"{subject} …"):
+        # What the product prints while it is measured (its metrics) is no part of the table.
+        with progress.status(f"{subject} …"), redirect_stdout(io.StringIO()):
             figures += importlib.import_module(f"benchmarks.{subject}").measure()
         progress.print(f"{subject}: {time.monotonic() - begin:.0f} s")
     print(_markdown(figures))

@@ -12,16 +12,12 @@ from backfill.github.client import GitHub
 from backfill.github.governor import Governor
 from backfill.github.records import Tables
 from backfill.github.transport import Transport
-from backfill.observability import logger
 from backfill.store import backfills, pull_requests, repositories
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database
 from local.postgres import Postgres, scratch
 from local.simulator import Repository, Simulator, generate, load
 from local.stack import DATA
-
-# The table of figures is what a measurement prints.
-logger.setLevel("ERROR")
 
 # Fast enough that GitHub's time is no part of what is measured.
 SPEED = 5000.0
@@ -64,11 +60,13 @@ def listed(db: Database, github: GitHub, repository: Repository) -> str:
         page = github.list_pull_requests(node_id, page.end_cursor)
 
 
-def details(db: Database, github: GitHub, repository: Repository, repository_id: str, size: int) -> list[Tables]:
-    """The rows of all chunks of ``size`` pull requests, newest first, as the worker stores them."""
+def details(
+    db: Database, github: GitHub, repository: Repository, repository_id: str, *, size: int, chunks: int
+) -> list[Tables]:
+    """The rows of ``chunks`` chunks of ``size`` pull requests, newest first, as the worker stores them."""
     numbers = sorted(repository.pull_requests, reverse=True)
-    chunks = []
-    for start in range(0, len(numbers) - size + 1, size):
+    read = []
+    for start in range(0, size * chunks, size):
         rows = pull_requests.by_numbers(db, repository_id, numbers[start : start + size])
-        chunks.append(github.details(repository.node["id"], rows).tables)
-    return chunks
+        read.append(github.details(repository.node["id"], rows).tables)
+    return read

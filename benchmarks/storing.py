@@ -58,7 +58,7 @@ def _prepared(server: Postgres, stack: ExitStack) -> tuple[list[Tables], str]:
     db = Database(lambda: server.url("listed"))
     github = setting.client(simulator, db)
     repository_id = setting.listed(db, github, repository)
-    chunks = setting.details(db, github, repository, repository_id, PULL_REQUESTS)[:CHUNKS]
+    chunks = setting.details(db, github, repository, repository_id, size=PULL_REQUESTS, chunks=CHUNKS)
     db.close()
     return chunks, repository_id
 

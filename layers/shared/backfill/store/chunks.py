@@ -156,10 +156,9 @@ _RECOVER_LOST = """
         WHERE c.status = 'pending' AND c.sent_at IS NOT NULL
           AND GREATEST(c.sent_at, c.available_at) < now() - make_interval(mins => :threshold_minutes)
           AND (s.status = 'active' OR c.origin = 'message')
-          AND (:queue_is_empty OR EXISTS (
-                SELECT FROM backfill_chunks AS later
-                WHERE later.started_at IS NOT NULL AND later.status IN ('processing', 'completed')
-                  AND later.sent_at > GREATEST(c.sent_at, c.available_at) + make_interval(mins => :threshold_minutes)))
+          AND (:queue_is_empty OR GREATEST(c.sent_at, c.available_at) + make_interval(mins => :threshold_minutes) < (
+                SELECT max(later.sent_at) FROM backfill_chunks AS later
+                WHERE later.started_at IS NOT NULL AND later.status IN ('processing', 'completed')))
         ORDER BY c.sent_at LIMIT :limit
         FOR UPDATE OF c SKIP LOCKED)
     UPDATE backfill_chunks AS c SET sent_at = NULL, dispatch_id = gen_random_uuid()
@@ -225,10 +224,9 @@ _COUNT_LOST = """
     WHERE c.status = 'pending' AND c.sent_at IS NOT NULL
       AND GREATEST(c.sent_at, c.available_at) < now() - make_interval(mins => :threshold_minutes)
       AND (s.status = 'active' OR c.origin = 'message')
-      AND (:queue_is_empty OR EXISTS (
-            SELECT FROM backfill_chunks AS later
-            WHERE later.started_at IS NOT NULL AND later.status IN ('processing', 'completed')
-              AND later.sent_at > GREATEST(c.sent_at, c.available_at) + make_interval(mins => :threshold_minutes)))
+      AND (:queue_is_empty OR GREATEST(c.sent_at, c.available_at) + make_interval(mins => :threshold_minutes) < (
+            SELECT max(later.sent_at) FROM backfill_chunks AS later
+            WHERE later.started_at IS NOT NULL AND later.status IN ('processing', 'completed')))
 """
 _COUNT_OLD = """
     SELECT count(*) AS old FROM backfill_chunks

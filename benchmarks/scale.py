@@ -1,0 +1,322 @@
+"""A million pull requests with twelve million related rows and 10,000 backfills, beside ten thousand and 100.
+
+Every step of a chunk's life, the planner's run with nothing to do, and the views, on both; the times are those of the
+database alone. ``large_scans`` asks Postgres for the plan of every statement that was run.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from functools import partial
+from typing import Any
+
+from backfill import outbox
+from backfill.messages import PlanEvent
+from backfill.overview import MOST_BACKFILLS
+from backfill.planning import EXAMINED_AT_ONCE, Planner
+from backfill.store import backfills, chunks, levels, pull_requests
+from backfill.store.connection import Database, Row
+from benchmarks import setting
+from benchmarks.figures import Figure
+from local.simulator import Repository, Simulator, generate
+from tests.integration.memory_queue import MemoryQueues
+
+SMALL, LARGE = (10_000, 100), (1_000_000, 10_000)
+# Times of what must not depend on the size: the noise of a busy machine is in both.
+FLAT = 2.0
+PLANNER_SECONDS = 1.0
+REPETITIONS = 12
+# A table of fewer rows than this is read whole faster than by an index.
+SMALL_TABLE_ROWS = 1000
+
+# One repository holds half of all, the others the same number each, as many in both sizes.
+_REPOSITORIES = """
+    INSERT INTO repositories (node_id, owner, name)
+    SELECT 'R_scale_' || i, 'scale', 'r' || i FROM generate_series(1, CAST(:backfills AS integer)) AS i
+"""
+_CONTRIBUTORS = """
+    INSERT INTO contributors (node_id, type, login)
+    SELECT 'U_scale_' || i, 'User', 'user' || i FROM generate_series(1, CAST(:pull_requests AS integer) / 100) AS i
+"""
+_PULL_REQUESTS = """
+    INSERT INTO pull_requests (
+        repository_id, number, node_id, github_id, url, title, body, state, is_draft, locked, merged, created_at, updated_at,
+        additions, deletions, changed_files, author_id, base_ref_name, head_ref_name, is_cross_repository, comments_count,
+        reviews_count, commits_count, files_count, detail_synced_at, detail_updated_at)
+    SELECT r.id, n, 'PR_scale_' || r.name || '_' || n, n, 'https://github.com/scale/' || r.name || '/pull/' || n,
+           'Change ' || n, repeat('why ', 25), 'MERGED', false, false, true, now() - interval '5 years' + n * interval '1 minute',
+           now() - interval '1 year', 1, 1, 3, 'U_scale_' || (1 + n % (CAST(:pull_requests AS integer) / 100)), 'main', 'topic',
+           false, 4, 2, 3, 3, now() - interval '100 days', now() - interval '1 year'
+    FROM repositories AS r
+    CROSS JOIN LATERAL generate_series(1, CASE WHEN r.name = 'r1' THEN CAST(:pull_requests AS integer) / 2
+        ELSE CAST(:pull_requests AS integer) / 2 / (CAST(:backfills AS integer) - 1) END) AS n
+"""
+_NUMBERS = "INSERT INTO pull_request_numbers (repository_id, number) SELECT repository_id, number FROM pull_requests"
+_CHILDREN = {
+    "reviews": """
+        INSERT INTO reviews (node_id, repository_id, pull_request_number, state, author_id, url, created_at, updated_at)
+        SELECT 'PRR_' || substr(node_id, 10) || '_' || k, repository_id, number, 'APPROVED', author_id, url, created_at, updated_at
+        FROM pull_requests CROSS JOIN generate_series(1, 2) AS k
+    """,
+    "comments": """
+        INSERT INTO comments (node_id, kind, repository_id, pull_request_number, body, author_id, url, created_at, updated_at)
+        SELECT 'IC_' || substr(node_id, 10) || '_' || k, 'issue_comment', repository_id, number, 'Looks good to me', author_id,
+               url, created_at, updated_at
+        FROM pull_requests CROSS JOIN generate_series(1, 4) AS k
+    """,
+    "commits": """
+        INSERT INTO commits (repository_id, pull_request_number, oid, position, message_headline, author_id)
+        SELECT repository_id, number, md5(node_id || k) || '00000000', k, 'Step', author_id
+        FROM pull_requests CROSS JOIN generate_series(1, 3) AS k
+    """,
+    "files": """
+        INSERT INTO files (repository_id, pull_request_number, path, change_type, additions, deletions)
+        SELECT repository_id, number, 'src/dir/file' || k || '.c', 'MODIFIED', 1, 1
+        FROM pull_requests CROSS JOIN generate_series(1, 3) AS k
+    """,
+}
+_BACKFILLS = """
+    INSERT INTO progressive_backfill_state (
+        repository_id, total_prs, listed_prs, current_prs, processed_prs, status, listing_started_at, listing_completed_at,
+        updates_watermark, examined_at, created_at, next_chunk_number, last_processed_at)
+    SELECT repository_id, count(*), count(*), count(*), count(*), 'completed', now() - interval '99 days', now() - interval '99 days',
+           now(), now(), now() - interval '100 days', 1 + count(*) / 10, now() - interval '98 days'
+    FROM pull_requests GROUP BY repository_id
+"""
+# The chunks of a week: what recovery has not cleaned up yet.
+_CHUNKS = """
+    INSERT INTO backfill_chunks (backfill_state_id, repository_id, chunk_number, pr_numbers, status, sent_at, started_at,
+                                 completed_at, attempts, available_at, created_at)
+    SELECT s.id, s.repository_id, k, ARRAY[k], 'completed', now() - interval '6 days', now() - interval '6 days',
+           now() - interval '6 days', 1, now() - interval '6 days', now() - interval '6 days'
+    FROM progressive_backfill_state AS s CROSS JOIN LATERAL generate_series(1, s.next_chunk_number - 1) AS k
+"""
+
+
+class RecordingDatabase(Database):
+    """A Database that adds up the seconds spent in it, and remembers the statements with one set of parameters each."""
+
+    def __init__(self, url: Callable[[], str]) -> None:
+        super().__init__(url)
+        self.seconds = 0.0
+        self.statements: dict[str, Mapping[str, Any]] = {}
+
+    def pipeline(self, statements: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[Row]]:
+        """As Database does."""
+        self.statements.update(statements)
+        with self._timed():
+            return super().pipeline(statements)
+
+    def execute(self, sql: str, **parameters: Any) -> int:
+        """As Database does."""
+        self.statements[sql] = parameters
+        with self._timed():
+            return super().execute(sql, **parameters)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - begin
+
+
+def measure() -> list[Figure]:
+    """Seconds of the database at both sizes, their ratios, and sequential scans of large tables at the large one."""
+    with setting.postgres() as server:
+        for parameter in ("max_wal_size = '8GB'", "maintenance_work_mem = '512MB'", "autovacuum = off"):
+            server.run(f"ALTER SYSTEM SET {parameter}")
+        server.run("SELECT pg_reload_conf()")
+        spent: list[dict[str, float]] = []
+        scans: dict[str, list[str]] = {}
+        figures = []
+        for name, (count, of_backfills) in {"small": SMALL, "large": LARGE}.items():
+            server.run(f"CREATE DATABASE {name} TEMPLATE migrated")
+            begin = time.perf_counter()
+            load(server.url(name), count, of_backfills)
+            figures.append(Figure("scale", f"loading {count:,} pull requests", time.perf_counter() - begin, "s"))
+            with closing(RecordingDatabase(partial(server.url, name))) as db:
+                spent.append(operate(db, setting.pull_requests_at_hand()[0]))
+                scans = large_scans(db)
+    small, large = spent
+    figures.append(Figure("scale", "sequential scans of large tables", len(scans), "statements", 0))
+    for name in large:
+        figures.append(Figure("scale", f"{name}, 10,000 pull requests", small[name] * 1000, "ms"))
+        figures.append(Figure("scale", f"{name}, 1,000,000 pull requests", large[name] * 1000, "ms"))
+        figures.append(Figure("scale", f"{name}, 1,000,000 / 10,000", large[name] / small[name], "×", FLAT))
+    return figures
+
+
+def load(url: str, count: int, of_backfills: int) -> None:
+    """Fill a migrated database: triggers and foreign keys are off meanwhile, and what they keep is written too."""
+
+    def run(*statements: str) -> None:
+        with closing(Database(lambda: url)) as db:
+            db.execute("SET session_replication_role = replica")
+            for statement in statements:
+                wanted = {"pull_requests": count, "backfills": of_backfills}
+                db.execute(statement, **{name: value for name, value in wanted.items() if f":{name}" in statement})
+
+    run(_REPOSITORIES, _CONTRIBUTORS, _PULL_REQUESTS)
+    with ThreadPoolExecutor(2) as pool:
+        list(
+            pool.map(
+                lambda statements: run(*statements),
+                [(_CHILDREN["reviews"], _CHILDREN["comments"]), (_CHILDREN["commits"], _CHILDREN["files"], _NUMBERS)],
+            )
+        )
+    run(_BACKFILLS, _CHUNKS, "ANALYZE")
+
+
+def operate(db: RecordingDatabase, real: Repository, *, repetitions: int = REPETITIONS) -> dict[str, float]:
+    """Seconds of the database per step of a chunk's life, per planner run and per look at the progress (medians).
+
+    The chunks are those of ``real``, a repository that is not there yet.
+    """
+    tiny = generate(2, {f"tiny/t{number}": 2 for number in range(EXAMINED_AT_ONCE)})
+    with Simulator([real, *tiny], speed=setting.SPEED) as simulator:
+        github = setting.client(simulator, db)
+        _at_rest(db, [setting.listed(db, github, each) for each in tiny])
+        planner = Planner(db, github, MemoryQueues(), lambda: 600.0)
+        spent = {"planner run with nothing to do": _seconds(db, lambda: _nothing_to_do(planner))}
+        repository_id = setting.listed(db, github, real)
+        details = setting.details(db, github, real, repository_id, size=25, chunks=repetitions)
+    steps: dict[str, list[float]] = {}
+    backfill, large = backfills.of_repository(db, repository_id), _undetailed(db, 1000)
+    if backfill is None:
+        raise LookupError("the backfill of the real pull requests is not there")
+    # Of many backfills first: large_scans judges what is remembered last, and that is the progress of one.
+    shown = len(backfills.progress(db, None, MOST_BACKFILLS))
+    steps["status and page, per backfill shown"] = [
+        _seconds(db, lambda: backfills.progress(db, None, MOST_BACKFILLS)) / shown for _ in range(3)
+    ]
+    for tables in details:
+        for name, step in _chunk_life(db, backfill, large, tables):
+            steps.setdefault(name, []).append(_seconds(db, step))
+    steps["heartbeat's levels"] = [_seconds(db, lambda: levels.read(db)) for _ in range(3)]
+    steps["recovery with nothing to do"] = [_seconds(db, lambda: _recover(db)) for _ in range(3)]
+    _aside(db, "ANALYZE")
+    return spent | {name: statistics.median(seconds) for name, seconds in steps.items()}
+
+
+def large_scans(db: RecordingDatabase) -> dict[str, list[str]]:
+    """Of the statements that were run, those whose plan reads a large table from end to end: which tables."""
+    sizes = {
+        row["relname"]: row["reltuples"]
+        for row in db.rows(
+            "SELECT relname, reltuples FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        )
+    }
+    found: dict[str, list[str]] = {}
+    for sql, parameters in list(db.statements.items()):
+        if sql.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH"):
+            plan = db.rows(f"EXPLAIN (FORMAT JSON) {sql}", **parameters)[0]["QUERY PLAN"]
+            scanned = [each for each in _scanned(plan[0]["Plan"]) if sizes.get(each, 0) > SMALL_TABLE_ROWS]
+            if scanned:
+                found[sql] = scanned
+    return found
+
+
+def _scanned(plan: Mapping[str, Any]) -> Iterator[str]:
+    if plan["Node Type"] == "Seq Scan":
+        yield plan["Relation Name"]
+    for below in plan.get("Plans", ()):
+        yield from _scanned(below)
+
+
+def _seconds(db: RecordingDatabase, step: Callable[[], object]) -> float:
+    before = db.seconds
+    step()
+    return db.seconds - before
+
+
+def _aside(db: Database, sql: str, **parameters: Any) -> list[Row]:
+    """Run a statement that belongs to the measurement, not to the product."""
+    with closing(Database(db._url)) as other:
+        return other.rows(sql, **parameters)
+
+
+def _at_rest(db: Database, repository_ids: Sequence[str]) -> None:
+    """Backfills that are completed and that no planner has examined for the longest time."""
+    _aside(
+        db,
+        "UPDATE pull_requests SET detail_synced_at = now(), detail_updated_at = updated_at"
+        " WHERE repository_id = ANY(CAST(:ids AS uuid[]))",
+        ids=list(repository_ids),
+    )
+    _aside(
+        db,
+        "UPDATE progressive_backfill_state SET status = 'completed', listing_started_at = now(), listing_completed_at = now(),"
+        " updates_watermark = now(), examined_at = NULL WHERE repository_id = ANY(CAST(:ids AS uuid[]))",
+        ids=list(repository_ids),
+    )
+
+
+def _undetailed(db: Database, count: int) -> Row:
+    """Make the newest of the largest repository new again; its backfill, active."""
+    _aside(
+        db,
+        "UPDATE pull_requests SET detail_synced_at = NULL, detail_updated_at = NULL"
+        " WHERE repository_id = (SELECT id FROM repositories WHERE node_id = 'R_scale_1')"
+        " AND number > (SELECT s.total_prs - CAST(:count AS integer) FROM progressive_backfill_state AS s"
+        " JOIN repositories AS r ON r.id = s.repository_id WHERE r.node_id = 'R_scale_1')",
+        count=count,
+    )
+    (backfill,) = _aside(
+        db,
+        "UPDATE progressive_backfill_state SET status = 'active'"
+        " WHERE repository_id = (SELECT id FROM repositories WHERE node_id = 'R_scale_1') RETURNING *",
+    )
+    return backfill
+
+
+def _nothing_to_do(planner: Planner) -> None:
+    report = planner.plan(PlanEvent())
+    if report["backfills"] or report["reopened"]:
+        raise AssertionError(f"the planner found something to do: {json.dumps(report, default=str)[:500]}")
+
+
+def _chunk_life(
+    db: Database, backfill: Row, large: Row, tables: Mapping[str, Sequence[Row]]
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    """The steps of one chunk in their order; each is made when the one before it has been run."""
+    numbers = [row["number"] for row in tables["pull_requests"]]
+    yield "planner: what is left to detail", lambda: pull_requests.to_detail(db, large, 275, oldest_first=False)
+    yield "planner: cutting one chunk", lambda: chunks.create(db, backfill["id"], numbers)
+    yield "outbox", lambda: outbox.send(db, MemoryQueues(), backfill_id=backfill["id"])
+    chunk = _aside(
+        db,
+        "SELECT id, dispatch_id FROM backfill_chunks WHERE backfill_state_id = CAST(:id AS uuid) AND status = 'pending'",
+        id=backfill["id"],
+    )[0]
+    yield "claim", lambda: chunks.claim(db, chunk["id"], chunk["dispatch_id"], 150.0)
+    claimed = chunks.get(db, chunk["id"])
+    if claimed is None or claimed["status"] != "processing":
+        raise AssertionError("the chunk was not claimed")
+    yield "completion", lambda: _complete(db, claimed, tables)
+    yield "progress of one backfill", lambda: backfills.progress(db, large["repository_id"], 1)
+
+
+def _complete(db: Database, chunk: Row, tables: Mapping[str, Sequence[Row]]) -> None:
+    with db.transaction():
+        chunks.fence(db, chunk)
+        stored = pull_requests.store_details(db, chunk["repository_id"], tables)
+        chunks.complete(db, chunk, points=2, requests=1)
+        backfills.record_success(db, chunk["backfill_state_id"], points=2, requests=1)
+    if len(stored) != len(tables["pull_requests"]):
+        raise AssertionError("not everything was stored")
+
+
+def _recover(db: Database) -> None:
+    chunks.recover_stale(db, 30, 1000)
+    chunks.recover_lost(db, 30, 1000, queue_is_empty=False)
+    chunks.to_send(db, limit=1000)
+    chunks.clean_up(db, 7, 1000)
+    backfills.due(db, 200)
+    backfills.resume_due(db)
