@@ -11,6 +11,7 @@ from typing import Any
 from backfill import outbox, priority
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable, StaleClaim
 from backfill.github.client import ChunkDetails, GitHub, Spent
+from backfill.github.errors import OutOfTime
 from backfill.github.packing import cut
 from backfill.messages import Dispatch, SyncRequest
 from backfill.observability import about, count, event, note_levels, problem
@@ -68,19 +69,22 @@ class Worker:
         return outcome
 
     def _outcome(self, chunk: Row, repository: Row, before: Spent) -> str:
-        """What became of a claimed chunk, decided on the type of what was raised.
+        """What became of a claimed chunk.
 
         ``before`` is what the client had spent until the claim: the rest is the chunk's, whatever becomes of it.
         """
         try:
-            self._read_and_store(chunk, repository, before)
+            return self._attempt(chunk, repository, before)
+        except DatabaseUnavailable as broken:
+            return self._after_break(chunk, before, broken)
         except StaleClaim:
-            count("StaleClaims")
-            self._book(chunk, self.github.spent - before)
-            problem("chunk was taken back from this worker; nothing of it was stored")
-            return "stale"
+            return self._stale(chunk, before)
+
+    def _attempt(self, chunk: Row, repository: Row, before: Spent) -> str:
+        """Read and store, or give the chunk back: decided on the type of what was raised."""
+        try:
+            self._read_and_store(chunk, repository, before)
         except DatabaseUnavailable:
-            # Whether the work was committed is unknown: the message comes back and the claim tells.
             raise
         except Deferred as limit:
             self._release(chunk, before, limit.until, "deferred", str(limit))
@@ -88,13 +92,64 @@ class Worker:
             count("DeferralSeconds", limit.seconds)
             event("chunk deferred", reason=limit.reason, until=limit.until.isoformat(), seconds=round(limit.seconds))
             return "deferred"
+        except OutOfTime as late:
+            return self._out_of_time(chunk, before, late)
         except Permanent as error:
             return self._stop(chunk, before, error)
         except Retryable as error:
             return self._retry(chunk, before, error)
+        return self._completed(chunk)
+
+    def _completed(self, chunk: Row) -> str:
         count("ChunksCompleted")
         self._go_on(chunk["backfill_state_id"])
         return "completed"
+
+    def _stale(self, chunk: Row, before: Spent) -> str:
+        count("StaleClaims")
+        self._book(chunk, self.github.spent - before)
+        problem("chunk was taken back from this worker; nothing of it was stored")
+        return "stale"
+
+    def _after_break(self, chunk: Row, before: Spent, broken: DatabaseUnavailable) -> str:
+        """Whether the last COMMIT took effect is unknown: on a new connection the fence tells.
+
+        No error of the backfill's: a restart of Postgres meets all its workers at once, and would pause it. While
+        Postgres is away this raises DatabaseUnavailable; then the message comes back when the lease has ended.
+        """
+        try:
+            return self._retry(chunk, before, broken, is_error=False)
+        except StaleClaim:
+            now = chunks.get(self.db, chunk["id"])
+            if now is not None and now["status"] == "completed" and now["attempts"] == chunk["attempts"]:
+                return self._completed(chunk)
+            return self._stale(chunk, before)
+
+    def _out_of_time(self, chunk: Row, before: Spent, late: OutOfTime) -> str:
+        """Too much for one invocation: half of it becomes a chunk of its own. One pull request alone is tried again."""
+        numbers = chunk["pr_numbers"]
+        spent = self.github.spent - before
+        if len(numbers) == 1 or not spent.requests:
+            return self._retry(chunk, before, late, is_error=False)
+        half = -(-len(numbers) // 2)
+        with self.db.transaction():
+            chunks.release(
+                self.db,
+                chunk,
+                available_at=None,
+                counts_as_attempt=False,
+                points=spent.points,
+                requests=spent.requests,
+                error=str(late),
+                error_code="OutOfTime",
+                keep=numbers[:half],
+            )
+            chunks.create(self.db, chunk["backfill_state_id"], numbers[half:], origin=chunk["origin"])
+            self._book(chunk, spent)
+        count("ChunksSplit")
+        problem("chunk was split: the function's time ended before it was read", kept=half, pull_requests=len(numbers))
+        outbox.send(self.db, self.queues, backfill_id=chunk["backfill_state_id"])
+        return "split"
 
     def _not_claimed(self, dispatch: Dispatch) -> str:
         if chunks.unsend(self.db, dispatch.chunk_id, dispatch.dispatch_id):
@@ -173,12 +228,12 @@ class Worker:
         if failed:
             count("PullRequestsFailed", len(failed))
 
-    def _retry(self, chunk: Row, before: Spent, error: Retryable) -> str:
+    def _retry(self, chunk: Row, before: Spent, error: Retryable, *, is_error: bool = True) -> str:
         """Another attempt later, or failed for good; three errors in a row pause the backfill."""
         problem("chunk attempt failed", error_code=type(error).__name__, error=str(error))
         count("ChunkErrors")
         if chunk["attempts"] >= chunks.MAX_ATTEMPTS:
-            return self._fail(chunk, before, "attempts_spent", str(error))
+            return self._fail(chunk, before, "attempts_spent", str(error), is_error=is_error)
         wait, spent = FIRST_RETRY_SECONDS * 2 ** (chunk["attempts"] - 1), self.github.spent - before
         with self.db.transaction():
             chunks.release(
@@ -191,18 +246,15 @@ class Worker:
                 error=str(error)[:2000],
                 error_code=type(error).__name__,
             )
-            backfill = backfills.record_error(
-                self.db, chunk["backfill_state_id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES
-            )
+            paused = is_error and self._record_error(chunk, str(error))
             self._book(chunk, spent)
-        if backfill and backfill["paused"]:
+        if paused:
             note_pause(self.db)
         outbox.send(self.db, self.queues, chunk_id=chunk["id"])
         return "retried"
 
     def _stop(self, chunk: Row, before: Spent, error: Permanent) -> str:
         """The token or the repository, not the chunk, is the trouble: give it back and pause, with an end."""
-        backfill_id = chunk["backfill_state_id"]
         problem("backfill stopped", error_code=error.code, error=str(error))
         if error.code == "repository_unavailable":
             if not repositories.note_unavailable(self.db, chunk["repository_id"]):
@@ -211,17 +263,23 @@ class Worker:
         elif error.code in ("bad_credentials", "forbidden"):
             minutes = CREDENTIALS_PAUSE_MINUTES
         else:
-            backfill = backfills.record_error(self.db, backfill_id, str(error), pause_minutes=ERROR_PAUSE_MINUTES)
-            if backfill and backfill["paused"]:
-                note_pause(self.db)
-            return self._fail(chunk, before, error.code, str(error))
-        backfills.pause(self.db, backfill_id, error.code, minutes=minutes, error=str(error))
+            return self._fail(chunk, before, error.code, str(error), is_error=True)
+        self._release(chunk, before, None, error.code, str(error), pause_minutes=minutes)
         note_pause(self.db)
-        self._release(chunk, before, None, error.code, str(error))
         return "paused"
 
-    def _release(self, chunk: Row, before: Spent, until: datetime | None, code: str, reason: str) -> None:
-        """Give the chunk back without an attempt lost; what it has cost so far stays booked."""
+    def _release(
+        self,
+        chunk: Row,
+        before: Spent,
+        until: datetime | None,
+        code: str,
+        reason: str,
+        *,
+        pause_minutes: int | None = None,
+    ) -> None:
+        """Give the chunk back without an attempt lost, and pause the backfill where that is called for; what the chunk
+        has cost so far stays booked."""
         spent = self.github.spent - before
         with self.db.transaction():
             chunks.release(
@@ -234,10 +292,12 @@ class Worker:
                 error=reason[:2000],
                 error_code=code,
             )
+            if pause_minutes is not None:
+                backfills.pause(self.db, chunk["backfill_state_id"], code, minutes=pause_minutes, error=reason[:2000])
             self._book(chunk, spent)
         outbox.send(self.db, self.queues, chunk_id=chunk["id"])
 
-    def _fail(self, chunk: Row, before: Spent, code: str, reason: str) -> str:
+    def _fail(self, chunk: Row, before: Spent, code: str, reason: str, *, is_error: bool) -> str:
         spent = self.github.spent - before
         with self.db.transaction():
             chunks.fail(
@@ -248,11 +308,21 @@ class Worker:
                 error=reason[:2000],
                 error_code=code,
             )
+            paused = is_error and self._record_error(chunk, reason)
             self._book(chunk, spent)
+        if paused:
+            note_pause(self.db)
         count("ChunksFailed")
         problem("chunk failed", error_code=code, error=reason)
         self._go_on(chunk["backfill_state_id"])
         return "failed"
+
+    def _record_error(self, chunk: Row, error: str) -> bool:
+        """Count an error of the backfill; True if it paused it."""
+        backfill = backfills.record_error(
+            self.db, chunk["backfill_state_id"], error[:2000], pause_minutes=ERROR_PAUSE_MINUTES
+        )
+        return backfill is not None and backfill["paused"]
 
     def _book(self, chunk: Row, spent: Spent) -> None:
         backfills.book(self.db, chunk["backfill_state_id"], points=spent.points, requests=spent.requests)

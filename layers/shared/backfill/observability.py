@@ -43,6 +43,7 @@ EVENTS = {
     "RequestsFailed": MetricUnit.Count,
     "ChunksCompleted": MetricUnit.Count,
     "ChunksDeferred": MetricUnit.Count,
+    "ChunksSplit": MetricUnit.Count,
     "ChunksFailed": MetricUnit.Count,
     "ChunksRecovered": MetricUnit.Count,
     "ChunkErrors": MetricUnit.Count,

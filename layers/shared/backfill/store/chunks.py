@@ -111,10 +111,12 @@ _COMPLETE = """
     RETURNING id
 """
 
-# Back to pending with another dispatch. A deferral gives its attempt back: a limit is not an error.
+# Back to pending with another dispatch. A deferral gives its attempt back: a limit is not an error. What a chunk does not
+# keep goes into a chunk of its own, in the same transaction.
 _RELEASE = """
     UPDATE backfill_chunks SET status = 'pending', claim_token = NULL, lease_expires_at = NULL, sent_at = NULL,
            dispatch_id = gen_random_uuid(), attempts = attempts - :attempts_back,
+           pr_numbers = COALESCE(CAST(:keep AS integer[]), pr_numbers),
            available_at = GREATEST(now(), CAST(:available_at AS timestamptz)),
            points = points + :points, requests = requests + :requests,
            error = CAST(:error AS text), error_code = CAST(:error_code AS text)
@@ -317,14 +319,16 @@ def release(
     requests: int,
     error: str,
     error_code: str,
+    keep: Sequence[int] | None = None,
 ) -> None:
-    """Back to pending, to be claimed again from ``available_at`` (default: now)."""
+    """Back to pending, to be claimed again from ``available_at`` (default: now), with the numbers of ``keep`` alone."""
     _fenced(
         db.one(
             _RELEASE,
             id=chunk["id"],
             claim_token=chunk["claim_token"],
             attempts_back=0 if counts_as_attempt else 1,
+            keep=None if keep is None else list(keep),
             available_at=available_at,
             points=points,
             requests=requests,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import select
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -96,9 +97,10 @@ class Database:
         self._depth = 1
         try:
             yield
-            self._depth = 0
+            # Still inside: a connection that broke meanwhile is not opened anew for a COMMIT of nothing.
             with self._usable() as connection:
                 connection.run("COMMIT")
+            self._depth = 0
         except BaseException:
             self._depth = 0
             self._roll_back()
@@ -140,6 +142,8 @@ class Database:
 
     @contextmanager
     def _usable(self) -> Iterator[_Connection]:
+        if self._connection is not None and not self._depth and _has_news(self._connection):
+            self.close()
         if self._connection is None:
             if self._depth:
                 raise DatabaseUnavailable("the connection was lost inside a transaction")
@@ -195,6 +199,11 @@ class _Connection(pg8000.native.Connection):  # type: ignore[misc] # pg8000 has 
         for each in contexts:
             if each.error is not None:
                 raise each.error
+
+
+def _has_news(connection: _Connection) -> bool:
+    """Nothing comes unasked, but for the end of the connection: Postgres was restarted while the container slept."""
+    return bool(select.select([connection._usock], [], [], 0)[0])
 
 
 @cache

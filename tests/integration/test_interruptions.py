@@ -1,0 +1,480 @@
+"""Workers that are interrupted: by the end of their time, by Postgres, by recovery; and messages by hand."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from botocore.exceptions import ClientError
+
+from backfill import wiring
+from backfill.chunk_processing import Worker
+from backfill.errors import Retryable
+from backfill.messages import chunk_message, plan_message
+from backfill.store import chunks, pull_requests
+from backfill.store.connection import Database, DatabaseUnavailable
+from functions.chunk_worker import app as worker_app
+from functions.planner import app as planner_app
+from local.simulator import Simulator, generate
+from tests.integration.in_process import Stack
+
+NAME = "octo/interrupted"
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def stack(db: Database) -> Iterator[Stack]:
+    """A repository that is listed and cut into chunks; nothing is read yet."""
+    with Simulator(generate(3, {NAME: 40}), speed=2000) as simulator:
+        stack = Stack(db, simulator)
+        stack.operator.act({"action": "add", "repository": NAME, "chunk_size": 10})
+        stack.planner.plan(plan_message(stack.queues.plans.pop(0)))
+        yield stack
+
+
+def work(stack: Stack, worker: Worker | None = None) -> str:
+    """One message, if it is due."""
+    body = stack.queues.chunks.pop(0)
+    return (worker or stack.worker).handle(chunk_message(body), body)
+
+
+def make_due(db: Database) -> None:
+    db.execute("UPDATE backfill_chunks SET available_at = now() WHERE status = 'pending'")
+
+
+def status(db: Database) -> Row:
+    row = db.one("SELECT status, consecutive_errors, error_count, processed_prs FROM progressive_backfill_state")
+    assert row is not None
+    return row
+
+
+def first(db: Database) -> Row:
+    row = db.one("SELECT * FROM backfill_chunks ORDER BY chunk_number LIMIT 1")
+    assert row is not None
+    return row
+
+
+class Clock:
+    """The function's time: ``left`` seconds until the first request is over, then ``later``."""
+
+    def __init__(self, simulator: Simulator, left: float, later: float) -> None:
+        self.simulator, self.left, self.later = simulator, left, later
+        self.begun = simulator.statistics()["requests"]
+
+    def __call__(self) -> float:
+        return self.left if self.simulator.statistics()["requests"] == self.begun else self.later
+
+
+# The end of the function's time
+
+
+def test_a_worker_out_of_time_stores_nothing_and_halves_its_chunk(stack: Stack) -> None:
+    stack.db.execute("UPDATE repositories SET detail_request_size = 2")
+    before = first(stack.db)
+    count = len(stack.db.rows("SELECT FROM backfill_chunks"))
+    worker = replace(stack.worker, seconds_left=Clock(stack.simulator, 600, 12))
+    assert work(stack, worker) == "split"
+    assert stack.db.one("SELECT count(*) AS n FROM pull_requests WHERE detail_synced_at IS NOT NULL") == {"n": 0}
+    kept = first(stack.db)
+    rest = stack.db.one("SELECT * FROM backfill_chunks ORDER BY chunk_number DESC LIMIT 1")
+    assert rest is not None
+    assert (kept["id"], kept["status"], kept["attempts"], kept["error_code"]) == (
+        before["id"],
+        "pending",
+        0,
+        "OutOfTime",
+    )
+    assert kept["pr_numbers"] + rest["pr_numbers"] == before["pr_numbers"]
+    assert abs(len(kept["pr_numbers"]) - len(rest["pr_numbers"])) <= 1
+    assert len(stack.db.rows("SELECT FROM backfill_chunks")) == count + 1
+    assert kept["requests"] > 0, "what was spent in vain is booked"
+    assert status(stack.db) == {"status": "active", "consecutive_errors": 0, "error_count": 0, "processed_prs": 0}
+    stack.run()
+    assert stack.state()["status"] == "completed"
+    stack.assert_equals_github()
+
+
+def test_a_chunk_of_one_that_takes_too_long_fails_alone_and_its_backfill_goes_on(stack: Stack) -> None:
+    number = first(stack.db)["pr_numbers"][0]
+    stack.db.execute(
+        "UPDATE backfill_chunks SET pr_numbers = ARRAY[CAST(:n AS integer)] WHERE chunk_number = 1", n=number
+    )
+    stack.db.execute("UPDATE repositories SET detail_request_size = 1")
+    mine = first(stack.db)["id"]
+    late = replace(stack.worker, seconds_left=lambda: 12.0)
+    outcomes = []
+    while (row := first(stack.db))["status"] == "pending":
+        make_due(stack.db)
+        outcomes.append(late._process(replace_dispatch(row)))
+        assert status(stack.db)["status"] == "active"
+    assert outcomes == ["retried"] * (chunks.MAX_ATTEMPTS - 1) + ["failed"]
+    failed = chunks.get(stack.db, mine)
+    assert failed is not None and "time" in failed["error"]
+    assert stack.db.one("SELECT number, error_code FROM pull_request_gaps WHERE reason = 'failed'") == {
+        "number": number,
+        "error_code": "attempts_spent",
+    }
+    stack.run()
+    assert stack.state()["processed_prs"] == 39
+
+
+def replace_dispatch(row: Row) -> Any:
+    return chunk_message(json.dumps({"schema_version": 1, "chunk_id": row["id"], "dispatch_id": row["dispatch_id"]}))
+
+
+def test_without_time_for_any_request_the_chunk_is_given_back_whole(stack: Stack) -> None:
+    before = first(stack.db)
+    assert work(stack, replace(stack.worker, seconds_left=lambda: 12.0)) == "retried"
+    assert first(stack.db)["pr_numbers"] == before["pr_numbers"]
+    assert status(stack.db)["error_count"] == 0
+
+
+# Postgres
+
+
+def test_a_connection_that_ended_while_the_container_slept_costs_no_message(
+    stack: Stack, connect: Callable[[], Database]
+) -> None:
+    terminate(connect(), stack.db)
+    assert work(stack) == "completed"
+
+
+def test_a_connection_cut_in_mid_transaction_gives_the_chunk_back_at_once(
+    stack: Stack, connect: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, stored = connect(), pull_requests.store_details
+
+    def cut(db: Database, repository_id: str, tables: Any) -> list[int]:
+        numbers = stored(db, repository_id, tables)
+        terminate(other, db)
+        return numbers
+
+    monkeypatch.setattr(pull_requests, "store_details", cut)
+    assert work(stack) == "retried"
+    monkeypatch.undo()
+    row = first(stack.db)
+    assert (row["status"], row["attempts"], row["error_code"]) == ("pending", 1, "DatabaseUnavailable")
+    assert status(stack.db) == {"status": "active", "consecutive_errors": 0, "error_count": 0, "processed_prs": 0}
+    make_due(stack.db)
+    stack.run()
+    assert stack.state()["status"] == "completed"
+    stack.assert_equals_github()
+
+
+@pytest.mark.parametrize(("before", "outcome"), [(True, "retried"), (False, "completed")])
+def test_a_commit_with_unknown_result_is_settled_by_the_fence(
+    stack: Stack, database_url: str, before: bool, outcome: str
+) -> None:
+    """Cut before COMMIT reaches Postgres nothing is stored; cut before its answer everything is, and only once."""
+    size = len(first(stack.db)["pr_numbers"])
+    with cutting_proxy(database_url, before=before) as (url, cuts):
+        through = Database(lambda: url)
+        assert work(stack, replace(stack.worker, db=through)) == outcome
+        through.close()
+    assert cuts == ["COMMIT"]
+    assert status(stack.db)["processed_prs"] == (0 if before else size)
+    make_due(stack.db)
+    stack.run()
+    assert stack.state()["status"] == "completed"
+    stack.assert_equals_github()
+    again = stack.simulator.statistics()["detailed_again"]
+    assert again == (size if before else 0)
+
+
+def test_while_postgres_is_away_the_message_comes_back(stack: Stack) -> None:
+    away = Database(lambda: "postgresql://nobody@127.0.0.1:1/nowhere")
+    with pytest.raises(DatabaseUnavailable):
+        work(stack, replace(stack.worker, db=away))
+    assert first(stack.db)["status"] == "pending"
+
+
+# Recovery
+
+
+@pytest.mark.parametrize("error", [Retryable("GitHub is in a bad mood"), None])
+def test_a_worker_that_lost_its_claim_leaves_no_trace(
+    stack: Stack, connect: Callable[[], Database], monkeypatch: pytest.MonkeyPatch, error: Retryable | None
+) -> None:
+    """Recovery takes the chunk back while it is being read; what then fails, or succeeds, is nobody's any more."""
+    other, read = connect(), stack.github.details
+
+    def details(*args: Any, **keywords: Any) -> Any:
+        found = read(*args, **keywords)
+        other.execute("UPDATE backfill_chunks SET started_at = now() - interval '1 hour' WHERE status = 'processing'")
+        assert len(chunks.recover_stale(other, 30, 10)) == 1
+        if error is not None:
+            raise error
+        return found
+
+    monkeypatch.setattr(stack.github, "details", details)
+    assert work(stack) == "stale"
+    monkeypatch.undo()
+    assert status(stack.db) == {"status": "active", "consecutive_errors": 0, "error_count": 0, "processed_prs": 0}
+    row = first(stack.db)
+    assert (row["status"], row["attempts"], row["error_code"]) == ("pending", 1, "stale")
+
+
+# SQS
+
+
+def test_what_cannot_be_buried_comes_back(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(body: str, reason: str) -> None:
+        raise ClientError({"Error": {"Code": "ServiceUnavailable"}}, "SendMessage")
+
+    stack.queues.bury = refuse  # type: ignore[method-assign]
+    assert handled(stack, "no json", monkeypatch) == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
+
+
+def test_a_deferred_message_that_sqs_does_not_take_again_comes_back(stack: Stack) -> None:
+    stack.db.execute("UPDATE backfill_chunks SET available_at = now() + interval '10 minutes'")
+    stack.queues.refuse = 1
+    with pytest.raises(Retryable, match="did not take"):
+        work(stack)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("no json", "body: must be JSON"),
+        ('{"schema_version": 7, "repository": "octo/hello", "pr_numbers": [1]}', "schema_version"),
+        ('{"schema_version": 1, "repository": "octo/hello", "pr_numbers": [0]}', "pr_numbers.0"),
+        ('{"schema_version": 1, "repository": "octo/hello", "pr_numbers": [4000000000]}', "pr_numbers.0"),
+        (
+            json.dumps({"schema_version": 1, "repository": "octo/hello", "pr_numbers": list(range(1, 502))}),
+            "pr_numbers",
+        ),
+        ('{"schema_version": 1, "repository": "octo/unknown", "pr_numbers": [1]}', "run: backfill add octo/unknown"),
+    ],
+)
+def test_a_message_that_can_never_succeed_is_buried_with_its_reason_in_log_and_metric(
+    stack: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    body: str,
+    reason: str,
+) -> None:
+    assert handled(stack, body, monkeypatch) == {"batchItemFailures": []}
+    (letter,) = stack.queues.dead
+    assert letter.body == body
+    assert reason in str(letter.reason)
+    (line,) = [each for each in caplog.records if each.message == "a chunk message breaks its contract"]
+    assert reason.split(":")[0] in f"{line.__dict__['field']}: {line.__dict__['rule']}"
+    assert metric(capsys, "InvalidMessages") == [1.0]
+
+
+def test_a_plan_request_that_can_never_succeed_is_buried_too(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wire(stack, monkeypatch)
+    unknown = '{"schema_version": 1, "repository_id": "00000000-0000-0000-0000-000000000000"}'
+    for body in ("[]", unknown):
+        event = {"Records": [{"messageId": "m1", "body": body}]}
+        assert planner_app.handler(event, Context()) == {"batchItemFailures": []}
+    assert [letter.body for letter in stack.queues.dead] == ["[]", unknown]
+    assert "has no backfill" in str(stack.queues.dead[1].reason)
+    assert "InvalidMessages" in capsys.readouterr().out
+
+
+# Messages by hand
+
+
+def test_a_message_by_hand_becomes_bounded_chunks_of_its_own(stack: Stack) -> None:
+    stack.run()
+    numbers = list(range(1, 501))
+    stack.queues.send_body(json.dumps({"schema_version": 1, "repository": NAME, "pr_numbers": numbers}))
+    assert work(stack) == "accepted"
+    made = stack.db.rows("SELECT pr_numbers FROM backfill_chunks WHERE origin = 'message'")
+    assert sorted(n for each in made for n in each["pr_numbers"]) == numbers
+    assert max(len(each["pr_numbers"]) for each in made) <= 10
+    assert len(stack.queues.chunks) == len(made)
+    stack.run()
+    assert stack.db.rows("SELECT FROM backfill_chunks WHERE status <> 'completed'") == []
+    stack.assert_equals_github()
+
+
+def test_duplicates_of_a_message_by_hand_are_harmless(stack: Stack) -> None:
+    stack.run()
+    number = max(next(iter(stack.simulator.repositories.values())).pull_requests)
+    body = json.dumps({"schema_version": 1, "repository": NAME, "pr_numbers": [number]})
+    for _ in range(3):
+        stack.queues.send_body(body)
+    assert [work(stack) for _ in range(3)] == ["accepted"] * 3
+    assert stack.db.one("SELECT count(*) AS n FROM backfill_chunks WHERE origin = 'message'") == {"n": 1}
+    stack.run()
+    stack.queues.send_body(body)
+    assert stack.run() == ["accepted", "completed"]
+    stack.assert_equals_github()
+
+
+def test_a_message_by_hand_waits_for_a_chunk_that_is_being_read(stack: Stack) -> None:
+    row = first(stack.db)
+    chunks.claim(stack.db, row["id"], row["dispatch_id"], 150)
+    body = json.dumps({"schema_version": 1, "repository": NAME, "pr_numbers": row["pr_numbers"][:1]})
+    assert stack.worker.handle(chunk_message(body), body) == "busy"
+    assert stack.queues.chunks[-1] == body
+
+
+def test_a_message_by_hand_is_read_though_its_backfill_is_paused(stack: Stack) -> None:
+    stack.run()
+    stack.db.execute("UPDATE progressive_backfill_state SET status = 'paused'")
+    number = max(next(iter(stack.simulator.repositories.values())).pull_requests)
+    stack.queues.send_body(json.dumps({"schema_version": 1, "repository": NAME, "pr_numbers": [number]}))
+    assert stack.run() == ["accepted", "completed"]
+
+
+def test_a_redriven_old_message_is_harmless(stack: Stack) -> None:
+    old = stack.queues.chunks[0]
+    stack.run()
+    stack.queues.send_body(old)
+    assert work(stack) == "duplicate"
+    assert stack.simulator.statistics()["detailed_again"] == 0
+
+
+# Pause and resume
+
+
+def test_resume_retries_what_had_failed_when_asked_to(stack: Stack) -> None:
+    row = first(stack.db)
+    claimed = chunks.claim(stack.db, row["id"], row["dispatch_id"], 150)
+    assert claimed is not None
+    chunks.fail(stack.db, claimed, points=0, requests=0, error="boom", error_code="boom")
+    stack.run()
+    stack.operator.act({"action": "pause", "repository": NAME})
+    stack.db.execute("UPDATE progressive_backfill_state SET consecutive_errors = 2")
+    assert stack.operator.act({"action": "resume", "repository": NAME})["retried"] == 0
+    stack.run()
+    assert status(stack.db)["processed_prs"] == 40 - len(row["pr_numbers"])
+    assert status(stack.db)["consecutive_errors"] == 0
+    answer = stack.operator.act({"action": "resume", "repository": NAME, "retry_failed": True})
+    assert answer["retried"] == len(row["pr_numbers"])
+    stack.run()
+    assert (status(stack.db)["status"], status(stack.db)["processed_prs"]) == ("completed", 40)
+    stack.assert_equals_github()
+
+
+def test_a_pause_with_chunks_in_flight_lets_them_finish_and_sends_no_more(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = stack.github.details
+
+    def details(*args: Any, **keywords: Any) -> Any:
+        stack.db.execute("UPDATE progressive_backfill_state SET status = 'paused'")
+        return read(*args, **keywords)
+
+    monkeypatch.setattr(stack.github, "details", details)
+    size = len(first(stack.db)["pr_numbers"])
+    assert work(stack) == "completed"
+    monkeypatch.undo()
+    assert set(stack.run()) == {"paused"}
+    assert status(stack.db)["processed_prs"] == size
+    stack.db.execute("UPDATE progressive_backfill_state SET status = 'active', consecutive_errors = 0")
+    stack.planner.plan(plan_message('{"schema_version": 1}'))
+    stack.run()
+    assert status(stack.db)["status"] == "completed"
+    stack.assert_equals_github()
+
+
+# Tools
+
+
+class Context:
+    """What Lambda hands to a handler."""
+
+    function_name, memory_limit_in_mb, aws_request_id = "f", 512, "r1"
+    invoked_function_arn = "arn:aws:lambda:us-east-1:000000000000:function:f"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 120_000
+
+
+def wire(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wiring, "database", lambda: stack.db)
+    monkeypatch.setattr(wiring, "github", lambda: stack.github)
+    monkeypatch.setattr(wiring, "queues", lambda: stack.queues)
+
+
+def handled(stack: Stack, body: str, monkeypatch: pytest.MonkeyPatch) -> Row:
+    """What the worker function answers to SQS."""
+    wire(stack, monkeypatch)
+    answer: Row = worker_app.handler({"Records": [{"messageId": "m1", "body": body}]}, Context())
+    return answer
+
+
+def metric(capsys: pytest.CaptureFixture[str], name: str) -> Any:
+    emf = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    return emf[-1][name]
+
+
+def terminate(other: Database, victim: Database) -> None:
+    """End a connection from outside, and wait until it is gone."""
+    pid = victim.one("SELECT pg_backend_pid() AS pid") or {}
+    assert other.one("SELECT pg_terminate_backend(:pid, 10000) AS gone", pid=pid["pid"]) == {"gone": True}
+
+
+@contextmanager
+def cutting_proxy(database_url: str, *, before: bool) -> Iterator[tuple[str, list[str]]]:
+    """A URL through which the first COMMIT is lost, or its answer; later connections go through."""
+    parts = urlsplit(database_url)
+    directory = parse_qs(parts.query)["host"][0]
+    cuts: list[str] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(f"{directory}/.s.PGSQL.{parts.port or 5432}")
+            threading.Thread(target=forward, args=(client, server), daemon=True).start()
+            threading.Thread(target=pump, args=(server, client), daemon=True).start()
+
+    def forward(client: socket.socket, server: socket.socket) -> None:
+        while data := receive(client):
+            if b"COMMIT" in data and not cuts:
+                cuts.append("COMMIT")
+                if not before:
+                    client.shutdown(socket.SHUT_WR)  # no answer comes through any more
+                    server.sendall(data)
+                    wait_for_commit(database_url)
+                break
+            server.sendall(data)
+        for each in (client, server):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := receive(source):
+                target.sendall(data)
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"postgresql://{parts.username or 'postgres'}@127.0.0.1:{listener.getsockname()[1]}{parts.path}", cuts
+    listener.close()
+
+
+def receive(source: socket.socket) -> bytes:
+    try:
+        return source.recv(65536)
+    except OSError:
+        return b""
+
+
+def wait_for_commit(database_url: str) -> None:
+    """Until the transaction that stores a chunk is over."""
+    db = Database(lambda: database_url)
+    for _ in range(1000):
+        if db.rows("SELECT FROM backfill_chunks WHERE status = 'completed'"):
+            break
+        threading.Event().wait(0.01)
+    db.close()
