@@ -136,29 +136,6 @@ def test_a_stale_chunk_without_attempts_left_has_failed_and_its_pull_requests_kn
         chunks.fence(db, chunk)
 
 
-def test_recovery_does_not_take_a_chunk_that_is_being_stored(connect: Callable[[], Database]) -> None:
-    worker, recovery = connect(), connect()
-    chunk = claimed(worker, chunks.create(worker, backfill_of(worker, 1)["id"], [1]))
-    worker.execute("UPDATE backfill_chunks SET started_at = now() - interval '1 hour'")
-    with worker.transaction():
-        chunks.fence(worker, chunk)
-        assert chunks.recover_stale(recovery, 30, 100) == []
-        pull_requests.store_details(worker, chunk["repository_id"], details(1))
-        chunks.complete(worker, chunk, points=1, requests=1)
-    assert chunks.recover_stale(recovery, 30, 100) == []
-
-
-def test_a_late_worker_stores_nothing_after_recovery(connect: Callable[[], Database]) -> None:
-    worker, recovery = connect(), connect()
-    chunk = claimed(worker, chunks.create(worker, backfill_of(worker, 1)["id"], [1]))
-    worker.execute("UPDATE backfill_chunks SET started_at = now() - interval '1 hour'")
-    assert len(chunks.recover_stale(recovery, 30, 100)) == 1
-    with pytest.raises(StaleClaim), worker.transaction():
-        pull_requests.store_details(worker, chunk["repository_id"], details(1))
-        chunks.complete(worker, chunk, points=1, requests=1)
-    assert worker.one("SELECT count(*) AS stored FROM comments") == {"stored": 0}
-
-
 def test_of_sixteen_workers_with_one_message_one_claims(connect: Callable[[], Database]) -> None:
     db = connect()
     chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
@@ -178,21 +155,6 @@ def test_of_sixteen_workers_with_one_message_one_claims(connect: Callable[[], Da
     for thread in threads:
         thread.join()
     assert len(won) == 1
-
-
-def test_a_claim_waits_for_a_pause_and_then_loses(connect: Callable[[], Database]) -> None:
-    operator, worker = connect(), connect()
-    backfill = backfill_of(operator, 1)
-    chunk = chunks.create(operator, backfill["id"], [1])
-    result: list[Any] = []
-    thread = threading.Thread(target=lambda: result.append(chunks.claim(worker, chunk["id"], chunk["dispatch_id"], 60)))
-    with operator.transaction():
-        backfills.pause(operator, backfill["id"], "manual", minutes=None)
-        thread.start()
-        thread.join(0.3)
-        assert thread.is_alive()
-    thread.join(10)
-    assert result == [None]
 
 
 def test_a_long_queue_is_not_mistaken_for_loss(db: Database) -> None:
