@@ -12,6 +12,9 @@ from graphql import GraphQLError
 from local.simulator.data import Node, Repository
 from local.simulator.price import CONNECTIONS
 
+# Where GitHub ends a connection, whatever its totalCount says.
+ENDS = {"commits": 250}
+
 
 def held(repository: Repository) -> dict[str, int]:
     """How much of everything a repository has."""
@@ -21,7 +24,7 @@ def held(repository: Repository) -> dict[str, int]:
         "reviews": sum(len(each["reviews"]) for each in pull_requests),
         "issue_comments": sum(len(each["comments"]) for each in pull_requests),
         "review_comments": sum(len(review["comments"]) for each in pull_requests for review in each["reviews"]),
-        "commits": sum(len(each["commits"]) for each in pull_requests),
+        "commits": sum(min(len(each["commits"]), ENDS["commits"]) for each in pull_requests),
         "files": sum(len(each["files"]) for each in pull_requests),
     }
 
@@ -113,8 +116,9 @@ def _connection(name: str, items: list[Node], repository: Repository) -> Any:
         last: int | None = None,
         before: str | None = None,
     ) -> Node:
+        most = min(len(items), ENDS.get(name, len(items)))
         start = int(_decoded(after)[0]) if after else 0
-        end = min(len(items), int(_decoded(before)[0])) if before else len(items)
+        end = min(most, int(_decoded(before)[0])) if before else most
         if first is not None:
             end = min(end, start + first)
         elif last is not None:
@@ -124,7 +128,7 @@ def _connection(name: str, items: list[Node], repository: Repository) -> Any:
             "totalCount": len(items),
             "nodes": chosen,
             "pageInfo": {
-                "hasNextPage": end < len(items),
+                "hasNextPage": end < most,
                 "hasPreviousPage": start > 0,
                 "startCursor": _encoded(start, ""),
                 "endCursor": _encoded(end, ""),

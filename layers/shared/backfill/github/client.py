@@ -32,6 +32,8 @@ GROWTH = 1.1
 SHORTEST_PAGE = 5
 # A reply that fits no known case is asked for again this often before it surfaces.
 TRIES = 3
+# So many pull requests of a chunk failed, and not one request was answered: it is not the pull requests.
+MOST_FAILED = 3
 # A pull request that changes while it is being read is begun again this often.
 RESTARTS = 5
 # Less than this left of the function's time: no further request is begun, for GitHub may take 10 seconds for it.
@@ -295,7 +297,9 @@ class GitHub:
                 self._credentials.renew()
 
     def _send(self, document: str, variables: Mapping[str, Any], points: int, seconds: float) -> Reply:
-        """One request and what it cost: by GitHub's word, else by the formula."""
+        """One request and what it cost: by GitHub's word, else by the formula. ``seconds`` are left for it."""
+        if seconds < 1:
+            raise OutOfTime("the function's time ended while its request waited")
         spent = 0
         try:
             reply = self._transport.query(self._credentials.token(), document, variables, seconds)
@@ -336,13 +340,14 @@ class _Details:
         self._gone: list[int] = []
         # Pull requests that failed on their own, in the order in which they did.
         self._culprits: list[int] = []
+        self._is_answered = False
 
     def read(self) -> ChunkDetails:
-        """Everything, or the error of GitHub as a whole. Raises Retryable if every pull request of several failed."""
+        """Everything, or the error of GitHub as a whole. Raises Retryable where all fails, or nothing but failures come."""
         size = self._size
         tasks = [task for number in self._readings for task in self._begin(number)]
         while tasks:
-            candidates = [index for index, task in enumerate(tasks) if not task.suspect] or [0]
+            candidates = [index for index, task in enumerate(tasks) if not task.suspect] or [len(tasks) - 1]
             waiting = [(tasks[index].weight, tasks[index].rounds) for index in candidates]
             chosen = {candidates[index] for index in packing.next_request(waiting, max(1, int(self._size)))}
             following = self._send([task for index, task in enumerate(tasks) if index in chosen])
@@ -350,9 +355,12 @@ class _Details:
         if self._size != size:
             self._learn(self._size)
         if len(self._failed) == len(self._readings) > 1:
-            code, message = next(iter(self._failed.values()))
-            raise Retryable(f"every pull request of the chunk failed ({code}): {message}")
+            raise self._all_failed()
         return self._result()
+
+    def _all_failed(self) -> Retryable:
+        code, message = next(iter(self._failed.values()))
+        return Retryable(f"every pull request of the chunk fails ({code}): {message}")
 
     def _result(self) -> ChunkDetails:
         merged: Tables = {}
@@ -397,6 +405,7 @@ class _Details:
             self._refuse_unexplained(request, reply, below)
         except (TooLarge, Unexplained, InvalidQuery) as error:
             return self._divide(request, error) if len(request) > 1 else self._make_smaller(request[0], error)
+        self._is_answered = True
         if len(request) >= self._size * 0.8:
             self._size = min(100.0, self._size * GROWTH)
         return [
@@ -439,13 +448,16 @@ class _Details:
         return documents.details(" ".join(of_repository), " ".join(at_root))
 
     def _divide(self, request: list[_Task], error: BackfillError) -> list[_Task]:
-        """Both halves of a request that failed. It was too large, unless all of it but one pull request succeeds."""
-        size, seen = self._size, len(self._culprits)
+        """A request that failed, in smaller ones. It was too large, unless all of it but one pull request succeeds."""
+        size, seen, half = self._size, len(self._culprits), len(request) // 2
         if isinstance(error, TooLarge):
-            self._size = max(1.0, min(size, len(request)) / 2)
+            self._size = max(1.0, min(size, len(request) / 2))
             self._learn(self._size)
-        half = len(request) // 2
-        following = self._send(request[:half]) + self._send(request[half:])
+        following = []
+        while request:
+            most = max(1, min(half, int(self._size)))
+            following += self._send(request[:most])
+            request = request[most:]
         if self._size != size and len(set(self._culprits[seen:])) == 1:
             self._size = size
             self._learn(size)
@@ -464,6 +476,8 @@ class _Details:
             return [replace(task, tries=task.tries + 1, suspect=True)]
         self._refuse_outage()
         self._failed[task.number] = (_code(error), str(error)[:500])
+        if len(self._failed) >= MOST_FAILED and not self._is_answered:
+            raise self._all_failed()
         return []
 
     def _refuse_outage(self) -> None:
