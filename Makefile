@@ -54,8 +54,8 @@ down: .venv/.ready ## stop the local stack; its data stays in .local
 env: .venv/.ready ## addresses of the running local stack, as shell exports
 	@$(BIN)/python -m local.stack env
 
-build: .venv/.ready .venv-sam/.ready ## build the functions and the layer for Lambda (arm64), without Docker
-	PATH="$(CURDIR)/$(BIN):$$PATH" LAYER_PYTHON="$$(sh local/find-python.sh 3.13 || true)" .venv-sam/bin/sam build
+build: .venv/.ready .venv-sam/.ready ## build for Lambda, without Docker (ARCHITECTURE=arm64, or x86_64)
+	LAYER_PLATFORM=$(if $(filter x86_64,$(ARCHITECTURE)),x86_64,aarch64)-manylinux2014 PATH="$(CURDIR)/$(BIN):$$PATH" LAYER_PYTHON="$$(sh local/find-python.sh 3.13 || true)" .venv-sam/bin/sam build
 
 deploy: build ## deploy to AWS; parameters are asked for
 	.venv-sam/bin/sam deploy --guided

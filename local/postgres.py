@@ -21,16 +21,17 @@ from backfill.store.connection import connection_options
 from migrations.runner import upgrade
 
 STOP_SECONDS = 30
+NEWEST = 18
 
 
 class Postgres:
     """A server on a Unix socket, with its data in ``folder``; stopped by ``stop``, or when this process ends, unless
     it is to be kept."""
 
-    def __init__(self, folder: Path, *, keep: bool = False) -> None:
+    def __init__(self, folder: Path, *, keep: bool = False, version: int = NEWEST) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._server: Any = get_server(str(folder), cleanup_mode=None)
+        self._server: Any = get_server(str(folder), cleanup_mode=None, postgres_version=version)
         if not keep:
             atexit.register(self.stop)
         self._uri: str = self._server.get_uri()
@@ -62,9 +63,9 @@ class Postgres:
         stop(self._folder)
 
 
-def scratch(folder: Path) -> Postgres:
+def scratch(folder: Path, version: int = NEWEST) -> Postgres:
     """A server for tests and measurements: nothing has to survive a power cut. Clone its database ``migrated``."""
-    server = Postgres(folder)
+    server = Postgres(folder, version=version)
     for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
         server.run(f"ALTER SYSTEM SET {setting}")
     server.run("SELECT pg_reload_conf()")

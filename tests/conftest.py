@@ -11,10 +11,17 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from backfill.store.connection import Database
-from local.postgres import Postgres, scratch
+from local.postgres import NEWEST, Postgres, scratch
+from local.servers import PgBouncer, oldest_postgres
 
 _numbers = itertools.count(1)
 _TEMPORARY = "PYTEST_DEBUG_TEMPROOT"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The same tests on other servers: `pytest tests/integration --oldest-postgres`, or `--pgbouncer`."""
+    parser.addoption("--oldest-postgres", action="store_true", help="use the oldest PostgreSQL that the product takes")
+    parser.addoption("--pgbouncer", action="store_true", help="reach Postgres through PgBouncer in transaction mode")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,17 +33,29 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    server = scratch(tmp_path_factory.mktemp("postgres"))
+def postgres(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    version = oldest_postgres() if request.config.getoption("--oldest-postgres") else NEWEST
+    server = scratch(tmp_path_factory.mktemp("postgres"), version)
     yield server
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def pooled(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[Callable[[str], str]]:
+    """A database's URL as the tests of this run reach it."""
+    if not request.config.getoption("--pgbouncer"):
+        yield lambda url: url
+        return
+    pooler = PgBouncer(postgres.url("postgres"))
+    yield pooler.url
+    pooler.stop()
+
+
 @pytest.fixture
-def database_url(postgres: Postgres) -> Iterator[str]:
+def database_url(postgres: Postgres, pooled: Callable[[str], str]) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     postgres.run(f"CREATE DATABASE {name} TEMPLATE migrated")
-    yield postgres.url(name)
+    yield pooled(postgres.url(name))
     postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
 
 

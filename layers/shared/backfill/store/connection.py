@@ -48,7 +48,7 @@ class DatabaseUnavailable(Retryable):
 
 
 class LoginRefused(DatabaseUnavailable):
-    """Postgres does not take this user, password or token."""
+    """Postgres, or a pooler before it, does not take this user, password, token or database."""
 
 
 class Database:
@@ -256,23 +256,28 @@ def connect(driver: Callable[..., Opened], url: str) -> Opened:
     place = f"{options['host']}:{options['port']}"
     try:
         return driver(**options)
-    except DatabaseError as error:
-        details = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-        # 28: invalid authorization. Any other refusal has nothing to do with who asks.
-        kind = LoginRefused if str(details.get("C", "")).startswith("28") else DatabaseUnavailable
-        raise kind(
-            f"Postgres at {place} refused the connection: {details.get('M', error)}. "
+    except (DatabaseError, InterfaceError, OSError) as error:
+        refusal: BaseException | None = error
+        # pg8000 says goodbye to a server that has refused and hung up, fails at that, and hides the refusal.
+        while refusal is not None and not isinstance(refusal, DatabaseError | ssl.SSLError):
+            refusal = refusal.__context__
+        if isinstance(refusal, ssl.SSLError):
+            raise DatabaseUnavailable(
+                f"Postgres at {place} cannot be trusted: {refusal}. Put the certificate of its authority into "
+                "layers/shared/backfill/certificates, and use the host name that its certificate is for"
+            ) from error
+        if refusal is None:
+            raise DatabaseUnavailable(
+                f"cannot reach Postgres at {place}: {error}. "
+                "Check the address, the security group and the subnets of the functions"
+            ) from error
+        details = refusal.args[0] if refusal.args and isinstance(refusal.args[0], dict) else {}
+        # Full (53) or shutting down (57): no other password would help. All else may be the login, and poolers give no
+        # code of their own for it.
+        busy = str(details.get("C", "")).startswith(("53", "57"))
+        raise (DatabaseUnavailable if busy else LoginRefused)(
+            f"Postgres at {place} refused the connection: {details.get('M', refusal)}. "
             "Check the user, the password and the database name in the secret"
-        ) from error
-    except ssl.SSLError as error:
-        raise DatabaseUnavailable(
-            f"Postgres at {place} cannot be trusted: {error}. Put the certificate of its authority into "
-            "layers/shared/backfill/certificates, and use the host name that its certificate is for"
-        ) from error
-    except (InterfaceError, OSError) as error:
-        raise DatabaseUnavailable(
-            f"cannot reach Postgres at {place}: {error}. "
-            "Check the address, the security group and the subnets of the functions"
         ) from error
 
 

@@ -1,0 +1,242 @@
+"""The way to Postgres: TLS that verifies, roles that may little, timeouts, a rotated password."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pg8000.exceptions import DatabaseError
+
+from backfill.errors import Misconfigured
+from backfill.store import connection
+from backfill.store.connection import Database, DatabaseUnavailable, LoginRefused
+from local.postgres import Postgres
+from local.servers import NotHere, PgBouncer
+from local.simulator import Simulator, generate
+from migrations.runner import MigrationFailed, upgrade
+from tests.integration.in_process import Stack
+
+ROOT = Path(__file__).parents[2]
+HOST = "db.example.com"
+NAME = "octo/roles"
+
+
+class Authority:
+    """A certificate authority with one certificate for HOST, as files."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        key, name = ec.generate_private_key(ec.SECP256R1()), _name(f"authority of {folder.name}")
+        self.pem = folder / "authority.pem"
+        certificate = _certificate(name, name, key.public_key(), key, authority=True)
+        self.pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        own = ec.generate_private_key(ec.SECP256R1())
+        self.certificate, self.key = folder / "server.crt", folder / "server.key"
+        signed = _certificate(_name(HOST), name, own.public_key(), key, authority=False)
+        self.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        self.key.write_bytes(
+            own.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _certificate(
+    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, signer: Any, *, authority: bool
+) -> x509.Certificate:
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+    )
+    if authority:
+        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+        builder = builder.add_extension(usage, critical=True)
+    else:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
+    return builder.sign(signer, hashes.SHA256())
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls") / "trusted")
+
+
+@pytest.fixture(scope="module")
+def ports(postgres: Postgres, authority: Authority) -> Iterator[dict[str, int]]:
+    """A server that speaks only TLS, and one that cannot: PgBouncer, because the wheel's Postgres has no TLS."""
+    url = postgres.url("postgres")
+    try:
+        servers = {"tls": PgBouncer(url, tls=(authority.certificate, authority.key)), "plain": PgBouncer(url)}
+    except NotHere as error:
+        pytest.skip(f"NOT TESTED, TLS to Postgres: {error}")
+    yield {name: int(urlsplit(server.url(url)).port or 0) for name, server in servers.items()}
+    for server in servers.values():
+        server.stop()
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names of example.com lead to this machine, and are no name of it."""
+    resolve = socket.getaddrinfo
+
+    def look_up(host: Any, *arguments: Any, **options: Any) -> Any:
+        return resolve("127.0.0.1" if str(host).endswith(".example.com") else host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+def ask(url: str) -> Any:
+    database = Database(lambda: url)
+    try:
+        return database.one("SELECT 1 AS answer")
+    finally:
+        database.close()
+
+
+def test_a_certificate_in_the_folder_is_trusted(
+    ports: dict[str, int], authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "CERTIFICATES", authority.pem.parent)
+    assert ask(f"postgresql://postgres@{HOST}:{ports['tls']}/postgres") == {"answer": 1}
+
+
+def test_sslrootcert_is_trusted(ports: dict[str, int], authority: Authority) -> None:
+    url = f"postgresql://postgres@{HOST}:{ports['tls']}/postgres?sslrootcert={authority.pem}"
+    assert ask(url) == {"answer": 1}
+
+
+@pytest.mark.parametrize("mode", ["", "sslmode=require", "sslmode=prefer", "sslmode=verify-ca"])
+def test_an_unknown_authority_is_refused_whatever_sslmode_says(
+    ports: dict[str, int], mode: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DatabaseUnavailable, match=r"cannot be trusted.*layers/shared/backfill/certificates"):
+        ask(f"postgresql://postgres@{HOST}:{ports['tls']}/postgres?{mode}")
+    other = Authority(tmp_path / "other")
+    with pytest.raises(DatabaseUnavailable, match="cannot be trusted"):
+        ask(f"postgresql://postgres@{HOST}:{ports['tls']}/postgres?sslrootcert={other.pem}&{mode}")
+
+
+def test_a_certificate_of_another_host_is_refused(ports: dict[str, int], authority: Authority) -> None:
+    with pytest.raises(DatabaseUnavailable, match=r"cannot be trusted.*[Hh]ostname mismatch"):
+        ask(f"postgresql://postgres@other.example.com:{ports['tls']}/postgres?sslrootcert={authority.pem}")
+
+
+@pytest.mark.parametrize("mode", ["", "sslmode=allow", "sslmode=prefer", "sslmode=require"])
+def test_a_server_without_tls_is_refused(ports: dict[str, int], mode: str) -> None:
+    with pytest.raises(DatabaseUnavailable, match="SSL"):
+        ask(f"postgresql://postgres@{HOST}:{ports['plain']}/postgres?{mode}")
+
+
+def test_plaintext_to_another_machine_is_no_setting_at_all(ports: dict[str, int]) -> None:
+    with pytest.raises(Misconfigured, match="plaintext"):
+        ask(f"postgresql://postgres@{HOST}:{ports['plain']}/postgres?sslmode=disable")
+    for here in ("127.0.0.1", "localhost"):
+        assert ask(f"postgresql://postgres@{here}:{ports['plain']}/postgres") == {"answer": 1}
+
+
+def test_a_certificate_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="certificates cannot be read"):
+        ask(f"postgresql://u@{HOST}/d?sslrootcert={tmp_path / 'missing.pem'}")
+
+
+def test_timeouts_hold_inside_a_transaction_and_nothing_stays_behind(db: Database) -> None:
+    with db.transaction():
+        assert db.one("SHOW statement_timeout") == {"statement_timeout": "1min"}
+        assert db.one("SHOW idle_in_transaction_session_timeout") == {"idle_in_transaction_session_timeout": "1min"}
+    assert db.one("SHOW statement_timeout") == {"statement_timeout": "0"}
+
+
+def test_a_rotated_password_is_read_again_and_only_once(postgres: Postgres, database_url: str) -> None:
+    folder = Path(connection.connection_options(postgres.url("postgres"))["host"])
+    rules = folder / "pg_hba.conf"
+    before = rules.read_text(encoding="utf-8")
+    postgres.run("CREATE ROLE rotated LOGIN PASSWORD 'new'")
+    rules.write_text(f"local all rotated scram-sha-256\n{before}", encoding="utf-8")
+    postgres.run("SELECT pg_reload_conf()")
+    try:
+        password, refusals = "old", []
+
+        def rotated() -> None:
+            nonlocal password
+            refusals.append(password)
+            password = "new"
+
+        parts = urlsplit(database_url)
+        database = Database(lambda: f"postgresql://rotated:{password}@{parts.path}?{parts.query}", rotated)
+        assert database.one("SELECT current_user AS role") == {"role": "rotated"}
+        assert refusals == ["old"]
+        database.close()
+        wrong = Database(lambda: f"postgresql://rotated:wrong@{parts.path}?{parts.query}")
+        with pytest.raises(LoginRefused, match="password authentication failed"):
+            wrong.one("SELECT 1 AS one")
+    finally:
+        rules.write_text(before, encoding="utf-8")
+        postgres.run("SELECT pg_reload_conf()")
+        postgres.run("DROP ROLE rotated")
+
+
+@pytest.fixture
+def roles(postgres: Postgres) -> Iterator[Callable[[str], str]]:
+    """A database with the roles that docs/deploying.md makes; the URL of each."""
+    document = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
+    block = re.search(r"```sql\n(.*?)```", document, re.DOTALL)
+    assert block is not None
+    postgres.run("CREATE DATABASE roles")
+    administrator = Database(lambda: postgres.url("roles"))
+    for statement in block[1].split(";"):
+        if statement.strip():
+            administrator.execute(statement)
+    yield lambda role: postgres.url("roles").replace("//postgres:", f"//{role}:")
+    administrator.close()
+    postgres.run("DROP DATABASE roles WITH (FORCE)")
+    for role in ("backfill_worker", "backfill_owner"):
+        postgres.run(f"DROP ROLE {role}")
+
+
+def test_the_documented_worker_role_does_all_its_work_and_changes_no_table(roles: Callable[[str], str]) -> None:
+    upgrade(roles("backfill_owner"))
+    db = Database(lambda: roles("backfill_worker"))
+    assert db.one("SELECT current_user AS role") == {"role": "backfill_worker"}
+    assert db.one("SHOW statement_timeout") == {"statement_timeout": "1min"}
+    with Simulator(generate(7, {NAME: 60}), speed=2000) as simulator:
+        stack = Stack(db, simulator)
+        stack.operator.act({"action": "add", "repository": NAME})
+        stack.run()
+        assert stack.state()["status"] == "completed"
+        stack.assert_equals_github()
+    for forbidden in (
+        "DROP TABLE files",
+        "ALTER TABLE files ADD COLUMN more text",
+        "CREATE TABLE mine (id integer)",
+        "TRUNCATE pull_requests",
+        "CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "ALTER ROLE backfill_worker SUPERUSER",
+    ):
+        with pytest.raises(DatabaseError, match="42501"):
+            db.execute(forbidden)
+    db.close()
+    with pytest.raises(MigrationFailed, match=r"permission denied.*nothing was changed"):
+        upgrade(roles("backfill_worker").replace("/roles?", "/postgres?"))
