@@ -285,6 +285,39 @@ def sync(
     _tell(answer, f"{answer['requested']} pull requests of {repository} will be read again", as_json)
 
 
+@app.command()
+def dashboard(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+    every: Annotated[int, typer.Option(min=1, max=3600, help="Seconds between refreshes.")] = 5,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Show, and refuse every action.")] = False,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+) -> None:
+    """The table of the CloudWatch dashboard as a page on this machine, with its buttons. Ctrl-C ends it.
+
+    Example: backfill dashboard --read-only --every 30
+    """
+    import webbrowser
+
+    from cli.dashboard import Dashboard
+
+    try:
+        server = Dashboard(context.obj, port=port, seconds=every, read_only=read_only)
+    except OSError as error:
+        err.print(f"error: port {port}: {error}", highlight=False)
+        raise typer.Exit(1) from None
+    out.print(
+        f"{server.address}\nThis address is a key: who has it on this machine can act. Ctrl-C ends it.", soft_wrap=True
+    )
+    if browser:
+        webbrowser.open(server.address)
+    with server:
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            out.print("ended")
+
+
 @dead_letters_app.command("list")
 def list_dead_letters(context: typer.Context, as_json: Json = False) -> None:
     """Show them.

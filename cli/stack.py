@@ -19,8 +19,29 @@ class DeployedStack:
     region: str | None = None
     profile: str | None = None
 
+    @property
+    def place(self) -> str:
+        """The stack and its region, for people."""
+        import boto3
+
+        region = self.region or boto3.Session(profile_name=self.profile).region_name
+        return f"{self.name}, {region}" if region else self.name
+
     def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
-        """The function's answer. Raises InvocationFailed."""
+        """The function's answer, an object. Raises InvocationFailed."""
+        answer = self._call(function, event)
+        if not isinstance(answer, dict):
+            raise InvocationFailed(f"{self.name}-{function} answered {answer!r}")
+        return answer
+
+    def show(self, function: str, event: dict[str, Any]) -> str:
+        """The function's answer, HTML. Raises InvocationFailed."""
+        answer = self._call(function, event)
+        if not isinstance(answer, str):
+            raise InvocationFailed(f"{self.name}-{function} answered no HTML")
+        return answer
+
+    def _call(self, function: str, event: dict[str, Any]) -> Any:
         # Half a second of imports: not for --help, nor while the shell completes a word.
         import boto3
         from botocore.config import Config
@@ -46,6 +67,4 @@ class DeployedStack:
         if "FunctionError" in answer:
             message = (payload or {}).get("errorMessage", "no message")
             raise InvocationFailed(f"{message} (details in the log group /aws/lambda/{full_name})")
-        if not isinstance(payload, dict):
-            raise InvocationFailed(f"{full_name} answered {payload!r}")
         return payload

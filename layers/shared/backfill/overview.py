@@ -33,6 +33,11 @@ class Condition:
     kind: Kind
     why: str = ""
 
+    @property
+    def words(self) -> str:
+        """The code for people."""
+        return self.code.replace("_", " ").replace("github", "GitHub")
+
 
 # What one view holds; an answer of Lambda has 6 MB at most.
 MOST_BACKFILLS = 1000

@@ -58,7 +58,7 @@ def render(seen: Mapping[str, Any], view: View, *, function_arn: str, now: datet
         widget_arn=sibling(function_arn, "widget"),
         console_arn=sibling(function_arn, "console"),
         notice=notice,
-        summary=_summary(rows, seen, view, now),
+        summary=_summary(rows, seen, view),
         kinds=Counter(row["condition"].kind for row in rows),
         states=STATES,
         filtered=len(rows) >= FILTER_FROM or bool(view.filter or view.state),
@@ -86,12 +86,11 @@ def _wanted(row: Row, view: View) -> bool:
     return view.filter.lower() in row["repository"].lower() and view.state in ("", condition.kind)
 
 
-def _summary(rows: list[Row], seen: Mapping[str, Any], view: View, now: datetime) -> Row:
+def _summary(rows: list[Row], seen: Mapping[str, Any], view: View) -> Row:
     """The figures above the table, of all backfills whatever is filtered."""
     total, done = sum(row["total_prs"] for row in rows), sum(row["processed_prs"] for row in rows)
     rate = sum(row["prs_per_hour"] or 0 for row in rows if row["status"] == "active")
     left = sum(row["total_prs"] - row["processed_prs"] for row in rows if row["status"] == "active")
-    finish = max((row["estimated_finish"] for row in rows if row["estimated_finish"]), default=None)
     budget = seen["budget"]
     return {
         "total": total,
@@ -99,9 +98,10 @@ def _summary(rows: list[Row], seen: Mapping[str, Any], view: View, now: datetime
         "percent": _percent(done, total),
         "rate": round(rate),
         "left": left,
-        "finish": _span((finish - now).total_seconds()) if finish and left else None,
+        # They share one budget: what is left of all, at the rate of all.
+        "finish": _span(3600 * left / rate) if left and rate else None,
         "budget": budget if budget and budget["remaining"] is not None else None,
-        "reset": _clock(budget["reset_at"], view) if budget and budget["reset_at"] else None,
+        "reset": f"{budget['reset_at'].astimezone(view.zone):%H:%M}" if budget and budget["reset_at"] else None,
         "dead_letters": seen["dead_letters"],
     }
 
@@ -116,7 +116,7 @@ def _line(row: Row, view: View, now: datetime) -> Row:
         "repository": row["repository"],
         "priority": row["priority"] or "normal",
         "kind": condition.kind,
-        "state": condition.code.replace("_", " "),
+        "state": condition.words,
         "why": condition.why,
         "done": row["processed_prs"],
         "total": row["total_prs"],

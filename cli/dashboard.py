@@ -1,0 +1,143 @@
+"""`backfill dashboard`: the CloudWatch widget as a page of this machine, for those without CloudWatch at hand.
+
+Whoever may use this page acts with the user's AWS permissions, so nobody else may: it listens on 127.0.0.1 alone; a Host
+other than its own is refused (a foreign name that was rebound to this address); and every call carries a token of this
+start, which only the printed address has (its fragment, which browsers send nowhere), so that no other page can call.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Protocol
+
+from cli.stack import InvocationFailed
+
+PAGE = Path(__file__).parent / "page"
+FILES = {
+    "/": ("index.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+}
+# The widget brings its own <style>; scripts come from this server's file alone, whatever a text contains.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data:;"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+MOST_BYTES = 65536
+# How long the page keeps what an action did before it refreshes.
+NOTICE_SECONDS = 6
+
+
+class Stack(Protocol):
+    """What the page needs of a stack (cli.stack.DeployedStack)."""
+
+    @property
+    def place(self) -> str: ...
+    def show(self, function: str, event: dict[str, Any]) -> str: ...
+
+
+class Dashboard(ThreadingHTTPServer):
+    """Serves the page of one stack; ``address`` opens it. Port 0 takes a free one."""
+
+    daemon_threads = True
+
+    def __init__(self, stack: Stack, *, port: int = 0, seconds: int = 5, read_only: bool = False) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.stack, self.seconds, self.read_only = stack, seconds, read_only
+        self.token = secrets.token_urlsafe(32)
+        self.hosts = {f"{name}:{self.server_address[1]}" for name in ("127.0.0.1", "localhost")}
+
+    @property
+    def address(self) -> str:
+        """With the token: whoever knows it may act."""
+        return f"http://127.0.0.1:{self.server_address[1]}/#{self.token}"
+
+    def answer(self, path: str, event: dict[str, Any]) -> dict[str, Any]:
+        """What the page asks for. Raises InvocationFailed; KeyError for what there is not."""
+        if path == "/settings":
+            parameters = {"actions": False} if self.read_only else {}
+            times = {"seconds": self.seconds, "notice_seconds": NOTICE_SECONDS}
+            return {"stack": self.stack.place, "parameters": parameters, **times}
+        if path == "/widget":
+            return {"html": self.stack.show("widget", event)}
+        if path == "/console":
+            if self.read_only:
+                raise InvocationFailed("this page was started with --read-only")
+            return {"html": self.stack.show("console", event)}
+        raise KeyError(path)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Dashboard
+    protocol_version = "HTTP/1.1"
+    timeout = 60
+
+    def do_GET(self) -> None:
+        if not self._is_for_us():
+            return
+        if self.path not in FILES:
+            self._send(404, "text/plain", b"not found")
+            return
+        name, kind = FILES[self.path]
+        self._send(200, f"{kind}; charset=utf-8", (PAGE / name).read_bytes())
+
+    def do_POST(self) -> None:
+        if not self._is_for_us():
+            return
+        given = self.headers.get("x-backfill-token") or ""
+        if not hmac.compare_digest(given.encode(), self.server.token.encode()):
+            self._answer(403, {"error": "Not this page: open the address that backfill dashboard printed."})
+            return
+        event = self._event()
+        if event is None:
+            self._answer(400, {"error": f"A JSON object of at most {MOST_BYTES} bytes is needed."})
+            return
+        try:
+            self._answer(200, self.server.answer(self.path, event))
+        except InvocationFailed as failure:
+            self._answer(502, {"error": str(failure)})
+        except KeyError:
+            self._answer(404, {"error": "There is no such thing here."})
+
+    def _event(self) -> dict[str, Any] | None:
+        try:
+            length = int(self.headers.get("content-length") or 0)
+            event = json.loads(self.rfile.read(length)) if 0 < length <= MOST_BYTES else None
+        except ValueError:
+            return None
+        return event if isinstance(event, dict) else None
+
+    def _is_for_us(self) -> bool:
+        """A Host of another name was rebound to this address; another Origin is another page."""
+        host, origin = self.headers.get("host") or "", self.headers.get("origin")
+        if host in self.server.hosts and origin in (None, f"http://{host}"):
+            return True
+        self._answer(403, {"error": "This address is not for other names or pages."})
+        return False
+
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
+        self._send(status, "application/json", json.dumps(body).encode())
+
+    def _send(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response_only(status)
+        if status >= 400:
+            # What was sent along may not have been read.
+            self.close_connection = True
+        for name, value in (
+            ("content-type", kind),
+            ("content-length", str(len(body))),
+            ("content-security-policy", POLICY),
+            ("referrer-policy", "no-referrer"),
+            ("x-content-type-options", "nosniff"),
+            ("cache-control", "no-store"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """The terminal stays quiet."""

@@ -1,0 +1,126 @@
+"""A real browser (Debian's Chromium, or CHROMIUM=/path), and the page of `backfill dashboard` over a real Postgres.
+
+Where no browser can be had, the tests fail and say so: a page that nobody looked at is not tested.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from backfill.operating import Operator
+from backfill.overview import overview
+from backfill.store import backfills
+from backfill.store.connection import Database
+from backfill.widget.acting import act_and_show
+from backfill.widget.contract import view
+from backfill.widget.page import render
+from cli.dashboard import Dashboard
+from tests.integration.memory_queue import MemoryQueues
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / ".screenshots"
+ARN = "arn:aws:lambda:us-east-1:000000000000:function:progressive-backfill-widget"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass
+class InProcess:
+    """The widget and the console as functions of this process; ``calls`` are the events that they got."""
+
+    db: Database
+    queues: MemoryQueues = field(default_factory=MemoryQueues)
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    place: str = "progressive-backfill, local"
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def show(self, function: str, event: dict[str, Any]) -> str:
+        with self.lock:
+            self.calls.append((function, event))
+            if function == "console":
+                # The buttons never ask GitHub: an operator without one is enough.
+                return act_and_show(Operator(self.db, None, self.queues), event, ARN)  # type: ignore[arg-type]
+            seen = overview(self.db, self.queues)
+            return render(seen, view(event), function_arn=ARN, now=backfills.now(self.db))
+
+
+@contextmanager
+def serving(dashboard: Dashboard) -> Iterator[Dashboard]:
+    """The page, answered by a thread of this process."""
+    thread = threading.Thread(target=dashboard.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield dashboard
+    finally:
+        dashboard.shutdown()
+        dashboard.server_close()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    found = subprocess.run(["sh", str(ROOT / "local/find-chromium.sh")], capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.fail(f"the browser tests need Chromium: {found.stderr[-2000:]}")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=found.stdout.strip(), args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Open an address in a fresh context; whatever the page logs as an error fails the test."""
+    contexts: list[BrowserContext] = []
+    errors: list[str] = []
+
+    def open_page(address: str, *, theme: str = "light", width: int = 1440, height: int = 900) -> Page:
+        context = browser.new_context(
+            color_scheme="dark" if theme == "dark" else "light", viewport={"width": width, "height": height}
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        page.goto(address)
+        page.wait_for_selector("#widget .pb")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def in_process(db: Database) -> InProcess:
+    return InProcess(db)
+
+
+@pytest.fixture
+def dashboard(in_process: InProcess) -> Iterator[Dashboard]:
+    with serving(Dashboard(in_process, seconds=1)) as served:
+        yield served
+
+
+def screenshot(page: Page, name: str) -> None:
+    """For people to look at; the folder is not kept."""
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=str(SCREENSHOTS / f"{name}.png"), full_page=True)
