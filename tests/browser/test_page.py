@@ -95,8 +95,8 @@ def test_hostile_names_and_errors_do_no_harm(db: Database, dashboard: Dashboard,
     button(page, f"Resume octo/{HOSTILE[1]}")
     assert HOSTILE[1] in page.locator("#question").inner_text()
     button(page, "Yes")
-    expect(page.locator(".pb-notice")).to_have_text(f"octo/{HOSTILE[1]} is active")
-    assert state_of(db, f"octo/{HOSTILE[1]}")[0] == "active"
+    # No name that GitHub gives: it is refused, and the refusal quotes it.
+    expect(page.locator(".pb-notice")).to_contain_text("Not done: repository: 'octo/<img src=x onerror=")
     assert page.evaluate("window.stolen") is None
     assert page.locator("#widget script, #widget svg, #widget img, #widget style").count() == 1
     assert page.locator("cwdb-action[action=html]").count() == 0
@@ -172,7 +172,7 @@ def test_two_hundred_backfills_stay_readable_and_cost_the_same_statements(
 
     monkeypatch.setattr(Database, "rows", counted)
     html = in_process.show("widget", {"rows": 200})
-    assert len(statements) == 3
+    assert len(statements) == 4, "what it costs may not depend on how many backfills there are"
     # Lambda answers with 6 MB at most; half a second on a slow line is a tenth of that.
     assert len(html.encode()) < 600_000
     page = opened(dashboard.address)

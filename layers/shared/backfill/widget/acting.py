@@ -13,8 +13,12 @@ from backfill.store import backfills
 from backfill.widget.contract import view
 from backfill.widget.page import render
 
-# What the page has buttons for; everything else is for the command line.
-ACTIONS = ("pause", "resume", "priority")
+# What the page has buttons for, and what each says; everything else is for the command line.
+ACTIONS = {
+    "pause": ("action", "repository"),
+    "resume": ("action", "repository", "retry_failed"),
+    "priority": ("action", "repository", "priority"),
+}
 
 
 def act_and_show(operator: Operator, event: Mapping[str, Any], function_arn: str) -> str:
@@ -32,11 +36,12 @@ def _act(operator: Operator, event: Mapping[str, Any]) -> str:
     action, name = event.get("action"), event.get("repository")
     if action not in ACTIONS:
         raise ContractViolation("action", f"must be one of {', '.join(ACTIONS)}")
-    answer = operator.act(event)
+    # The rest of the event is about the view.
+    answer = operator.act({field: event[field] for field in ACTIONS[action] if field in event})
     log("an operator acted", action=action, repository=name)
     if action == "pause":
         return f"{name} is paused" if answer["paused"] else f"{name} was paused already"
     if action == "priority":
         return f"{name} has {answer['priority']} priority"
     retried = f"; {answer['retried']:,} failed pull requests will be tried again" if event.get("retry_failed") else ""
-    return f"{name} is active{retried}"
+    return f"{name} is {answer['status']}{retried}"

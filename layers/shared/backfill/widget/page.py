@@ -63,6 +63,7 @@ def render(seen: Mapping[str, Any], view: View, *, function_arn: str, now: datet
         states=STATES,
         filtered=len(rows) >= FILTER_FROM or bool(view.filter or view.state),
         total=len(rows),
+        tracked=sum(seen["counts"].values()),
         matching=len(shown),
         page=page,
         pages=pages,
