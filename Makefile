@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 # Behind a proxy with a certificate of its own, the system knows it and uv's built-in list does not.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo up down env build deploy help setup lint format test soak bench lock clean
+.PHONY: demo up down env build deploy help setup lint format test soak bench lock clean sbom audit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -42,6 +42,11 @@ setup: .venv/.ready ## the development environment in .venv
 	@VIRTUAL_ENV=.venv-lambda $(BIN)/uv pip install --quiet --require-hashes -r requirements/lambda.txt
 	@touch $@
 
+.venv-checks/.ready: requirements/checks.txt .venv/.ready
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-checks
+	@VIRTUAL_ENV=.venv-checks $(BIN)/uv pip install --quiet --require-hashes -r requirements/checks.txt
+	@touch $@
+
 demo: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## the whole system on this machine: set-up, backfill, proof (REPO=, KEEP=1)
 	@$(BIN)/python -m local.demo
 
@@ -63,12 +68,27 @@ deploy: build ## deploy to AWS; parameters are asked for
 invoke-%: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready
 	@$(BIN)/python -m local.invoke $* $(if $(EVENT),--event $(EVENT)) $(if $(ENV),--env-vars $(ENV))
 
-lint: .venv/.ready ## ruff, mypy in strict mode, cfn-lint
+lint: .venv/.ready .venv-checks/.ready ## ruff, mypy in strict mode, cfn-lint, checkov, squawk on the migrations
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy layers/shared/backfill migrations local tests cli benchmarks
 	@for each in functions/*/app.py; do $(BIN)/mypy $$each; done
 	$(BIN)/cfn-lint template.yaml
+	.venv-checks/bin/checkov --config-file .checkov.yaml
+	.venv-checks/bin/squawk migrations/versions/*.sql
+
+# What is shipped: the layer for all functions, and what the migrator has beside it.
+SHIPPED := layers/shared/requirements.txt requirements/migrator.txt
+
+sbom: .venv-checks/.ready ## software bill of materials of what is shipped, in CycloneDX, in sbom/
+	@mkdir -p sbom
+	@for file in $(SHIPPED); do name=$$(basename $$(dirname $$file))-$$(basename $$file .txt); \
+		.venv-checks/bin/cyclonedx-py requirements --output-reproducible --outfile sbom/$$name.json $$file; \
+		echo "sbom/$$name.json"; done
+
+audit: .venv-checks/.ready ## known vulnerabilities of what is shipped; needs the internet
+	@for file in $(SHIPPED); do .venv-checks/bin/pip-audit --strict --disable-pip --require-hashes -r $$file \
+		|| { echo "audit: $$file has vulnerabilities, or the database cannot be reached: not audited" >&2; exit 1; }; done
 
 format: .venv/.ready ## ruff's formatting and safe fixes
 	$(BIN)/ruff check --fix $(SOURCES)
@@ -85,9 +105,9 @@ bench: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## measure, beside rivals 
 	$(BIN)/python -m benchmarks $(ONLY) $(if $(JSON),--json $(JSON))
 
 lock: .venv/.ready ## resolve the lock files anew
-	@for name in requirements/uv requirements/dev requirements/migrator requirements/sam requirements/aws requirements/lambda layers/shared/requirements; do \
+	@for name in requirements/uv requirements/dev requirements/migrator requirements/sam requirements/aws requirements/lambda requirements/checks layers/shared/requirements; do \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 			--custom-compile-command "make lock" $$name.in -o $$name.txt; done
 
 clean: ## remove the environment and everything that is made
-	rm -rf .venv .venv-sam .venv-aws .venv-lambda .local .aws-sam
+	rm -rf .venv .venv-sam .venv-aws .venv-lambda .venv-checks sbom .local .aws-sam
