@@ -35,7 +35,8 @@ class Limits:
         self.limit, self.speed = limit, speed
         self._length, self._minute, self._clock = window / speed, MINUTE / speed, clock
         self.least_remaining = limit
-        self.windows = 0
+        # Begin and end of each window, by GitHub's clock.
+        self.windows: list[tuple[float, int]] = []
         # Begin, server seconds and points of every admitted request, in GitHub's seconds since the first one.
         self.history: deque[tuple[float, float, int]] = deque(maxlen=HISTORY)
         self._used, self._ends = 0, 0
@@ -123,4 +124,4 @@ class Limits:
         """A window begins with the first request after the end of the one before, and ends at a whole second."""
         if now >= self._ends:
             self._used, self._ends = 0, math.ceil(now + self._length)
-            self.windows += 1
+            self.windows.append((now, self._ends))

@@ -122,7 +122,7 @@ class Simulator:
                 "detailed": len(self.details),
                 "detailed_again": sum(self.details.values()) - len(self.details),
                 "least_remaining": self.limits.least_remaining,
-                "windows": self.limits.windows,
+                "windows": len(self.limits.windows),
                 "repositories": {each.full_name: held(each) for each in self.repositories.values()},
             }
 

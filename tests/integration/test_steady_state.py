@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from backfill.store.connection import Database
 from local.fleet import Fleet, server_seconds_a_minute
-from local.simulator import Repository, Simulator, generate
+from local.simulator import Simulator
+from tests.integration.light import light
 
 WORKERS, SPEED = 16, 3.0
 # Nine tenths of 54 seconds a minute.
 LEAST = 48.6
 
 
-def light() -> list[Repository]:
-    """Pull requests that cost GitHub the usual time and this machine next to none."""
-    repositories = generate(3, {"octo/light": 1500})
-    for repository in repositories:
-        for pull_request in repository.pull_requests.values():
-            pull_request["reviews"], pull_request["reviewThreads"] = [], []
-            for connection in ("comments", "commits", "files", "labels"):
-                del pull_request[connection][1:]
-            pull_request["totalCommentsCount"] = len(pull_request["comments"])
-    return repositories
-
-
 def test_sixteen_workers_use_githubs_time_and_meet_no_limit(database_url: str) -> None:
     with (
-        Simulator(light(), speed=SPEED, limit=50_000) as simulator,
+        Simulator(light(1500), speed=SPEED, limit=50_000) as simulator,
         Fleet(database_url, simulator.url, workers=WORKERS) as fleet,
     ):
         fleet.add("octo/light")

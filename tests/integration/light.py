@@ -1,0 +1,17 @@
+"""Pull requests that cost GitHub the usual time and this machine next to none: for tests in which time matters."""
+
+from __future__ import annotations
+
+from local.simulator import Repository, generate
+
+
+def light(size: int) -> list[Repository]:
+    """One repository, octo/light, of pull requests with at most one of everything and no reviews."""
+    repositories = generate(3, {"octo/light": size})
+    for repository in repositories:
+        for pull_request in repository.pull_requests.values():
+            pull_request["reviews"], pull_request["reviewThreads"] = [], []
+            for connection in ("comments", "commits", "files", "labels"):
+                del pull_request[connection][1:]
+            pull_request["totalCommentsCount"] = len(pull_request["comments"])
+    return repositories
