@@ -127,3 +127,14 @@ def test_one_that_never_rests_does_not_stop_its_neighbours_and_says_so(stack: St
     stack.heartbeat()
     stack.run()
     completed(stack)
+
+
+def test_review_comments_are_read_whatever_githubs_count_of_all_comments_includes(
+    stack: Stack, repository: Any
+) -> None:
+    without, one = sorted(repository.pull_requests)[:2]
+    repository.change(without, **{**reviews(repository, without, [3, 2], 4), "totalCommentsCount": 0})
+    repository.change(one, **{**reviews(repository, one, [1] * 30, 3), "totalCommentsCount": None})
+    stack.add(NAME)
+    assert set(stack.run()) == {"completed"}
+    completed(stack)

@@ -574,8 +574,7 @@ class _Details:
         asked = {part.connection for part in packing.parts_of(reading.listed, threads=reading.threads)}
         needed = {part.connection for part in packing.parts_of(row, threads=reading.threads)}
         return not needed - {"reviewThreads"} <= asked or (
-            bool(row["total_comments_count"] > row["comments_count"])
-            and not (reading.listed["total_comments_count"] or 0) > reading.listed["comments_count"]
+            packing.review_comments(row) > 0 and packing.review_comments(reading.listed) == 0
         )
 
     @staticmethod
@@ -584,7 +583,7 @@ class _Details:
         if reading.row is None or not reading.threads or reading.listed["review_threads_count"] == 0:
             return False
         stored = {row["node_id"] for row in reading.tables.get("comments", ()) if row["kind"] == "review_comment"}
-        return len(stored) < int(reading.row["total_comments_count"] - reading.row["comments_count"])
+        return len(stored) < packing.review_comments(reading.row)
 
     def _restart(self, number: int, reason: str) -> list[_Task]:
         reading = self._readings[number]

@@ -76,13 +76,22 @@ def parts_of(listed: Mapping[str, Any], *, threads: bool = True) -> tuple[Part, 
     return tuple(page_of(name, total, total, nested) for name, total, nested in _connections(listed, threads))
 
 
+def review_comments(listed: Mapping[str, Any]) -> int:
+    """How many review comments there are at least: by GitHub's count of all comments, and one in each thread.
+
+    What that count includes is nowhere documented exactly; threads are enough to know that there is something to read.
+    """
+    return max(
+        int(listed["total_comments_count"] or 0) - int(listed["comments_count"]), int(listed["review_threads_count"])
+    )
+
+
 def _connections(listed: Mapping[str, Any], threads: bool = True) -> list[tuple[str, int, int | None]]:
     """Connection, nodes, and review comments to ask of each node, for every connection that is to be read."""
-    review_comments = max(0, (listed["total_comments_count"] or 0) - listed["comments_count"])
     by_thread = (
         threads and listed["review_threads_count"] > 0 and 1 + listed["review_threads_count"] < listed["reviews_count"]
     )
-    nested = min(PAGE, review_comments) or None
+    nested = min(PAGE, review_comments(listed)) or None
     found = []
     for connection, column in COUNTS.items():
         holds_comments = connection == ("reviewThreads" if by_thread else "reviews")
