@@ -32,6 +32,8 @@ class Postgres:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._server: Any = get_server(str(folder), cleanup_mode=None, postgres_version=version)
+        # This process may know a server of this folder that was stopped since.
+        self._server.ensure_postgres_running()
         if not keep:
             atexit.register(self.stop)
         self._uri: str = self._server.get_uri()

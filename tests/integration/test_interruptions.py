@@ -18,6 +18,7 @@ from backfill import wiring
 from backfill.chunk_processing import Worker
 from backfill.errors import Retryable
 from backfill.messages import chunk_message, plan_message
+from backfill.queues import DeadLetter
 from backfill.store import chunks, pull_requests
 from backfill.store.connection import Database, DatabaseUnavailable
 from functions.chunk_worker import app as worker_app
@@ -336,6 +337,16 @@ def test_a_redriven_old_message_is_harmless(stack: Stack) -> None:
     stack.queues.send_body(old)
     assert work(stack) == "duplicate"
     assert stack.simulator.statistics()["detailed_again"] == 0
+
+
+def test_a_redrive_sends_every_letter_to_the_queue_that_it_is_for(stack: Stack) -> None:
+    chunk = stack.queues.chunks.pop(0)
+    plan = json.dumps({"schema_version": 1, "repository_id": first(stack.db)["repository_id"]})
+    stack.queues.chunks.clear()
+    stack.queues.plans.clear()
+    stack.queues.dead += [DeadLetter("m1", chunk, "r"), DeadLetter("m2", plan, "r")]
+    assert stack.operator.act({"action": "redrive"})["redriven"] == 2
+    assert (stack.queues.chunks, stack.queues.plans, stack.queues.dead) == ([chunk], [plan], [])
 
 
 # Pause and resume

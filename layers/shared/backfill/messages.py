@@ -85,6 +85,14 @@ def plan_message(body: str) -> PlanEvent:
     return planner_event(parse(body))
 
 
+def plan_request(body: str) -> PlanEvent | None:
+    """What a dead letter asks of the planner, if it came from the plan queue: the chunk queue's messages do not fit."""
+    try:
+        return plan_message(body)
+    except ContractViolation:
+        return None
+
+
 def parse(body: str) -> dict[str, Any]:
     """The JSON object of a message body."""
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from backfill.errors import ContractViolation
 from backfill.github.client import GitHub
-from backfill.messages import console_event
+from backfill.messages import console_event, plan_request
 from backfill.overview import overview
 from backfill.queues import Queues
 from backfill.store import backfills, pull_requests, repositories
@@ -109,10 +109,14 @@ class Operator:
         return {"dead_letters": [{"message_id": each.message_id, "body": each.body} for each in letters]}
 
     def _redrive(self, event: Mapping[str, Any]) -> Row:
-        """Send every dead letter to the chunk queue again; each is deleted only after it was sent."""
+        """Send every dead letter again, to the queue that it is for; each is deleted only after it was sent."""
         letters = self.queues.dead_letters(500)
         for letter in letters:
-            self.queues.send_body(letter.body)
+            request = plan_request(letter.body)
+            if request is None:
+                self.queues.send_body(letter.body)
+            else:
+                self.queues.request_plan(request.repository_id)
             self.queues.delete_dead_letter(letter)
         return {"redriven": len(letters)}
 

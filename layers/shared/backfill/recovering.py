@@ -7,7 +7,7 @@ from typing import Any
 
 from backfill import outbox
 from backfill.errors import ContractViolation
-from backfill.messages import RecoveryEvent, SyncRequest, chunk_message, plan_message
+from backfill.messages import RecoveryEvent, SyncRequest, chunk_message, plan_request
 from backfill.observability import count, event, problem
 from backfill.queues import DeadLetter, Queues
 from backfill.store import backfills, chunks
@@ -95,9 +95,8 @@ class Recovery:
 
     def _plan_again(self, body: str, otherwise: str) -> str | None:
         """A plan request that failed again and again is answered by a fresh one, unless one is on its way."""
-        try:
-            request = plan_message(body)
-        except ContractViolation:
+        request = plan_request(body)
+        if request is None:
             return otherwise
         if request.repository_id is None:
             self.queues.request_plan(None)
