@@ -64,7 +64,7 @@ _SETTLE = """
                         THEN slowness + 0.3 * (LEAST(20, CAST(:took AS float8) / CAST(:expected AS float8)) - slowness)
                         ELSE slowness END,
         points_limit = COALESCE(CAST(:limit AS integer), points_limit),
-        remaining = CASE WHEN CAST(:remaining AS integer) IS NULL THEN GREATEST(0, remaining - :spent)
+        remaining = CASE WHEN CAST(:remaining AS integer) IS NULL THEN remaining - LEAST(remaining, :spent)
                          WHEN clock_timestamp() + make_interval(secs => CAST(:reset_seconds AS float8)) > reset_at + interval '1 minute'
                          THEN CAST(:remaining AS integer)
                          ELSE LEAST(remaining, CAST(:remaining AS integer)) END,
