@@ -136,7 +136,8 @@ class Transport:
     def _learn_clock(self, headers: Mapping[str, str]) -> None:
         date = _date(headers.get("date"))
         if date is not None:
-            self._clock_ahead = date.timestamp() - self._clock()
+            # Told in whole seconds, rounded down: up to one more has passed, and no token must be used after its end.
+            self._clock_ahead = date.timestamp() + 1.0 - self._clock()
 
 
 class _Bearer(AuthBase):
