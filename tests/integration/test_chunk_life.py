@@ -4,8 +4,8 @@ Hypothesis decides who goes how far, which commit, send or request is the last o
 loses and doubles, what changes on GitHub, when time passes, and when somebody pauses. After every step the invariants
 hold; at the end everything comes to rest and the database equals GitHub's data.
 
-A failure prints the steps, and `@reproduce_failure(…)` to put on `test_chunks_survive_everything`. CHUNK_LIFE_EXAMPLES and
-CHUNK_LIFE_SEED choose how many runs, and which.
+A failure prints the steps, its seed, and `@reproduce_failure(…)` to put on `ChunkLife`. CHUNK_LIFE_EXAMPLES and CHUNK_LIFE_SEED
+choose how many runs, and which.
 """
 
 from __future__ import annotations
@@ -527,11 +527,13 @@ def run(examples: int, steps: int, number: int) -> None:
     run_state_machine_as_test(ChunkLife, settings=chosen)
 
 
+@pytest.mark.timeout(3000)
 def test_chunks_survive_everything(around: Surroundings) -> None:
     run(500, 20, int(os.environ.get("CHUNK_LIFE_SEED", "4")))
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(0)
 def test_chunks_survive_everything_for_longer(around: Surroundings) -> None:
     """Another seed each time: it is printed."""
     run(5000, 50, int(os.environ.get("CHUNK_LIFE_SEED", random.SystemRandom().randrange(2**32))))

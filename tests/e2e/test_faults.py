@@ -1,0 +1,255 @@
+"""Real faults on the deployed stack, all in one backfill: nothing is lost, nothing twice, and little is read again.
+
+Time passes by moving timestamps where AWS would let it pass: SQS shows a dead worker's message after 12 minutes, and
+recovery runs every two hours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from backfill.store.connection import Database, DatabaseUnavailable
+from local import postgres
+from local.simulator import Simulator, generate
+from tests.e2e.conftest import Deployed, running_stack
+
+NAME = "octo/faulty"
+PULL_REQUESTS = 360
+CHUNK_SIZE = 10
+# The retries of chunks and of messages, on a machine that others use too.
+PATIENCE_SECONDS = 400
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with (
+        Simulator(generate(17, {NAME: PULL_REQUESTS}), speed=4) as simulator,
+        running_stack(tmp_path_factory.mktemp("faults"), simulator) as running,
+    ):
+        yield running
+
+
+class Faults:
+    """What is done to the stack, and what it cost: ``interrupted`` are the pull requests that were being read."""
+
+    def __init__(self, deployed: Deployed) -> None:
+        self.deployed, self.stack, self.environment = deployed, deployed.stack, deployed.environment
+        self.interrupted = 0
+        self.simulator = deployed.simulator
+        self.db = Database(lambda: self.environment["DATABASE_URL"])
+
+    def show_messages_again_after(self, seconds: int) -> None:
+        """The visibility timeout of the queues, which the template sets to 12 minutes."""
+        sqs = boto3.client("sqs")
+        for name in ("CHUNK_QUEUE_URL", "PLAN_QUEUE_URL"):
+            sqs.set_queue_attributes(QueueUrl=self.environment[name], Attributes={"VisibilityTimeout": str(seconds)})
+
+    def wait_for(self, share: float) -> None:
+        """Until this share of the pull requests is stored and chunks are being read."""
+        self.deployed.wait(
+            f"{share:.0%} stored",
+            lambda: self.stored() >= share * PULL_REQUESTS and self.processing(),
+            PATIENCE_SECONDS,
+        )
+
+    def stored(self) -> int:
+        row = self.db.one("SELECT processed_prs FROM progressive_backfill_state")
+        return int(row["processed_prs"]) if row else 0
+
+    def processing(self) -> list[dict[str, Any]]:
+        return self.db.rows("SELECT id, pr_numbers, claim_token FROM backfill_chunks WHERE status = 'processing'")
+
+    def are_completed(self, chunk_ids: list[str]) -> bool:
+        rows = self.db.rows("SELECT id, status FROM backfill_chunks")
+        return all(row["status"] == "completed" for row in rows if row["id"] in chunk_ids)
+
+    def read_again(self) -> int:
+        return sum(self.simulator.details.values()) - len(self.simulator.details)
+
+    def kill_workers_in_mid_chunk(self) -> list[str]:
+        """SIGKILL every worker process, frozen before so that what they were at is seen; the chunks that this stopped."""
+        while True:
+            pids = self._workers()
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            stopped = self.processing()
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL if stopped else signal.SIGCONT)
+            if stopped:
+                self.interrupted += sum(len(each["pr_numbers"]) for each in stopped)
+                return [each["id"] for each in stopped]
+            time.sleep(0.05)
+
+    def _workers(self) -> list[int]:
+        """The chunk worker's processes below the local AWS: their environment names the function."""
+        state = json.loads(self.stack.file.read_text(encoding="utf-8"))
+        below, found = {state["processes"]["ministack"]}, []
+        for entry in sorted((e for e in Path("/proc").iterdir() if e.name.isdigit()), key=lambda e: int(e.name)):
+            try:
+                parent = int((entry / "stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[1])
+                environment = (entry / "environ").read_bytes()
+            except OSError:
+                continue  # it has ended meanwhile
+            if parent in below:
+                below.add(int(entry.name))
+                if b"AWS_LAMBDA_FUNCTION_NAME=progressive-backfill-chunk-worker\0" in environment:
+                    found.append(int(entry.name))
+        return found
+
+    def terminate_connections_in_mid_transaction(self, most: int) -> int:
+        """Whatever the functions had begun in Postgres and not committed; how many."""
+        ended = 0
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while ended < most and time.monotonic() < deadline and self.stored() < 0.9 * PULL_REQUESTS:
+            before = self.processing()
+            row = self.db.one(
+                "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) AS n FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND backend_xid IS NOT NULL AND application_name = 'progressive-backfill'"
+            )
+            if row is not None and row["n"]:
+                ended += row["n"]
+                self.interrupted += sum(len(each["pr_numbers"]) for each in before)
+        return ended
+
+    def restart_postgres(self) -> None:
+        self.interrupted += sum(len(each["pr_numbers"]) for each in self.processing())
+        postgres.stop(self.stack.folder / "postgres")
+        time.sleep(3)
+        postgres.Postgres(self.stack.folder / "postgres", keep=True)
+        self.deployed.wait("Postgres answers", self._answers, 60)
+
+    def _answers(self) -> bool:
+        try:
+            return self.db.one("SELECT 1 AS one") is not None
+        except DatabaseUnavailable:
+            return False
+
+    def take_github_away(self, seconds: float) -> None:
+        """Nothing listens at its address; then it is back with the same data and counts."""
+        old = self.simulator
+        self.interrupted += sum(len(each["pr_numbers"]) for each in self.processing())
+        port = int(old.url.rsplit(":", 1)[1])
+        old.__exit__()
+        time.sleep(seconds)
+        self.simulator = Simulator(list(old.repositories.values()), speed=old.speed, port=port)
+        self.simulator.details = old.details
+        self.simulator.__enter__()
+
+    def restart_aws(self) -> None:
+        """SIGKILL: queues, functions and schedules are gone. `make up` deploys anew; the database is what is left."""
+        self.interrupted += sum(len(each["pr_numbers"]) for each in self.processing())
+        state = json.loads(self.stack.file.read_text(encoding="utf-8"))
+        os.killpg(state["processes"]["ministack"], signal.SIGKILL)
+        while self.stack.running() is not None:
+            time.sleep(0.05)
+        os.environ.pop("DATABASE_URL")
+        self.environment.update(self.stack.up()["environment"])
+        os.environ.update(self.environment)
+        self.deployed.sqs = boto3.Session().client("sqs")
+
+    def let_time_pass(self) -> None:
+        """An hour: leases end, pauses of the system end, what was sent should have come. A day for what had failed."""
+        self.db.execute(
+            "UPDATE backfill_chunks SET started_at = started_at - interval '1 hour', sent_at = sent_at - interval '1 hour',"
+            " available_at = available_at - interval '1 hour', lease_expires_at = lease_expires_at - interval '1 hour'"
+            " WHERE status IN ('pending', 'processing')"
+        )
+        self.db.execute(
+            "UPDATE progressive_backfill_state SET paused_until = paused_until - interval '1 hour',"
+            " plan_requested_at = plan_requested_at - interval '1 hour',"
+            " planner_lease_expires_at = planner_lease_expires_at - interval '1 hour'"
+        )
+        failed = self.db.rows("SELECT number, error_code, error FROM pull_request_gaps WHERE reason = 'failed'")
+        if failed:
+            print(f"failed for now: {failed}")
+            self.db.execute("UPDATE pull_requests SET detail_failed_at = detail_failed_at - interval '1 day'")
+        self.db.execute("UPDATE github_budget SET blocked_until = NULL, free_at = NULL")
+
+    def is_over(self) -> bool:
+        return self.deployed.is_completed() and not self.db.rows("SELECT FROM pull_request_gaps")
+
+    def recover(self) -> dict[str, Any]:
+        self.let_time_pass()
+        report = self.deployed.functions.invoke("recovery", {})
+        self.deployed.functions.invoke("planner", {})
+        return report
+
+
+@pytest.mark.timeout(2400)
+def test_a_backfill_survives_kills_outages_and_restarts(deployed: Deployed) -> None:
+    faults = Faults(deployed)
+    try:
+        survive(faults, deployed)
+    finally:
+        faults.db.close()
+        if faults.simulator is not deployed.simulator:
+            faults.simulator.__exit__()
+
+
+def survive(faults: Faults, deployed: Deployed) -> None:
+    faults.show_messages_again_after(5)
+    deployed.functions.invoke("console", {"action": "add", "repository": NAME, "chunk_size": CHUNK_SIZE})
+
+    faults.wait_for(0.1)
+    killed = faults.kill_workers_in_mid_chunk()
+    report = faults.recover()
+    assert report["requeued"] >= len(killed) >= 1
+    deployed.wait("the killed workers' chunks are read", lambda: faults.are_completed(killed), PATIENCE_SECONDS)
+    assert faults.read_again() <= faults.interrupted, "a kill repeats one chunk's work at most"
+
+    faults.wait_for(0.25)
+    assert faults.terminate_connections_in_mid_transaction(3) >= 1
+
+    faults.wait_for(0.4)
+    faults.restart_postgres()
+    faults.recover()
+
+    faults.wait_for(0.55)
+    faults.take_github_away(3)
+    faults.recover()
+
+    faults.wait_for(0.7)
+    faults.restart_aws()
+    report = faults.recover()
+    assert report["sent"] >= 1, "the queue was lost, and the outbox brings everything back"
+
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not faults.is_over() and time.monotonic() < deadline:
+        time.sleep(8)
+        if not faults.is_over():
+            faults.recover()
+    assert faults.is_over(), deployed.db.rows("SELECT * FROM backfill_progress")
+    assert_nothing_lost_and_nothing_twice(faults)
+
+
+def assert_nothing_lost_and_nothing_twice(faults: Faults) -> None:
+    db = faults.db
+    (repository,) = faults.simulator.repositories.values()
+    stored = db.rows("SELECT number, title, body FROM pull_requests WHERE gone_at IS NULL ORDER BY number")
+    assert [(row["number"], row["title"], row["body"]) for row in stored] == [
+        (number, node["title"], node["body"]) for number, node in sorted(repository.pull_requests.items())
+    ]
+    for table, name in (("reviews", "reviews"), ("commits", "commits"), ("files", "files")):
+        expected = sum(len(node[name]) for node in repository.pull_requests.values())
+        assert db.one(f"SELECT count(*) AS n FROM {table}") == {"n": expected}
+    expected = sum(node["totalCommentsCount"] for node in repository.pull_requests.values())
+    assert db.one("SELECT count(*) AS n FROM comments") == {"n": expected}
+    assert db.one("SELECT processed_prs, total_prs FROM progressive_backfill_state") == {
+        "processed_prs": PULL_REQUESTS,
+        "total_prs": PULL_REQUESTS,
+    }
+    assert db.rows("SELECT * FROM backfill_chunks WHERE status <> 'completed'") == []
+    assert db.rows("SELECT * FROM pull_request_gaps") == []
+    assert faults.deployed.dead_letters() == 0
+    again = faults.read_again()
+    print(f"{again} pull requests read again; {faults.interrupted} were being read when something broke")
+    assert again <= faults.interrupted
