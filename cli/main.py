@@ -325,7 +325,9 @@ def list_dead_letters(context: typer.Context, as_json: Json = False) -> None:
     Example: backfill dead-letters list
     """
     answer = _console(context, {"action": "dead_letters"})
-    lines = [f"{row['message_id']}  {row['body']}" for row in answer["dead_letters"]]
+    lines = [
+        f"{row['message_id']}  {row['reason'] or 'received too often'}  {row['body']}" for row in answer["dead_letters"]
+    ]
     _tell(answer, "\n".join(lines) or "No dead letters", as_json)
 
 
@@ -337,6 +339,24 @@ def redrive(context: typer.Context, as_json: Json = False) -> None:
     """
     answer = _console(context, {"action": "redrive"})
     _tell(answer, f"{answer['redriven']} messages were sent again", as_json)
+
+
+@dead_letters_app.command()
+def discard(
+    context: typer.Context,
+    message_ids: Annotated[list[str] | None, typer.Argument(help="As dead-letters list shows them.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete those that can never succeed, by id or all.
+
+    Example: backfill dead-letters discard --all
+    """
+    if bool(message_ids) == everything:
+        raise typer.BadParameter("give the ids of messages, or --all")
+    event: dict[str, Any] = {"action": "discard"} | ({"message_ids": message_ids} if message_ids else {})
+    answer = _console(context, event)
+    _tell(answer, f"{answer['discarded']} dead letters were discarded", as_json)
 
 
 def _console(context: typer.Context, event: dict[str, Any]) -> dict[str, Any]:

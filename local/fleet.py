@@ -110,7 +110,7 @@ class Queues:
     def bury(self, body: str, reason: str) -> None:
         self._mailbox.send(DEAD, body, 0)
 
-    def dead_letters(self, most: int) -> list[DeadLetter]:
+    def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
         raise NotImplementedError("recovery has no part in a fleet")
 
     def delete_dead_letter(self, letter: DeadLetter) -> None:

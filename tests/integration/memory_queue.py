@@ -39,7 +39,7 @@ class MemoryQueues:
     def bury(self, body: str, reason: str) -> None:
         self.dead.append(DeadLetter(f"m{len(self.dead)}", body, "r", reason))
 
-    def dead_letters(self, most: int) -> list[DeadLetter]:
+    def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
         return self.dead[:most]
 
     def delete_dead_letter(self, letter: DeadLetter) -> None:

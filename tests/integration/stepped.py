@@ -258,7 +258,7 @@ class SteppedQueues:
         with self._point():
             self._broker.bury(body, reason)
 
-    def dead_letters(self, most: int) -> list[DeadLetter]:
+    def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
         with self._point():
             return self._broker.dead[:most]
 

@@ -74,9 +74,12 @@ LEVELS = {
 }
 
 
+UNITS = EVENTS | LEVELS
+
+
 def count(name: str, value: float = 1) -> None:
     """Add to a metric of the present invocation, or note a level, in the unit that EVENTS and LEVELS give it."""
-    metrics.add_metric(name=name, unit=EVENTS.get(name) or LEVELS.get(name) or MetricUnit.Count, value=value)
+    metrics.add_metric(name=name, unit=UNITS[name], value=value)
 
 
 def note_levels(values: Mapping[str, float]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from backfill.errors import ContractViolation
 from backfill.github.client import GitHub
 from backfill.messages import console_event, plan_request
+from backfill.observability import event as log
 from backfill.overview import overview
 from backfill.queues import Queues
 from backfill.store import backfills, pull_requests, repositories
@@ -19,6 +20,8 @@ from backfill.store.connection import Database
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
 Row = dict[str, Any]
+# A look at the dead letters hides them from the next command for no longer than a person takes to type it.
+LOOK_SECONDS = 1
 # What one answer holds.
 MOST_GAPS = 10_000
 
@@ -105,8 +108,12 @@ class Operator:
         return {"requested": len(set(event["pr_numbers"]))}
 
     def _dead_letters(self, event: Mapping[str, Any]) -> Row:
-        letters = self.queues.dead_letters(100)
-        return {"dead_letters": [{"message_id": each.message_id, "body": each.body} for each in letters]}
+        letters = self.queues.dead_letters(100, hidden_seconds=LOOK_SECONDS)
+        return {
+            "dead_letters": [
+                {"message_id": each.message_id, "reason": each.reason, "body": each.body} for each in letters
+            ]
+        }
 
     def _redrive(self, event: Mapping[str, Any]) -> Row:
         """Send every dead letter again, to the queue that it is for; each is deleted only after it was sent."""
@@ -119,6 +126,15 @@ class Operator:
                 self.queues.request_plan(request.repository_id)
             self.queues.delete_dead_letter(letter)
         return {"redriven": len(letters)}
+
+    def _discard(self, event: Mapping[str, Any]) -> Row:
+        """Delete the dead letters that are named, or all; each leaves a line in the log."""
+        wanted = set(event.get("message_ids", ()))
+        letters = [each for each in self.queues.dead_letters(500) if not wanted or each.message_id in wanted]
+        for letter in letters:
+            log("a dead letter was discarded", message_id=letter.message_id, reason=letter.reason)
+            self.queues.delete_dead_letter(letter)
+        return {"discarded": len(letters)}
 
     def _tracked(self, event: Mapping[str, Any]) -> Row:
         owner, name = event["repository"].split("/")

@@ -43,8 +43,8 @@ class Queues(Protocol):
     def bury(self, body: str, reason: str) -> None:
         """Put a message that can never succeed into the dead-letter queue."""
 
-    def dead_letters(self, most: int) -> list[DeadLetter]:
-        """Receive dead letters; those that are not deleted appear again."""
+    def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
+        """Receive dead letters; those that are not deleted appear again after ``hidden_seconds``."""
 
     def delete_dead_letter(self, letter: DeadLetter) -> None:
         """Remove a dead letter that has been dealt with."""
@@ -98,14 +98,14 @@ class Sqs:
         attributes = {"reason": {"DataType": "String", "StringValue": reason[:1000]}}
         self._sqs.send_message(QueueUrl=self._dead, MessageBody=body, MessageAttributes=attributes)
 
-    def dead_letters(self, most: int) -> list[DeadLetter]:
+    def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
         found: dict[str, DeadLetter] = {}
         while len(found) < most:
             answer = self._sqs.receive_message(
                 QueueUrl=self._dead,
                 MaxNumberOfMessages=min(BATCH, most - len(found)),
                 MessageAttributeNames=["reason"],
-                VisibilityTimeout=60,
+                VisibilityTimeout=hidden_seconds,
             )
             fresh = [m for m in answer.get("Messages", []) if m["MessageId"] not in found]
             if not fresh:
