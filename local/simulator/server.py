@@ -24,8 +24,9 @@ from graphql import DocumentNode, ExecutionResult, GraphQLError, build_schema, e
 from local.simulator.data import Node, Repository
 from local.simulator.failures import Failure, encoded
 from local.simulator.limits import Limited, Limits
-from local.simulator.price import Price, Refused, price_of
+from local.simulator.price import BASE_SECONDS, Price, Refused, price_of
 from local.simulator.resolvers import Repositories, held, root
+from local.simulator.rest import Rest
 from local.simulator.schema import SDL
 from local.simulator.tokens import App, Tokens
 
@@ -66,6 +67,7 @@ class Simulator:
         self.repositories = Repositories({each.node["id"]: each for each in repositories})
         self.speed, self.clock_ahead = speed, clock_ahead
         self.limits = Limits(limit, window, speed, self.clock)
+        self.rest = Rest(self.repository, Limits(5000, window, speed, self.clock))
         self.served: Counter[str] = Counter()
         self.tokens = Tokens(token, app, self.clock, self.served)
         self.details: Counter[int] = Counter()
@@ -158,6 +160,19 @@ class Simulator:
         finally:
             self.limits.leave()
 
+    def get(self, target: str) -> Answer:
+        """The reply to one REST request."""
+        with self._lock:
+            failure = self.scripted.popleft() if self.scripted else None
+            self.served["rest_requests"] += 1
+        if failure is not None:
+            self.served["scripted"] += 1
+            return Answer(failure.status, {**self.rest.headers(), **failure.headers}, failure.content, failure.cut)
+        begin = time.monotonic()
+        status, headers, content = self.rest.answer(target, self.url)
+        time.sleep(max(0.0, BASE_SECONDS / self.speed - (time.monotonic() - begin)))
+        return Answer(status, headers, encoded(content))
+
     def _limited(self, limited: Limited) -> Answer:
         self.served[f"{limited.kind}_limits"] += 1
         if limited.kind == "primary":
@@ -245,7 +260,7 @@ def _handler(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
             if installation:
                 status, answer = simulator.tokens.issue(token, installation[1])
                 return self._send(Answer(status, {}, encoded(answer)))
-            if self.path != "/graphql":
+            if self.path.partition("?")[0] != "/graphql":
                 return self._send(Answer(404, {}, b'{"message": "Not Found"}'))
             if not simulator.tokens.accepts(token):
                 simulator.served["bad_credentials"] += 1
@@ -256,7 +271,7 @@ def _handler(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             if self.path == "/_simulator/statistics":
                 return self._send(Answer(200, {}, encoded(simulator.statistics())))
-            return self._send(Answer(404, {}, b'{"message": "Not Found"}'))
+            return self._send(simulator.get(self.path))
 
         def _send(self, answer: Answer) -> None:
             self.close_connection |= bool(answer.cut)
