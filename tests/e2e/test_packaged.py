@@ -81,7 +81,7 @@ def test_every_packaged_function_answers_its_sample_event(invoke: Callable[..., 
 
     forecast = invoke("planner")
     assert forecast["dry_run"] is True
-    assert [(each["pull_requests_to_detail"], each["points"]) for each in forecast["backfills"]] == [(12, 2)]
+    assert [(each["pull_requests_to_detail"], each["points"]) for each in forecast["backfills"]] == [(12, 3)]
     assert db.one("SELECT count(*) AS listed FROM pull_requests") == {"listed": 0}
     (planned,) = invoke("planner", {})["backfills"]
     assert (planned["repository"], planned["chunks"], planned["sent"]) == (NAME, 1, 1)
