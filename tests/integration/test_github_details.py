@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from backfill.errors import Deferred
 from backfill.github.auth import Credentials
-from backfill.github.client import GitHub
+from backfill.github.client import ChunkDetails, GitHub
 from backfill.github.governor import Governor
 from backfill.github.packing import cut
 from backfill.github.transport import Transport
@@ -39,6 +40,15 @@ def client(simulator: Simulator, db: Database) -> GitHub:
     return GitHub(transport, credentials, Governor(PostgresBudget(db), sleep=lambda _: None))
 
 
+def patiently(github: GitHub, node_id: str, rows: list[dict[str, Any]]) -> ChunkDetails:
+    """As a worker does: what is deferred goes on later."""
+    while True:
+        try:
+            return github.details(node_id, rows)
+        except Deferred as limit:
+            time.sleep(limit.seconds)
+
+
 def everything(
     github: GitHub, node_id: str, chunk_size: int
 ) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
@@ -52,7 +62,7 @@ def everything(
     by_number = {row["number"]: row for row in listed}
     tables: dict[str, list[dict[str, Any]]] = {}
     for chunk in cut(listed[::-1], chunk_size, len(listed)):
-        read = github.details(node_id, [by_number[number] for number in chunk])
+        read = patiently(github, node_id, [by_number[number] for number in chunk])
         assert (read.failed, read.gone) == ({}, [])
         for table, rows in read.tables.items():
             tables.setdefault(table, []).extend(rows)

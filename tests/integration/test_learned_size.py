@@ -119,6 +119,7 @@ def test_one_poisonous_pull_request_shows_its_reason_and_nobody_else_suffers(sta
     assert (gap["number"], gap["reason"], gap["error_code"]) == (number, "failed", "too_large")
     assert "502" in gap["error"]
     assert stack.state()["processed_prs"] == COUNT - 1
+    assert stack.simulator.statistics()["poisoned"] <= 20
     size = learned(stack)
     assert size is None or size >= 50
     (noted,) = stack.db.rows("SELECT error, error_code FROM backfill_chunks WHERE error IS NOT NULL")

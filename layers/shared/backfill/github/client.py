@@ -408,11 +408,8 @@ class _Details:
         self._is_answered = True
         if len(request) >= self._size * 0.8:
             self._size = min(100.0, self._size * GROWTH)
-        return [
-            following
-            for index, task in enumerate(request)
-            for following in self._take(task, index, reply, records.clean(below))
-        ]
+        below = records.clean(below)
+        return [following for index, task in enumerate(request) for following in self._take(task, index, reply, below)]
 
     @staticmethod
     def _refuse_unexplained(request: Sequence[_Task], reply: Reply, below: Mapping[str, Any]) -> None:
@@ -483,7 +480,8 @@ class _Details:
     def _refuse_outage(self) -> None:
         """A pull request is not to blame while GitHub answers nothing else either."""
         try:
-            self._github._query(documents.details("", ""), {"repository": self._node_id})
+            variables = {"repository": self._node_id}
+            self._github._query(documents.details("", ""), variables, seconds_left=self._seconds_left)
         except (TooLarge, Unexplained) as error:
             raise Unreachable(f"GitHub answers nothing about the repository: {error}") from error
 
@@ -522,9 +520,9 @@ class _Details:
         if front is None:
             return []
         total, read = front["totalCount"], task.offset + len(front["nodes"])
+        # The ends overlap where the connection is shorter than it was listed; storing takes each row once.
         back = node[f"{part.connection}Last"] if part.last else {"nodes": []}
-        # The ends may overlap where the connection is shorter than it was listed.
-        end = back["nodes"][max(0, read + len(back["nodes"]) - (total - task.taken)) :]
+        end = back["nodes"]
         taken = task.taken + len(end)
         following = self._rows(task, part, front["nodes"], task.offset) + self._rows(task, part, end, total - taken)
         # GitHub's hasNextPage ends the reading, not its count (commits stop at 250); both ends meet by the count.
