@@ -52,29 +52,25 @@ class SyncRequest:
 
 def planner_event(event: Mapping[str, Any]) -> PlanEvent:
     """The event of a direct invocation, of a schedule (its own fields are not ours), or of a plan-queue message."""
-    fields = {} if event.get("source") == "aws.scheduler" or "detail-type" in event else dict(event)
-    _check("planner_event", fields)
+    fields = _fields("planner_event", event)
     fields.pop("schema_version", None)
     return PlanEvent(**fields)
 
 
 def recovery_event(event: Mapping[str, Any]) -> RecoveryEvent:
     """The event of a direct invocation or of a schedule."""
-    fields = {} if event.get("source") == "aws.scheduler" or "detail-type" in event else dict(event)
-    _check("recovery_event", fields)
+    fields = _fields("recovery_event", event)
     return RecoveryEvent(**fields)
 
 
 def console_event(event: Mapping[str, Any]) -> dict[str, Any]:
     """What an operator asks for: ``action``, and the fields that it needs."""
-    _check("console_event", event)
-    return dict(event)
+    return _fields("console_event", event)
 
 
 def chunk_message(body: str) -> Dispatch | SyncRequest:
     """A message of the chunk queue. Numbers are made unique and sorted."""
-    fields = parse(body)
-    _check("chunk_message", fields)
+    fields = _fields("chunk_message", parse(body))
     if "chunk_id" in fields:
         return Dispatch(fields["chunk_id"], fields["dispatch_id"])
     return SyncRequest(fields["repository"], tuple(sorted(set(fields["pr_numbers"]))))
@@ -97,23 +93,34 @@ def parse(body: str) -> dict[str, Any]:
     """The JSON object of a message body."""
     try:
         fields = json.loads(body)
-    except ValueError as error:
-        raise ContractViolation("body", f"must be JSON ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise ContractViolation("body", f"must be JSON ({str(error)[:100]})") from None
     if not isinstance(fields, dict):
         raise ContractViolation("body", "must be a JSON object")
     return fields
 
 
-def _check(name: str, fields: Mapping[str, Any]) -> None:
+def _fields(name: str, event: Any) -> dict[str, Any]:
+    """The fields that the schema allows, of an event, a message, or a schedule (whose own fields are not ours)."""
     from jsonschema import exceptions
 
+    if not isinstance(event, Mapping):
+        raise ContractViolation("event", "must be a JSON object")
+    fields = {} if event.get("source") == "aws.scheduler" or "detail-type" in event else dict(event)
     error = exceptions.best_match(_validator(name).iter_errors(fields))
     if error is None:
-        return
-    field = ".".join(str(step) for step in error.absolute_path) or "event"
+        return {key: _whole(value) for key, value in fields.items()}
+    field = (".".join(str(step) for step in error.absolute_path) or "event")[:100]
     if error.validator == "oneOf":
         raise ContractViolation(field, "must have either chunk_id and dispatch_id, or repository and pr_numbers")
     raise ContractViolation(field, error.message[:300])
+
+
+def _whole(value: Any) -> Any:
+    """To JSON Schema 25.0 is an integer; to Postgres it is none."""
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 @cache

@@ -17,6 +17,7 @@ from backfill.github.errors import (
     TooLarge,
     Unexplained,
     Unreachable,
+    understood,
 )
 from backfill.github.governor import LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECONDS, Governor
 from backfill.github.packing import Part
@@ -152,6 +153,7 @@ class GitHub:
         self.spent = Spent()
         self._cost_differed = False
 
+    @understood()
     def repository(self, owner: str, name: str) -> tuple[Row, int]:
         """A repository by name (renames are followed), and how many pull requests GitHub counts."""
         reply = self._query(documents.FIND, {"owner": owner, "name": name})
@@ -160,6 +162,7 @@ class GitHub:
             raise RepositoryUnavailable(f"GitHub shows no repository {owner}/{name} to this token")
         return records.repository(node), int(node["pullRequests"]["totalCount"])
 
+    @understood()
     def examine(self, node_ids: Sequence[str]) -> tuple[dict[str, Row | None], int]:
         """Up to 100 repositories at once: identity, ``total_prs`` and ``latest_updated_at``; None where it is missing.
 
@@ -181,14 +184,17 @@ class GitHub:
                 }
         return found, reply.cost or 1
 
+    @understood()
     def list_pull_requests(self, node_id: str, cursor: str | None, *, page_size: int = 100) -> ListingPage:
         """The page after ``cursor``, oldest pull request first."""
         return self._listing(documents.LISTING, node_id, cursor, page_size)
 
+    @understood()
     def list_updated(self, node_id: str, cursor: str | None, *, page_size: int = 100) -> ListingPage:
         """The page after ``cursor``, last changed first."""
         return self._listing(documents.UPDATED, node_id, cursor, page_size)
 
+    @understood()
     def list_numbers(self, node_id: str, numbers: Sequence[int]) -> tuple[list[Row], list[Row], list[int], int]:
         """List-level rows by number: pull requests, contributors, numbers that GitHub lacks as pull requests, points."""
         tables: Tables = {}
@@ -219,6 +225,7 @@ class GitHub:
                     raise Unexplained(f"GitHub gave null for pull request {number} without a reason")
         return rows, tables.get("contributors", []), missing, points
 
+    @understood()
     def details(
         self,
         node_id: str,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from backfill.errors import Permanent, Retryable
 
 
@@ -60,3 +63,12 @@ class InvalidQuery(Permanent):
 
     def __init__(self, message: str) -> None:
         super().__init__("invalid_query", message)
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Decorates what takes replies apart: one that has not the documented form is Unexplained, wherever that shows."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise Unexplained(f"GitHub's reply has an unknown form: {type(error).__name__}: {error}"[:300]) from error

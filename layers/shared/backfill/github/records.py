@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 Node = dict[str, Any]
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
 
+_REFUSED = re.compile("[\x00\ud800-\udfff]")
+
 
 def clean(value: Any) -> Any:
-    """The same JSON without NUL characters, which Postgres refuses in text."""
+    """The same JSON without what Postgres refuses in text: NUL, and halves of surrogate pairs."""
     if isinstance(value, str):
-        return value.replace("\x00", "")
+        return value if value.isascii() and "\x00" not in value else _REFUSED.sub("", value)
     if isinstance(value, list):
         return [clean(item) for item in value]
     if isinstance(value, dict):

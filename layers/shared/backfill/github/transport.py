@@ -26,6 +26,7 @@ from backfill.github.errors import (
     TooLarge,
     Unexplained,
     Unreachable,
+    understood,
 )
 
 # GitHub wants the application's name here; with it, its support can tell who asks.
@@ -180,6 +181,7 @@ def _failure(error: Exception, api_url: str, patience: float) -> BackfillError:
     )
 
 
+@understood()
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
     """Data, or the error type that says what to do. What is not understood raises Unexplained.
 
@@ -245,7 +247,9 @@ def _limit(status: int, headers: Mapping[str, str], answer: dict[str, Any] | Non
         return "secondary"
     errors = answer.get("errors") if answer else None
     for error in errors if isinstance(errors, list) else ():
-        if isinstance(error, dict) and (error.get("type") in _LIMIT_TYPES or error.get("code") == "graphql_rate_limit"):
+        if isinstance(error, dict) and (
+            str(error.get("type")) in _LIMIT_TYPES or error.get("code") == "graphql_rate_limit"
+        ):
             return "primary"
     if status in (403, 429) and ("rate limit" in message or headers.get("x-ratelimit-remaining") == "0"):
         return "primary"

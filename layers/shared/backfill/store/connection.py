@@ -47,6 +47,16 @@ class DatabaseUnavailable(Retryable):
     """Postgres cannot be reached or ended the connection; after a COMMIT the result may be unknown."""
 
 
+class RowsRefused(Retryable, DatabaseError):  # type: ignore[misc] # pg8000 has no types
+    """Postgres does not take these values: text that is no text, a number too large, a key that is not there.
+
+    ``args[0]`` holds the fields of Postgres' report, as in pg8000's own error.
+    """
+
+    def __str__(self) -> str:
+        return f"Postgres: {self.args[0].get('M')} ({self.args[0].get('C')})"
+
+
 class LoginRefused(DatabaseUnavailable):
     """Postgres, or a pooler before it, does not take this user, password, token or database."""
 
@@ -157,6 +167,8 @@ class Database:
                 if code.startswith(("08", "57P")):
                     self.close()
                 raise DatabaseUnavailable(f"Postgres: {details.get('M', error)} ({code})") from error
+            if code.startswith(("22", "23")):
+                raise RowsRefused(details) from error
             raise
         except (InterfaceError, OSError) as error:
             self.close()

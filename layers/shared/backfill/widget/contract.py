@@ -68,7 +68,7 @@ def view(event: Mapping[str, Any]) -> View:
         width=_number(context.get("width"), DEFAULT_WIDTH, 100, 10_000),
         zone=zone,
         zone_label=label,
-        filter=str(parameters.get("filter") or "").strip()[:200],
+        filter=_text(parameters.get("filter")).strip()[:200],
         state=state if state in STATES else "",
         page=_number(event.get("page"), 1, 1, 1_000_000),
         rows=_number(parameters.get("rows"), DEFAULT_ROWS, LEAST_ROWS, MOST_ROWS),
@@ -90,10 +90,15 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _text(value: Any) -> str:
+    """Half a surrogate pair can be neither stored nor sent."""
+    return str(value or "")[:1000].encode("utf-8", "replace").decode()
+
+
 def _number(value: Any, default: int, least: int, most: int) -> int:
     try:
         return max(least, min(most, int(value)))
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return default
 
 
@@ -104,4 +109,4 @@ def _zone(given: Mapping[str, Any]) -> tuple[tzinfo, str]:
         offset = None
     if not offset:
         return UTC, "UTC"
-    return timezone(offset), str(given.get("label") or given["offsetISO"])[:20]
+    return timezone(offset), _text(given.get("label") or given["offsetISO"])[:20]
