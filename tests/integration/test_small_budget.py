@@ -7,8 +7,8 @@ import time
 from backfill.github.governor import FLOOR, SERVER_SHARE
 from backfill.store.connection import Database
 from local.fleet import Fleet
+from local.light import light
 from local.simulator import Simulator
-from tests.integration.light import light
 
 # 33 points, where a window allows 10 of them.
 SIZE, LIMIT, ALLOWED = 600, 12, 10

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from backfill.store.connection import Database
 from local.fleet import Fleet, server_seconds_a_minute
+from local.light import light
 from local.simulator import Simulator
-from tests.integration.light import light
 
 WORKERS, SPEED = 16, 3.0
 # Nine tenths of 54 seconds a minute.
@@ -20,11 +20,11 @@ def test_sixteen_workers_use_githubs_time_and_meet_no_limit(database_url: str) -
         fleet.add("octo/light")
 
         def steady(_: Database) -> bool:
+            assert (simulator.served["secondary_limits"], simulator.served["primary_limits"]) == (0, 0)
             history = list(simulator.limits.history)
             end = history[-1][0] if history else 0.0
             return end > 60 and server_seconds_a_minute(history, end - 60, end) >= LEAST
 
         # A busy machine takes longer to get there; it never gets there by going over.
         assert fleet.wait(steady, 150)
-        assert (simulator.served["secondary_limits"], simulator.served["primary_limits"]) == (0, 0)
         assert simulator.statistics()["detailed_again"] == 0
