@@ -1,0 +1,421 @@
+"""The planner: turns and shares, completed repositories examined, and what GitHub may do to a repository meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from backfill import priority
+from backfill.errors import ContractViolation
+from backfill.messages import PlanEvent
+from backfill.store import backfills, repositories
+from backfill.store.connection import Database
+from local.simulator import Simulator, generate
+from tests.integration.in_process import Stack
+from tests.integration.rows import REPOSITORY
+
+ONE = "octo/one"
+StackOf = Callable[..., Stack]
+
+
+@pytest.fixture
+def stack_of(db: Database) -> Iterator[StackOf]:
+    """A stack whose simulator holds repositories of these sizes."""
+    opened: list[Simulator] = []
+
+    def make(sizes: dict[str, int], **options: Any) -> Stack:
+        simulator = Simulator(generate(5, sizes), speed=5000)
+        simulator.__enter__()
+        opened.append(simulator)
+        return Stack(db, simulator, **options)
+
+    yield make
+    for simulator in opened:
+        simulator.__exit__(None)
+
+
+def take_turns(stack: Stack, until: Callable[[], bool]) -> None:
+    """Plan requests and chunks are handled at once, as by a planner and a worker beside each other."""
+    for _ in range(2000):
+        if until():
+            return
+        if stack.queues.plans:
+            stack.plan_once()
+        if stack.queues.chunks:
+            stack.work_once()
+    raise AssertionError("it does not come to that")
+
+
+# Turns and shares
+
+
+def test_shares_follow_the_priorities_and_nobody_starves(stack_of: StackOf) -> None:
+    names = {"octo/high": "high", "octo/normal": "normal", "octo/low": "low"}
+    stack = stack_of({"octo/high": 240, "octo/normal": 160, "octo/low": 80})
+    for name, level in names.items():
+        stack.add(name, priority=level, chunk_size=5)
+    # Chunks come in batches of the mark: with small ones few pull requests are enough to see the shares.
+    stack.db.execute("UPDATE progressive_backfill_state SET max_chunks = 4")
+    take_turns(stack, lambda: stack.state("octo/high")["processed_prs"] >= 200)
+    high, normal, low = (stack.state(name)["processed_prs"] for name in names)
+    assert 1.6 <= high / normal <= 2.5
+    assert 1.6 <= normal / low <= 2.5
+
+
+def test_a_new_priority_counts_from_the_next_planning(stack_of: StackOf) -> None:
+    stack = stack_of({ONE: 300})
+    stack.add(ONE, chunk_size=10)
+    stack.plan_once()
+    stack.db.execute("""UPDATE progressive_backfill_state SET metadata = jsonb_set(metadata, '{priority}', '"high"')""")
+    for _ in range(6):
+        stack.work_once()
+    stack.plan_once()
+    sizes = stack.db.rows("SELECT cardinality(pr_numbers) AS size FROM backfill_chunks ORDER BY chunk_number")
+    assert {row["size"] for row in sizes[:9]} == {10}
+    assert sizes[-1]["size"] == 20
+
+
+@pytest.mark.parametrize(
+    ("level", "chunk_size", "expected"),
+    [
+        ("high", 25, (50, 10)),
+        ("normal", 25, (25, 10)),
+        ("low", 25, (25, 5)),
+        ("high", 100, (100, 20)),
+        ("high", 1, (2, 10)),
+        (None, 25, (25, 10)),
+    ],
+)
+def test_marks_keep_the_shares_also_where_a_chunk_cannot_grow(
+    level: str | None, chunk_size: int, expected: tuple[int, int]
+) -> None:
+    backfill = {"metadata": {"priority": level}, "chunk_size": chunk_size, "max_chunks": 10}
+    assert priority.marks(backfill) == expected
+    assert priority.marks(backfill, 7, 3) == (7, 3)
+
+
+def test_a_small_one_is_not_stuck_behind_a_giant(stack_of: StackOf) -> None:
+    """The giant is added first, is listed in turns, and its chunks wait first."""
+    clock = iter(float(tick) for tick in range(10**6, 0, -4))
+    stack = stack_of({"octo/giant": 1000, "octo/small": 30}, seconds_left=lambda: next(clock))
+    stack.add("octo/giant")
+    stack.plan_once()
+    giant = stack.state("octo/giant")
+    assert giant["listing_completed_at"] is None
+    assert 100 <= giant["listed_prs"] <= 500
+    stack.add("octo/small")
+    take_turns(stack, lambda: bool(stack.state("octo/small")["status"] == "completed"))
+    assert stack.state("octo/small")["processed_prs"] == 30
+    assert stack.state("octo/giant")["processed_prs"] < 400
+
+
+def test_a_round_that_cannot_reach_everybody_goes_on_with_the_longest_unplanned(stack_of: StackOf) -> None:
+    names = [f"octo/r{index}" for index in range(6)]
+    left = [1000.0]
+
+    def seconds_left() -> float:
+        left[0] -= 1
+        return left[0]
+
+    stack = stack_of(dict.fromkeys(names, 3), seconds_left=seconds_left)
+    for name in names:
+        stack.add(name)
+    stack.queues.plans.clear()
+    left[0] = 40.0
+    report = stack.heartbeat()
+    assert 0 < len(report["backfills"]) < 6
+    assert stack.queues.plans[-1] == '{"schema_version": 1}'
+    while stack.queues.plans:
+        left[0] = 40.0
+        stack.plan_once()
+    left[0] = 10**6
+    stack.run()
+    assert {stack.state(name)["status"] for name in names} == {"completed"}
+
+
+def test_what_was_resumed_by_sql_is_planned_when_anything_else_is(stack_of: StackOf) -> None:
+    stack = stack_of({ONE: 60, "octo/other": 5})
+    stack.add(ONE)
+    stack.plan_once()
+    stack.db.execute("UPDATE progressive_backfill_state SET status = 'paused'")
+    assert set(stack.run()) == {"paused"}
+    stack.db.execute("UPDATE progressive_backfill_state SET status = 'active', consecutive_errors = 0")
+    assert stack.run() == []
+    stack.add("octo/other")
+    stack.run()
+    assert stack.state(ONE)["status"] == "completed"
+
+
+# Completed repositories
+
+
+def test_every_completed_repository_is_examined_and_an_unchanged_hundred_costs_a_point(stack_of: StackOf) -> None:
+    stack = stack_of({f"octo/r{index:03d}": 1 for index in range(250)})
+    for each in stack.simulator.repositories.values():
+        (pull_request,) = each.pull_requests.values()
+        row = {**REPOSITORY, "node_id": each.node["id"], "owner": "octo", "name": each.node["name"]}
+        repository = repositories.upsert(stack.db, row)
+        backfills.add(stack.db, repository["id"], total_prs=1, chunk_size=None, metadata={})
+        stack.db.execute(
+            "UPDATE progressive_backfill_state SET status = 'completed', listed_prs = 1, current_prs = 1,"
+            " listing_started_at = now(), listing_completed_at = now(), updates_watermark = CAST(:at AS timestamptz)"
+            " WHERE repository_id = CAST(:id AS uuid)",
+            at=pull_request["updatedAt"],
+            id=repository["id"],
+        )
+    before = stack.simulator.statistics()
+    report = stack.heartbeat()
+    after = stack.simulator.statistics()
+    assert (report["reopened"], stack.queues.plans, stack.queues.chunks) == (0, [], [])
+    assert {key: after[key] - before.get(key, 0) for key in ("requests", "points")} == {
+        # One more request asks whose the token is.
+        "requests": 3 + 1,
+        "points": 3 + 1,
+    }
+    unexamined = stack.db.rows("SELECT FROM progressive_backfill_state WHERE examined_at IS NULL")
+    assert unexamined == []
+    last = stack.repository("octo/r249")
+    last.change(next(iter(last.pull_requests)), title="Changed")
+    assert stack.heartbeat()["reopened"] == 1
+
+
+def test_a_change_during_the_scan_is_not_lost(stack_of: StackOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """UPDATED_AT paging does not show what moves from a later page to the front: the next examination must."""
+    stack = stack_of({ONE: 130})
+    stack.add(ONE)
+    stack.run()
+    repository = stack.repository(ONE)
+    numbers = sorted(repository.pull_requests)
+    for number in numbers:
+        repository.change(number, updatedAt="2031-01-01T00:00:00Z")
+    repository.change(numbers[60], updatedAt="2030-12-31T00:00:00Z")
+    pages = []
+    list_updated = stack.github.list_updated
+
+    def touching(node_id: str, cursor: str | None) -> Any:
+        page = list_updated(node_id, cursor)
+        pages.append(page)
+        if len(pages) == 1:
+            repository.change(numbers[60], title="Touched during the scan", updatedAt="2031-01-02T00:00:00Z")
+        return page
+
+    monkeypatch.setattr(stack.github, "list_updated", touching)
+    stack.heartbeat()
+    stack.run()
+    assert len(pages) >= 2
+    assert all(row["number"] != numbers[60] for page in pages[:3] for row in page.pull_requests)
+    stack.heartbeat()
+    stack.run()
+    stack.assert_equals_github()
+
+
+def test_a_change_within_the_second_of_the_watermark_is_not_lost(stack_of: StackOf) -> None:
+    stack = stack_of({ONE: 20})
+    stack.add(ONE)
+    stack.run()
+    repository = stack.repository(ONE)
+    first, second = sorted(repository.pull_requests)[:2]
+    repository.change(first, title="First")
+    moment = repository.pull_requests[first]["updatedAt"]
+    stack.heartbeat()
+    stack.run()
+    repository.change(second, title="In the same second", updatedAt=moment)
+    stack.heartbeat()
+    stack.run()
+    stack.assert_equals_github()
+
+
+def test_a_count_that_no_listing_explains_does_not_list_for_ever(
+    stack_of: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub counts pull requests that it does not show, of suspended users."""
+    stack = stack_of({ONE: 40})
+    for name in ("list_pull_requests", "list_updated"):
+        ask = getattr(stack.github, name)
+
+        def counting(*arguments: Any, ask: Any = ask) -> Any:
+            page = ask(*arguments)
+            return replace(page, total_prs=page.total_prs + 1)
+
+        monkeypatch.setattr(stack.github, name, counting)
+    examine = stack.github.examine
+
+    def examining(ids: Any) -> Any:
+        found, points = examine(ids)
+        return {key: {**row, "total_prs": row["total_prs"] + 1} for key, row in found.items() if row}, points
+
+    monkeypatch.setattr(stack.github, "examine", examining)
+    stack.add(ONE)
+    stack.run()
+    state = stack.state()
+    assert (state["status"], state["processed_prs"], state["total_prs"], state["unlisted_prs"]) == (
+        "completed",
+        40,
+        41,
+        1,
+    )
+    served = stack.simulator.statistics()["requests"]
+    assert stack.heartbeat()["reopened"] == 0
+    assert stack.simulator.statistics()["requests"] == served + 1
+
+
+def test_resuming_what_is_not_paused_changes_nothing(stack_of: StackOf) -> None:
+    stack = stack_of({ONE: 5})
+    stack.add(ONE)
+    stack.run()
+    answer = stack.operator.act({"action": "resume", "repository": ONE})
+    assert (answer["resumed"], answer["status"], stack.queues.plans) == (False, "completed", [])
+
+
+def test_planning_by_name_finds_what_is_new_in_a_completed_one(stack_of: StackOf) -> None:
+    stack = stack_of({ONE: 10})
+    stack.add(ONE)
+    stack.run()
+    stack.repository(ONE).open_pull_requests(3)
+    stack.planner.plan(PlanEvent(repository=ONE))
+    stack.run()
+    assert stack.state()["processed_prs"] == 13
+    stack.assert_equals_github()
+    with pytest.raises(ContractViolation, match="backfill add octo/none"):
+        stack.planner.plan(PlanEvent(repository="octo/none"))
+
+
+# What happens to repositories
+
+
+def test_progress_is_true_at_every_moment_whatever_happens(stack_of: StackOf) -> None:
+    """Pull requests are opened, changed and deleted, the repository is renamed and transferred, in the middle of it all."""
+    stack = stack_of({ONE: 240})
+    repository = stack.repository(ONE)
+    numbers = sorted(repository.pull_requests)
+    stack.add(ONE, chunk_size=12)
+    happenings: dict[int, Callable[[], object]] = {
+        3: lambda: repository.rename("octo/renamed"),
+        5: lambda: [repository.change(number, title="Changed") for number in (*numbers[:5], *numbers[-5:])],
+        8: lambda: repository.delete(*numbers[100:105]),
+        12: lambda: repository.open_pull_requests(4),
+        15: lambda: repository.rename("elsewhere/moved"),
+    }
+    steps: list[dict[str, Any]] = []
+
+    def truth() -> None:
+        if happen := happenings.get(len(steps)):
+            happen()
+        (row,) = stack.db.rows(
+            "SELECT s.processed_prs, s.total_prs, s.listed_prs, s.current_prs,"
+            " (SELECT count(*) FROM pull_requests WHERE gone_at IS NULL) AS listed,"
+            " (SELECT count(*) FROM pull_requests WHERE gone_at IS NULL AND detail_updated_at >= updated_at) AS current,"
+            " (SELECT count(*) FROM pull_request_gaps) AS gaps FROM progressive_backfill_state AS s"
+        )
+        assert (row["listed_prs"], row["current_prs"]) == (row["listed"], row["current"])
+        assert row["processed_prs"] == min(row["current"], row["total_prs"]) <= row["total_prs"]
+        assert row["gaps"] == row["listed"] - row["current"]
+        steps.append(row)
+
+    stack.run(between=truth)
+    assert len(steps) > 20
+    stack.heartbeat()
+    stack.run(between=truth)
+    state = stack.state("elsewhere/moved")
+    assert (state["status"], state["processed_prs"], state["total_prs"]) == ("completed", 239, 239)
+    stack.assert_equals_github()
+    names = stack.db.one("SELECT previous_names[1] AS first FROM repositories")
+    assert names == {"first": ONE}
+    assert (
+        stack.operator.act({"action": "status", "repository": ONE})["backfills"][0]["repository"] == "elsewhere/moved"
+    )
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_repository_made_private_or_deleted_waits_and_goes_on_when_it_is_back(
+    stack_of: StackOf, listed: bool
+) -> None:
+    stack = stack_of({ONE: 60})
+    stack.add(ONE)
+    if listed:
+        stack.plan_once()
+        stack.work_once()
+    stack.repository(ONE).hidden = True
+    hidden = next(iter(stack.simulator.repositories.values()))
+    for _ in range(12):
+        if stack.queues.plans:
+            stack.plan_once()
+        elif stack.queues.chunks:
+            stack.work_once()
+    state = stack.state()
+    assert (state["status"], state["pause_reason"]) == ("paused", "repository_unavailable")
+    assert state["paused_until"] is not None
+    progress = stack.progress(ONE)
+    assert (progress["estimated_finish"], progress["waiting_until"]) == (None, None)
+    assert progress["processed_prs"] <= progress["total_prs"] == 60
+    hidden.hidden = False
+    stack.db.execute("UPDATE progressive_backfill_state SET paused_until = now()")
+    stack.db.execute("UPDATE backfill_chunks SET available_at = now() WHERE status = 'pending'")
+    stack.heartbeat()
+    stack.run()
+    assert stack.state()["status"] == "completed"
+    stack.assert_equals_github()
+
+
+def test_a_completed_repository_that_vanishes_is_paused_at_the_second_look(stack_of: StackOf) -> None:
+    stack = stack_of({ONE: 5, "octo/other": 5})
+    for name in (ONE, "octo/other"):
+        stack.add(name)
+    stack.run()
+    stack.repository(ONE).hidden = True
+    stack.heartbeat()
+    assert stack.state(ONE)["status"] == "completed"
+    stack.heartbeat()
+    assert stack.state(ONE)["pause_reason"] == "repository_unavailable"
+    assert stack.state("octo/other")["status"] == "completed"
+
+
+def test_the_finish_is_unknown_while_nothing_may_move(stack_of: StackOf) -> None:
+    stack = stack_of({ONE: 200})
+    stack.add(ONE)
+    stack.plan_once()
+    for _ in range(4):
+        stack.work_once()
+    working = stack.progress(ONE)
+    assert working["prs_per_hour"] > 0
+    assert working["estimated_finish"] is not None
+    stack.db.execute("UPDATE backfill_chunks SET available_at = now() + interval '20 minutes' WHERE status = 'pending'")
+    waiting = stack.progress(ONE)
+    assert waiting["estimated_finish"] is None
+    assert waiting["waiting_until"] is not None
+    stack.db.execute("UPDATE progressive_backfill_state SET status = 'paused'")
+    paused = stack.progress(ONE)
+    assert (paused["estimated_finish"], paused["waiting_until"]) == (None, None)
+    stack.db.execute(
+        "UPDATE pull_requests SET detail_synced_at = now() - interval '2 hours' WHERE detail_synced_at IS NOT NULL"
+    )
+    stack.db.execute("UPDATE progressive_backfill_state SET status = 'active'")
+    stack.db.execute("UPDATE backfill_chunks SET available_at = now() WHERE status = 'pending'")
+    assert (stack.progress(ONE)["prs_per_hour"], stack.progress(ONE)["estimated_finish"]) == (0, None)
+
+
+def test_the_rate_is_that_of_the_last_hour(stack_of: StackOf) -> None:
+    stack = stack_of({ONE: 100})
+    stack.add(ONE)
+    stack.run()
+    stack.db.execute("UPDATE progressive_backfill_state SET activated_at = now() - interval '5 hours'")
+    stack.db.execute("UPDATE pull_requests SET detail_synced_at = now() - interval '2 hours' WHERE number % 2 = 0")
+    odd = sum(number % 2 for number in stack.repository(ONE).pull_requests)
+    assert stack.progress(ONE)["prs_per_hour"] == odd
+
+
+def test_a_limit_defers_the_planning_of_all(stack_of: StackOf) -> None:
+    stack = stack_of({ONE: 5, "octo/other": 5})
+    for name in (ONE, "octo/other"):
+        stack.add(name)
+    stack.queues.plans.clear()
+    stack.db.execute("UPDATE github_budget SET blocked_until = now() + interval '1 hour', block_reason = 'secondary'")
+    report = stack.heartbeat()
+    assert len(report["backfills"]) == 1
+    assert "deferred_until" in report["backfills"][0]
+    deferred = report["backfills"][0]["repository"]
+    assert stack.progress(deferred)["waiting_until"] is not None
+    assert len(stack.queues.plans) == 2
