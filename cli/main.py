@@ -17,8 +17,8 @@ from cli.stack import DeployedStack, InvocationFailed
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 dead_letters_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Messages that could not be handled.")
 app.add_typer(dead_letters_app, name="dead-letters")
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 MOST_NUMBERS = 500
 
@@ -373,14 +373,14 @@ def _invoke(context: typer.Context, function: str, event: dict[str, Any]) -> dic
 
 
 def _complain(text: str) -> None:
-    err.print(f"error: {text}", soft_wrap=True, markup=False)
+    err.print(f"error: {text}", markup=False)
 
 
 def _tell(answer: dict[str, Any], text: str, as_json: bool) -> None:
     if as_json:
         _print_json(answer)
     else:
-        out.print(text, soft_wrap=True, markup=False)
+        out.print(text, markup=False)
 
 
 def _print_json(answer: dict[str, Any]) -> None:

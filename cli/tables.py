@@ -82,12 +82,12 @@ def planned(out: Console, answer: Row) -> None:
     for row in answer["backfills"]:
         name = row.get("repository", row["repository_id"])
         if "skipped" in row:
-            out.print(f"{name}: {row['skipped']}", soft_wrap=True)
+            out.print(f"{name}: {row['skipped']}")
             continue
         text = f"{name}: {row['pages']} pages listed, {row['chunks']} chunks cut, {row['sent']} sent"
         for field in ("completed", "deferred_until", "error"):
             text += f"; {field.replace('_', ' ')}: {row[field]}" if row.get(field) else ""
-        out.print(text, soft_wrap=True, markup=False)
+        out.print(text, markup=False)
     out.print(f"{len(answer['backfills'])} planned, {answer['resumed']} resumed, {answer['reopened']} reopened")
 
 

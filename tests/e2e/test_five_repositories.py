@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from backfill.store.connection import Database
+from cli.main import app
 from local.simulator import Simulator, generate
+from local.stack import ROOT
 from tests.e2e.conftest import Deployed, running_stack
 from tests.integration.in_process import differences
 
@@ -167,14 +172,50 @@ def run(deployed: Deployed, sizes: dict[str, int], seconds: float, say: Callable
     return watch
 
 
-def test_five_small_repositories_complete_whatever_happens(tmp_path: Path) -> None:
-    sizes = {"octo/giant": 240, "octo/large": 120, "octo/medium": 80, "octo/small": 60, "octo/tiny": 20}
+SMALL_SIZES = {"octo/giant": 240, "octo/large": 120, "octo/medium": 80, "octo/small": 60, "octo/tiny": 20}
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    folder = tmp_path_factory.mktemp("stack")
     with (
-        Simulator(generate(31, sizes), speed=50) as simulator,
-        running_stack(tmp_path, simulator, schedule="rate(1 minute)") as deployed,
+        Simulator(generate(31, SMALL_SIZES), speed=50) as simulator,
+        running_stack(folder, simulator, schedule="rate(1 minute)") as running,
     ):
-        run(deployed, sizes, 240, print)
-        assert deployed.simulator.statistics().get("secondary_limits", 0) == 0
+        yield running
+
+
+def test_five_small_repositories_complete_whatever_happens(deployed: Deployed) -> None:
+    run(deployed, SMALL_SIZES, 280, print)
+    assert deployed.simulator.statistics().get("secondary_limits", 0) == 0
+
+
+def test_every_line_of_the_quick_start_works(deployed: Deployed) -> None:
+    """Commands by the command line on the deployed stack, statements on its database; with a repository that is here."""
+    text = (ROOT / "docs/quick-start.md").read_text(encoding="utf-8")
+    numbers = sorted(deployed.simulator.repositories["R_octo/small"].pull_requests)[:2]
+    text = text.replace("kubernetes/kubernetes", "octo/small").replace("'kubernetes'", "'octo'", 1)
+    text = text.replace("owner = 'kubernetes' AND name = 'kubernetes'", "owner = 'octo' AND name = 'small'")
+    text = text.replace("r.owner = 'octo' AND r.name = 'kubernetes'", "r.owner = 'octo' AND r.name = 'small'")
+    text = text.replace(" 101 102", "".join(f" {number}" for number in numbers))
+    assert "kubernetes" not in text
+    blocks = re.findall(r"```(bash|sql)\n(.*?)```", text, re.DOTALL)
+    commands = [line for language, block in blocks if language == "bash" for line in block.splitlines()]
+    statements = [each for language, block in blocks if language == "sql" for each in block.split(";") if each.strip()]
+    assert (len(commands), len(statements)) == (18, 8)
+    database = deployed.db
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "backfill"
+        result = CliRunner().invoke(app, arguments, prog_name="backfill")
+        assert result.exit_code == 0, f"{command}: {result.output} {result.exception}"
+        assert result.stdout.strip(), command
+    for statement in statements:
+        assert database.execute(statement) >= (
+            0 if "FROM pull_request_gaps" in statement or "'active'" in statement else 1
+        )
+    deployed.wait("everything is at rest again", deployed.is_completed)
+    assert differences(database, deployed.simulator) == []
 
 
 @pytest.mark.soak

@@ -1,0 +1,193 @@
+"""The command line: wrong usage is refused before anything is sent, failures say what to do, the shell completes words."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+
+ROOT = Path(__file__).parents[2]
+
+
+class Lambda:
+    """An endpoint that answers every invocation with ``payload``, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.payload: Any = {}
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        recorder = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                recorder.asked.append((self.path.split("/")[3], body))
+                answer = json.dumps(recorder.payload).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(answer)))
+                if isinstance(recorder.payload, dict) and "errorMessage" in recorder.payload:
+                    self.send_header("X-Amz-Function-Error", "Unhandled")
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[Lambda]:
+    started = Lambda()
+    yield started
+    started.server.shutdown()
+    started.server.server_close()
+
+
+@pytest.fixture
+def aws(endpoint: Lambda) -> Lambda:
+    endpoint.asked.clear()
+    return endpoint
+
+
+def run(aws: Lambda | None, *arguments: str) -> Result:
+    """The command in this process, with AWS at the endpoint, or nowhere."""
+    environment: dict[str, str | None] = dict.fromkeys(
+        name for name in os.environ if name.startswith(("AWS_", "STACK_"))
+    )
+    if aws is None:
+        environment |= {"HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"}
+    else:
+        environment |= {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{aws.server.server_address[1]}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+    return CliRunner().invoke(app, list(arguments), env=environment, prog_name="backfill")
+
+
+def process(**environment: str) -> subprocess.CompletedProcess[str]:
+    """The command as the shell calls it to complete a word."""
+    own = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'layers/shared'}", **environment}
+    command = [sys.executable, "-m", "cli"]
+    return subprocess.run(command, env=own, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ("plan --chunk-size 0", "--chunk-size"),
+        ("plan --max-chunks -1", "--max-chunks"),
+        ("plan --repository-id 123", "no uuid"),
+        ("plan --repository octo/a --repository-id 00000000-0000-0000-0000-000000000000", "either"),
+        ("recover --stuck-threshold soon", "--stuck-threshold"),
+        ("add octo/one octo", "OWNER/NAME"),
+        ("sync octo/one 0", "numbers"),
+        ("priority octo/one urgent", "urgent"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_wrong_usage_ends_with_2_before_anything_is_sent(aws: Lambda, arguments: str, names: str) -> None:
+    done = run(aws, *arguments.split())
+    assert (done.exit_code, aws.asked) == (2, [])
+    assert names in done.stderr
+
+
+def test_a_failed_function_ends_with_1_and_its_own_words(aws: Lambda) -> None:
+    aws.payload = {"errorMessage": "repository: octo/one is not tracked; run: backfill add octo/one"}
+    done = run(aws, "pause", "octo/one")
+    assert done.exit_code == 1
+    assert "backfill add octo/one" in done.stderr
+
+
+def test_without_aws_it_says_how_to_reach_a_stack() -> None:
+    done = run(None, "status")
+    assert done.exit_code == 1
+    assert "make -s env" in done.stderr
+
+
+def test_several_are_added_also_where_one_fails(aws: Lambda) -> None:
+    aws.payload = {"errorMessage": "GitHub shows no repository"}
+    done = run(aws, "add", "octo/one", "octo/two", "--priority", "high", "--oldest-first")
+    assert done.exit_code == 1
+    assert [event["repository"] for _, event in aws.asked] == ["octo/one", "octo/two"]
+    assert aws.asked[0] == (
+        "progressive-backfill-console",
+        {"action": "add", "repository": "octo/one", "priority": "high", "oldest_first": True},
+    )
+
+
+def _status(count: int) -> dict[str, Any]:
+    row = {
+        "processed_prs": 5,
+        "total_prs": 10,
+        "percent": 50.0,
+        "prs_per_hour": 100,
+        "failed_prs": 0,
+        "points_spent": 3,
+        "priority": "normal",
+        "estimated_finish": None,
+    }
+    rows = [
+        {**row, "repository": f"octo/r{n}", "status": "completed", "condition": {"code": "completed", "why": ""}}
+        for n in range(count)
+    ]
+    active = {"status": "active", "condition": {"code": "waiting_for_github", "why": "until 12:00"}}
+    return {
+        "backfills": [{**row, "repository": "octo/active", **active}, *rows],
+        "counts": {"active": 1, "paused": 0, "completed": count},
+        "budget": {"remaining": 4000, "limit": 5000, "reset_at": "2026-01-01T00:00:00+00:00"},
+        "dead_letters": 2,
+    }
+
+
+def test_many_completed_ones_are_counted_and_not_listed(aws: Lambda) -> None:
+    aws.payload = _status(300)
+    lines = run(aws, "status").stdout.splitlines()
+    assert len(lines) < 10
+    assert "octo/active" in lines[1]
+    assert "waiting for github: until 12:00" in lines[1]
+    assert any("300 completed ones are not shown" in line for line in lines)
+    assert any("4,000 of 5,000 points left" in line and "2 dead letters" in line for line in lines)
+    assert len(run(aws, "status", "--all").stdout.splitlines()) > 300
+
+
+def test_json_is_the_whole_answer(aws: Lambda) -> None:
+    aws.payload = _status(30)
+    done = run(aws, "status", "--json")
+    assert json.loads(done.stdout) == aws.payload
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"), [("backfill re", {"resume", "recover"}), ("backfill priority octo/one h", {"high"})]
+)
+def test_the_shell_completes_commands_and_values(words: str, offered: set[str]) -> None:
+    count = str(len(words.split()) - 1)
+    done = process(_BACKFILL_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=count)
+    assert set(done.stdout.split()) == offered
+    script = process(_BACKFILL_COMPLETE="source_bash").stdout
+    assert "complete -o default -F _backfill_completion backfill" in script
+
+
+@pytest.mark.parametrize(
+    "command", ["add", "plan", "status", "pause", "resume", "priority", "recover", "gaps", "sync", "dead-letters list"]
+)
+def test_every_command_has_an_example_that_its_own_parser_takes(aws: Lambda, command: str) -> None:
+    text = run(aws, *command.split(), "--help").stdout
+    (example,) = [line.split("Example: backfill ")[1] for line in text.splitlines() if "Example: " in line]
+    assert example.startswith(command)
+    done = run(aws, *example.replace("--watch", "--all").split())
+    assert done.exit_code != 2, done.stderr
+    assert aws.asked
