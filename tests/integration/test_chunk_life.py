@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -36,7 +37,7 @@ from backfill.errors import ContractViolation
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub, ListingPage
 from backfill.github.governor import Governor
-from backfill.messages import PlanEvent, RecoveryEvent, chunk_message, plan_message
+from backfill.messages import Dispatch, PlanEvent, RecoveryEvent, chunk_message, plan_message
 from backfill.observability import logger
 from backfill.operating import Operator
 from backfill.planning import Planner
@@ -62,6 +63,8 @@ PULL_REQUESTS = 5
 # Of each: enough to tell halves from wholes, and quick.
 MOST_CHILDREN = 2
 MOST_ACTORS = 4
+# The digest of no children at all.
+NOTHING = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 # What an invocation may end with; anything else is a defect.
 EXPECTED = (Killed, DatabaseUnavailable, ClientError)
 
@@ -154,6 +157,8 @@ class ChunkLife(RuleBasedStateMachine):
         self.versions: dict[tuple[int, str], tuple[str, str, str]] = {}
         self.dispatches: set[tuple[str, str]] = set()
         self.completed: dict[str, Any] = {}
+        # How many workers said of a chunk that they completed it.
+        self.stored: Counter[str] = Counter()
         self.newest: dict[int, tuple[str, str]] = {}
         self.claims_when_paused: set[str] | None = None
         # Why something may have been read twice.
@@ -312,7 +317,9 @@ class ChunkLife(RuleBasedStateMachine):
         for number, row in by_number.items():
             title, _, _ = self.versions[number, row["updated_at"]]
             assert row["title"] == title
-            if row["detail_updated_at"] is not None:
+            if row["detail_updated_at"] is None:
+                assert row["children"] == NOTHING, f"#{number} has something without its whole"
+            else:
                 _, body, children = self.versions[number, row["detail_updated_at"]]
                 assert (row["body"], row["children"]) == (body, children), f"#{number} is half of one version"
             before = self.newest.get(number, ("", ""))
@@ -326,6 +333,8 @@ class ChunkLife(RuleBasedStateMachine):
                 assert present[chunk_id]["attempts"] == before, "a completed chunk was worked on again"
         self.completed |= {each["id"]: each["attempts"] for each in look["chunks"] if each["status"] == "completed"}
 
+        twice = [chunk_id for chunk_id, times in self.stored.items() if times > 1]
+        assert twice == [], f"two workers stored the same chunk: {twice}"
         for each in unfinished:
             assert each["attempts"] <= chunks.MAX_ATTEMPTS
             if each["sent_at"] is not None:
@@ -460,7 +469,9 @@ class ChunkLife(RuleBasedStateMachine):
         queues = SteppedQueues(self.broker, actor)
         worker = Worker(actor.db, self.around.github(actor), queues, lambda: actor.seconds_left)
         try:
-            worker.handle(chunk_message(body), body)
+            message = chunk_message(body)
+            if worker.handle(message, body) == "completed" and isinstance(message, Dispatch):
+                self.stored[message.chunk_id] += 1
         except ContractViolation as violation:
             queues.bury(body, str(violation))
 
