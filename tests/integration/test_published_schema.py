@@ -48,7 +48,16 @@ def fetched() -> str:
     if shutil.which("npm") is None:
         pytest.skip(f"npm is not installed: queries were NOT held against GitHub's schema ({PACKAGE} {VERSION})")
     with tempfile.TemporaryDirectory() as folder:
-        command = ["npm", "pack", f"{PACKAGE}@{VERSION}", "--ignore-scripts", "--silent", "--pack-destination", folder]
+        command = [
+            "npm",
+            "pack",
+            f"{PACKAGE}@{VERSION}",
+            "--ignore-scripts",
+            "--loglevel",
+            "error",
+            "--pack-destination",
+            folder,
+        ]
         packed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
         if packed.returncode:
             raise RuntimeError(f"npm cannot fetch {PACKAGE} {VERSION}: {packed.stderr.strip()[-500:]}")
