@@ -1,0 +1,1 @@
+"""python -m benchmarks.timeline FILE.svg: where the time of one chunk goes, measured and drawn."""
