@@ -169,10 +169,12 @@ class ChunkLife(RuleBasedStateMachine):
 
     # Steps
 
-    @initialize()
-    def a_repository_is_added(self) -> None:
+    @initialize(planned=st.booleans())
+    def a_repository_is_added(self, planned: bool) -> None:
         operator = Operator(self.db, self.around.github(None), SteppedQueues(self.broker, None))
         operator.act({"action": "add", "repository": NAME, "chunk_size": CHUNK_SIZE})
+        if planned:
+            self._run("planner", lambda actor: self._plan(actor, self.broker.plans.pop().body))
 
     @precondition(lambda self: len(self.actors) < MOST_ACTORS and self.broker.visible(self.broker.chunks))
     @rule(which=st.integers(0, 9), steps=st.integers(0, 12))
@@ -198,7 +200,7 @@ class ChunkLife(RuleBasedStateMachine):
     @rule(steps=st.integers(0, 16), threshold=st.sampled_from([1, 30]))
     def a_recovery_starts(self, steps: int, threshold: int) -> None:
         request = RecoveryEvent(stuck_threshold=threshold, cleanup_days=7)
-        self._begin("recovery", lambda actor: Recovery(actor.db, SteppedQueues(self.broker, actor)).recover(request))
+        self._begin("recovery", lambda actor: self._recover(actor, request))
         self._advance(self.actors[-1], steps)
 
     @precondition(lambda self: self.actors)
@@ -223,11 +225,24 @@ class ChunkLife(RuleBasedStateMachine):
         self.excuses += 1
         self.actors[which % len(self.actors)].seconds_left = 5.0
 
-    @rule(seconds=st.sampled_from([40, 200, 1900, 3700]))
-    def time_passes(self, seconds: int) -> None:
+    @rule(seconds=st.sampled_from([40, 200, 1900, 3700]), recovered=st.booleans())
+    def time_passes(self, seconds: int, recovered: bool) -> None:
         """Past a retry; a visibility timeout or a short lease; the threshold of recovery; a lease or a pause."""
         self._age(seconds)
         self.excuses += 1
+        if recovered and len(self.actors) < MOST_ACTORS:
+            self._begin("recovery", lambda actor: self._recover(actor, RecoveryEvent()))
+            self._advance(self.actors[-1], 1000)
+
+    @precondition(lambda self: len(self.actors) < MOST_ACTORS)
+    @rule()
+    def what_waits_is_done_beside_those_who_stand_still(self) -> None:
+        for queue, work in ((self.broker.chunks, self._work), (self.broker.plans, self._plan)):
+            for message in self.broker.visible(queue):
+                begun = len(self.actors)
+                self._deliver(queue, message, work)
+                if len(self.actors) > begun:
+                    self._advance(self.actors[-1], 1000)
 
     @rule()
     def somebody_pauses_in_sql(self) -> None:
@@ -479,6 +494,9 @@ class ChunkLife(RuleBasedStateMachine):
         queues = SteppedQueues(self.broker, actor)
         planner = Planner(actor.db, self.around.github(actor), queues, lambda: actor.seconds_left)
         planner.plan(plan_message(body) if body != "{}" else PlanEvent())
+
+    def _recover(self, actor: Actor, request: RecoveryEvent) -> None:
+        Recovery(actor.db, SteppedQueues(self.broker, actor)).recover(request)
 
     def _age(self, seconds: int) -> None:
         self.db.execute(_AGE, s=seconds)

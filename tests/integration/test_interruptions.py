@@ -19,7 +19,7 @@ from backfill.chunk_processing import Worker
 from backfill.errors import Retryable
 from backfill.messages import chunk_message, plan_message
 from backfill.queues import DeadLetter
-from backfill.store import chunks, pull_requests
+from backfill.store import backfills, chunks, pull_requests
 from backfill.store.connection import Database, DatabaseUnavailable
 from functions.chunk_worker import app as worker_app
 from functions.planner import app as planner_app
@@ -347,6 +347,26 @@ def test_a_redrive_sends_every_letter_to_the_queue_that_it_is_for(stack: Stack) 
     stack.queues.dead += [DeadLetter("m1", chunk, "r"), DeadLetter("m2", plan, "r")]
     assert stack.operator.act({"action": "redrive"})["redriven"] == 2
     assert (stack.queues.chunks, stack.queues.plans, stack.queues.dead) == ([chunk], [plan], [])
+
+
+def test_planning_that_was_asked_for_while_a_planner_held_the_lease_is_asked_for_again(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second planner finds the lease taken and goes away, its message with it."""
+    waiting = chunks.outstanding
+    plan = json.dumps({"schema_version": 1, "repository_id": first(stack.db)["repository_id"]})
+    stack.queues.plans.clear()
+
+    def outstanding(db: Database, backfill_id: str) -> Row:
+        monkeypatch.undo()
+        assert backfills.request_plan(db, backfill_id, 300)
+        assert "skipped" in stack.planner.plan(plan_message(plan))["backfills"][0]
+        return waiting(db, backfill_id)
+
+    monkeypatch.setattr(chunks, "outstanding", outstanding)
+    stack.planner.plan(plan_message(plan))
+    assert len(stack.queues.plans) == 1
+    assert stack.db.one("SELECT planner_token FROM progressive_backfill_state") == {"planner_token": None}
 
 
 # Pause and resume

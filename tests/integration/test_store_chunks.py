@@ -46,6 +46,16 @@ def test_the_redelivered_message_of_a_dead_worker_takes_over_when_the_lease_has_
         chunks.complete(db, first, points=1, requests=1)
 
 
+def test_a_chunk_that_has_spent_its_attempts_is_not_claimed_again(db: Database) -> None:
+    chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
+    claimed(db, chunk)
+    db.execute(
+        "UPDATE backfill_chunks SET lease_expires_at = now() - interval '1 second', attempts = :n",
+        n=chunks.MAX_ATTEMPTS,
+    )
+    assert chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60) is None
+
+
 def test_a_paused_backfill_is_not_claimed_and_its_chunk_is_sent_after_the_resume(db: Database) -> None:
     backfill = backfill_of(db, 1)
     chunk = chunks.create(db, backfill["id"], [1])
