@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 from collections import Counter
 from collections.abc import Mapping
@@ -154,30 +153,4 @@ class Perceval(Tool):
         return Counter(kind for kind, _ in found)
 
 
-class GithubToSqlite(Tool):
-    """https://github.com/dogsheep/github-to-sqlite, pull-requests: the pull requests alone."""
-
-    package = "github-to-sqlite==2.9.1"
-    purpose = "a person's GitHub data into SQLite"
-    lacks = ("reviews", "issue_comments", "review_comments", "commits", "files")
-
-    def command(self, repository: str, *, resumes: bool) -> list[str]:
-        token = self._json("auth.json", {"github_personal_token": "ghp_rival"})
-        return [
-            str(self.bin / "github-to-sqlite"),
-            "pull-requests",
-            str(self.folder / "rows.db"),
-            repository,
-            "-a",
-            token,
-        ]
-
-    def read(self) -> Counter[str]:
-        with sqlite3.connect(self.folder / "rows.db") as database:
-            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
-            if "pull_requests" not in tables:
-                return Counter()
-            return Counter(pull_requests=database.execute("SELECT count(*) FROM pull_requests").fetchone()[0])
-
-
-TOOLS = (TapGithub, AirbyteSource, Perceval, GithubToSqlite)
+TOOLS = (TapGithub, AirbyteSource, Perceval)
