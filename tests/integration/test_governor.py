@@ -164,6 +164,16 @@ def test_server_time_is_a_schedule_short_waits_are_slept_and_long_ones_put_off(d
     assert len(slept) == 1 and LONGEST_SLEEP_SECONDS < slept[0] <= 12
 
 
+def test_a_request_that_began_late_leaves_nothing_to_catch_up(db: Database) -> None:
+    """A worker stalls for ten seconds between its slot and its request of 18 seconds: two seconds of pause are due."""
+    store = PostgresBudget(db)
+    grant = store.reserve(WHO, 1, 18.0, share=0.9, floor=FLOOR, longest_wait=60)
+    db.execute("UPDATE github_budget SET free_at = now() - interval '10 seconds'")
+    store.settle(WHO, grant, points=1, spent=0, expected=18.0, took=18.0, share=0.9, reply=reply())
+    late = store.reserve(WHO, 1, 1.0, share=0.9, floor=FLOOR, longest_wait=60)
+    assert 1 < late.wait_seconds <= 2
+
+
 def test_how_slow_github_is_gets_learned_by_all(db: Database) -> None:
     clock = iter(range(0, 1000, 5))
     for _ in range(20):

@@ -55,11 +55,14 @@ _RESERVE = """
 # Replies overtake each other: within a window the smallest remaining is the latest. GitHub tells times to a second,
 # rounded up on their way here: the earliest reset is the truest. One that is much further away belongs to another
 # window. A reply without rateLimit (rate limiting is off) leaves the points unknown; a failed request changes them by
-# what it may have cost. A success proves that a block is over only if its request began after it.
+# what it may have cost. A success proves that a block is over only if its request began after it. A request that began
+# later than its slot did (a stalled worker) leaves no time to catch up: its pause comes after it all the same.
 _SETTLE = """
     UPDATE github_budget SET
         reserved = CASE WHEN window_number = :window THEN GREATEST(0, reserved - :points) ELSE reserved END,
-        free_at = free_at + make_interval(secs => (CAST(:took AS float8) - CAST(:slot AS float8)) / CAST(:share AS float8)),
+        free_at = GREATEST(
+            free_at + make_interval(secs => (CAST(:took AS float8) - CAST(:slot AS float8)) / CAST(:share AS float8)),
+            clock_timestamp() + make_interval(secs => CAST(:took AS float8) * (1 / CAST(:share AS float8) - 1))),
         slowness = CASE WHEN CAST(:succeeded AS boolean)
                         THEN slowness + 0.3 * (LEAST(20, CAST(:took AS float8) / CAST(:expected AS float8)) - slowness)
                         ELSE slowness END,
