@@ -242,3 +242,12 @@ def test_the_runbook_has_every_state_that_a_reader_can_meet() -> None:
     titles = [part.strip() for line in re.findall(r"^### (.+)$", RUNBOOK, re.MULTILINE) for part in line.split(",")]
     for code in codes:
         assert code.replace("_", " ").replace("github", "GitHub") in titles, code
+
+
+def test_tracing_is_active_and_nothing_is_imported_for_it(resources: dict[str, Any]) -> None:
+    functions = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::Lambda::Function"]
+    assert len(functions) == 6
+    for function in functions:
+        assert function["TracingConfig"] == {"Mode": {"Ref": "Tracing"}}
+    # Powertools' Tracer imports the X-Ray SDK, about 400 ms of a cold start.
+    assert not [path for path in SOURCES if re.search(r"\bTracer\b|xray_sdk", path.read_text(encoding="utf-8"))]
