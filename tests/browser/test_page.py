@@ -115,6 +115,7 @@ def test_pause_resume_retry_and_priority_through_the_page(db: Database, dashboar
     button(page, "Yes")
     expect(page.locator(".pb-notice")).to_have_text("octo/hello is paused")
     assert state_of(db, "octo/hello") == ("paused", "normal")
+    expect(page.locator(".pb-tile", has_text="Everything done in").locator("dd")).to_have_text("paused")
     button(page, "Resume octo/hello")
     button(page, "Yes")
     expect(page.locator(".pb-badge")).to_have_text("queued")

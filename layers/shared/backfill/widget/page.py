@@ -99,6 +99,7 @@ def _summary(rows: list[Row], seen: Mapping[str, Any], view: View) -> Row:
         "percent": _percent(done, total),
         "rate": round(rate),
         "left": left,
+        "paused": any(row["status"] == "paused" for row in rows),
         # They share one budget: what is left of all, at the rate of all.
         "finish": _span(3600 * left / rate) if left and rate else None,
         "budget": budget if budget and budget["remaining"] is not None else None,
