@@ -432,6 +432,8 @@ class ChunkLife(RuleBasedStateMachine):
     def _is_at_rest(self) -> bool:
         left = self.db.one(
             "SELECT (SELECT status FROM progressive_backfill_state) AS status,"
+            " (SELECT total_prs FROM progressive_backfill_state) AS total,"
+            " (SELECT count(*) FROM pull_requests WHERE gone_at IS NULL) AS listed,"
             " (SELECT count(*) FROM backfill_chunks WHERE status IN ('pending', 'processing')) AS unfinished,"
             " (SELECT count(*) FROM pull_requests WHERE gone_at IS NULL"
             "  AND (detail_updated_at IS NULL OR detail_updated_at < updated_at)) AS undetailed"
@@ -440,9 +442,8 @@ class ChunkLife(RuleBasedStateMachine):
             # What has failed is tried again after a day.
             self._age(25 * 3600)
         github = {number: node["updatedAt"] for number, node in self.repository.pull_requests.items()}
-        return left == {"status": "completed", "unfinished": 0, "undetailed": 0} and github == {
-            number: newest[0] for number, newest in self.newest.items() if number in github
-        }
+        quiet = {"status": "completed", "total": len(github), "listed": len(github), "unfinished": 0, "undetailed": 0}
+        return left == quiet and github == {n: newest[0] for n, newest in self.newest.items() if n in github}
 
     def _assert_equals_github(self) -> None:
         state = self.db.one(
