@@ -25,6 +25,7 @@ DATA = ROOT.parent / "shared" / "data" / "github"
 STACK_NAME = "progressive-backfill"
 REGION = "us-east-1"
 START_SECONDS = 60
+SECRETS = ("DATABASE_URL", "GITHUB_TOKEN")
 
 
 class Failed(Exception):
@@ -179,7 +180,8 @@ class Stack:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**os.environ, **environment},
+                # The functions inherit it: what they shall read from their secrets must not be there.
+                env={**{n: v for n, v in os.environ.items() if n not in SECRETS}, **environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
