@@ -369,6 +369,21 @@ def test_planning_that_was_asked_for_while_a_planner_held_the_lease_is_asked_for
     assert stack.db.one("SELECT planner_token FROM progressive_backfill_state") == {"planner_token": None}
 
 
+def test_a_total_that_shrank_is_noticed_though_the_vanished_were_known_before(stack: Stack) -> None:
+    """A message by hand found that it is gone; the total of the completed backfill is GitHub's all the same."""
+    stack.run()
+    held = next(iter(stack.simulator.repositories.values())).pull_requests
+    number = min(held)
+    del held[number]
+    stack.queues.send_body(json.dumps({"schema_version": 1, "repository": NAME, "pr_numbers": [number]}))
+    stack.run()
+    assert status(stack.db)["processed_prs"] == 39
+    stack.db.execute("UPDATE progressive_backfill_state SET examined_at = now() - interval '1 day'")
+    stack.planner.plan(plan_message('{"schema_version": 1}'))
+    stack.run()
+    assert stack.db.one("SELECT total_prs FROM progressive_backfill_state") == {"total_prs": 39}
+
+
 # Pause and resume
 
 

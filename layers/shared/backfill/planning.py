@@ -345,7 +345,7 @@ class Planner:
         latest = _moment(now["latest_updated_at"])
         has_moved = latest is not None and (row["updates_watermark"] is None or latest > row["updates_watermark"])
         repository = repositories.upsert(self.db, now["repository"])
-        if has_moved or _counts_differ(row, now["total_prs"]):
+        if has_moved or now["total_prs"] != row["total_prs"] or _counts_differ(row, now["total_prs"]):
             held = backfills.lease(self.db, row["id"], max(1.0, self.seconds_left()) + LEASE_MARGIN_SECONDS)
             if held is None:
                 return False
