@@ -257,7 +257,7 @@ class Worker:
         """The token or the repository, not the chunk, is the trouble: give it back and pause, with an end."""
         problem("backfill stopped", error_code=error.code, error=str(error))
         if error.code == "repository_unavailable":
-            if not repositories.note_unavailable(self.db, chunk["repository_id"]):
+            if not repositories.note_unavailable(self.db, [chunk["repository_id"]]):
                 return self._retry(chunk, before, Retryable(str(error)))
             minutes = UNAVAILABLE_PAUSE_MINUTES
         elif error.code in ("bad_credentials", "forbidden"):

@@ -80,7 +80,7 @@ class Operator:
         retried = pull_requests.retry_failed(self.db, backfill["repository_id"]) if event.get("retry_failed") else 0
         resumed = backfills.resume(self.db, backfill["id"])
         if retried:
-            backfills.reopen(self.db, backfill["id"], FAILED_RETRY_HOURS)
+            backfills.reopen(self.db, [backfill["id"]], FAILED_RETRY_HOURS)
         if resumed or retried:
             self.queues.request_plan(backfill["repository_id"])
         status = backfills.of_repository(self.db, backfill["repository_id"])

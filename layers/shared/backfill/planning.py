@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -144,7 +144,7 @@ class Planner:
         size, most = priority.marks(held, request.chunk_size, request.max_chunks)
         if held["status"] == "completed":
             held = self._refresh(held, repository, report)
-            if not backfills.reopen(self.db, held["id"], FAILED_RETRY_HOURS):
+            if not backfills.reopen(self.db, [held["id"]], FAILED_RETRY_HOURS):
                 return None
         if held["listing_started_at"] is None:
             held = _kept(backfills.start_listing(self.db, held))
@@ -316,8 +316,7 @@ class Planner:
                     raise
                 problem("completed backfills could not be examined", error=str(error))
                 break
-            backfills.note_examined(self.db, [row["id"] for row in resting])
-            reopened += [row["id"] for row in resting if self._changed(row, found[row["node_id"]])]
+            reopened += self._reopened(resting, found)
         return reopened, True
 
     def _ask(self, resting: Sequence[Row]) -> dict[str, Row | None]:
@@ -336,28 +335,40 @@ class Planner:
             half = len(resting) // 2
             return {**self._ask(resting[:half]), **self._ask(resting[half:])}
 
-    def _changed(self, row: Row, now: Row | None) -> bool:
-        """Bring one completed backfill up to date with what GitHub says; True if there is work again."""
-        if now is None:
-            if repositories.note_unavailable(self.db, row["repository_id"]):
+    def _reopened(self, resting: Sequence[Row], found: Mapping[str, Row | None]) -> list[str]:
+        """Bring completed backfills up to date with what GitHub says of them; the ids of those with work again.
+
+        A few statements for all of them: in most, nothing has changed.
+        """
+        backfills.note_examined(self.db, [row["id"] for row in resting])
+        missing = [row for row in resting if found[row["node_id"]] is None]
+        again = repositories.note_unavailable(self.db, [row["repository_id"] for row in missing])
+        for row in missing:
+            if row["repository_id"] in again:
                 backfills.pause(self.db, row["id"], "repository_unavailable", minutes=UNAVAILABLE_PAUSE_MINUTES)
-            return False
-        latest = _moment(now["latest_updated_at"])
-        has_moved = latest is not None and (row["updates_watermark"] is None or latest > row["updates_watermark"])
-        repository = repositories.upsert(self.db, now["repository"])
-        if has_moved or now["total_prs"] != row["total_prs"] or _counts_differ(row, now["total_prs"]):
-            held = backfills.lease(self.db, row["id"], max(1.0, self.seconds_left()) + LEASE_MARGIN_SECONDS)
-            if held is None:
-                return False
-            try:
-                self._refresh(held, repository, {"pages": 0})
-            except (Deferred, Retryable, Permanent) as error:
-                if isinstance(error, DatabaseUnavailable):
-                    raise
-                problem("a completed backfill waits for its refresh", error=str(error))
-            finally:
-                backfills.end_lease(self.db, held)
-        return backfills.reopen(self.db, row["id"], FAILED_RETRY_HOURS)
+        present = [(row, now) for row in resting if (now := found[row["node_id"]]) is not None]
+        repositories.refresh(self.db, [now["repository"] for _, now in present])
+        for row, now in present:
+            latest, watermark = _moment(now["latest_updated_at"]), row["updates_watermark"]
+            has_moved = latest is not None and (watermark is None or latest > watermark)
+            if has_moved or now["total_prs"] != row["total_prs"] or _counts_differ(row, now["total_prs"]):
+                self._refresh_at_rest(row)
+        return backfills.reopen(self.db, [row["id"] for row, _ in present], FAILED_RETRY_HOURS)
+
+    def _refresh_at_rest(self, row: Row) -> None:
+        """List what is new or changed of a completed backfill, under its lease."""
+        repository = repositories.get(self.db, row["repository_id"])
+        held = backfills.lease(self.db, row["id"], max(1.0, self.seconds_left()) + LEASE_MARGIN_SECONDS)
+        if held is None or repository is None:
+            return
+        try:
+            self._refresh(held, repository, {"pages": 0})
+        except (Deferred, Retryable, Permanent) as error:
+            if isinstance(error, DatabaseUnavailable):
+                raise
+            problem("a completed backfill waits for its refresh", error=str(error))
+        finally:
+            backfills.end_lease(self.db, held)
 
     def _stop(self, held: Row, error: Permanent, report: Row) -> float | None:
         """The token, the repository or the cursor is the trouble: pause with an end, or try again in so many seconds."""
@@ -366,7 +377,9 @@ class Planner:
             # An opaque cursor that GitHub refuses is worth nothing: list again; rows that are there stay.
             backfills.start_listing(self.db, held)
             return ERROR_AGAIN_SECONDS
-        if error.code == "repository_unavailable" and not repositories.note_unavailable(self.db, held["repository_id"]):
+        if error.code == "repository_unavailable" and not repositories.note_unavailable(
+            self.db, [held["repository_id"]]
+        ):
             return ERROR_AGAIN_SECONDS
         minutes = UNAVAILABLE_PAUSE_MINUTES if error.code == "repository_unavailable" else CREDENTIALS_PAUSE_MINUTES
         backfills.pause(self.db, held["id"], error.code, minutes=minutes, error=str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -160,13 +161,13 @@ _SETTLE = """
 
 _REOPEN = """
     UPDATE progressive_backfill_state AS s SET status = 'active'
-    WHERE s.id = CAST(:id AS uuid) AND s.status = 'completed'
+    WHERE s.id = ANY(CAST(:ids AS uuid[])) AND s.status = 'completed'
       AND (s.listing_completed_at IS NULL OR EXISTS (
             SELECT FROM pull_requests AS p
             WHERE p.repository_id = s.repository_id AND p.gone_at IS NULL
               AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
               AND (p.detail_failed_at IS NULL OR p.detail_failed_at < now() - make_interval(hours => :retry_hours))))
-    RETURNING s.*
+    RETURNING s.id
 """
 
 # At most one plan request on its way per backfill, noted with the time at which it will arrive; one that was lost is asked
@@ -182,10 +183,11 @@ _REQUEST_PLAN = """
 _TO_EXAMINE = """
     SELECT s.id, s.repository_id, s.status, s.total_prs, s.listed_prs, s.unlisted_prs, s.updates_watermark,
            s.listing_completed_at, s.examined_at, r.node_id, r.owner, r.name
-    FROM progressive_backfill_state AS s JOIN repositories AS r ON r.id = s.repository_id
-    WHERE s.status = 'completed' AND (s.examined_at IS NULL OR s.examined_at < CAST(:before AS timestamptz))
+    FROM (SELECT * FROM progressive_backfill_state
+          WHERE status = 'completed' AND (examined_at IS NULL OR examined_at < CAST(:before AS timestamptz))
+          ORDER BY examined_at NULLS FIRST LIMIT :limit) AS s
+    JOIN repositories AS r ON r.id = s.repository_id
     ORDER BY s.examined_at NULLS FIRST
-    LIMIT :limit
 """
 
 _NOTE_EXAMINED = """
@@ -369,9 +371,9 @@ def settle(db: Database, backfill_id: str, retry_hours: int) -> bool:
     return db.one(_SETTLE, id=backfill_id, retry_hours=retry_hours) is not None
 
 
-def reopen(db: Database, backfill_id: str, retry_hours: int) -> bool:
-    """Make a completed backfill active if something is left; True if it is now."""
-    return db.one(_REOPEN, id=backfill_id, retry_hours=retry_hours) is not None
+def reopen(db: Database, backfill_ids: Sequence[str], retry_hours: int) -> list[str]:
+    """Make completed backfills active if something is left; the ids of those that are now."""
+    return [row["id"] for row in db.rows(_REOPEN, ids=list(backfill_ids), retry_hours=retry_hours)]
 
 
 def request_plan(db: Database, backfill_id: str, delay_seconds: float = 0) -> bool:

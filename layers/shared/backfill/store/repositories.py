@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backfill.store.connection import Database, Row
@@ -13,9 +13,10 @@ _UPSERT = """
     INSERT INTO repositories (node_id, github_id, owner, name, url, is_private, is_fork, is_archived, default_branch,
                               github_created_at)
     SELECT node_id, github_id, owner, name, url, is_private, is_fork, is_archived, default_branch, github_created_at
-    FROM jsonb_to_record(CAST(:repository AS jsonb)) AS i(
+    FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS i(
         node_id text, github_id bigint, owner text, name text, url text, is_private boolean, is_fork boolean,
         is_archived boolean, default_branch text, github_created_at timestamptz)
+    ORDER BY node_id
     ON CONFLICT (node_id) DO UPDATE SET
         previous_names = CASE
             WHEN (repositories.owner, repositories.name) = (EXCLUDED.owner, EXCLUDED.name) THEN repositories.previous_names
@@ -38,22 +39,28 @@ _FIND = """
     LIMIT 1
 """
 
-# The first NOT_FOUND is only noted; the second look decides (returns since when it has been missing).
+# The first NOT_FOUND is only noted; the second look decides (returns which were missing before).
 _NOTE_UNAVAILABLE = """
-    WITH before AS (SELECT id, unavailable_since FROM repositories WHERE id = CAST(:id AS uuid) FOR UPDATE),
+    WITH before AS (SELECT id, unavailable_since FROM repositories
+                    WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE),
          noted AS (UPDATE repositories AS r SET unavailable_since = now(), updated_at = now()
                    FROM before WHERE r.id = before.id AND before.unavailable_since IS NULL)
-    SELECT unavailable_since FROM before
+    SELECT id FROM before WHERE unavailable_since IS NOT NULL
 """
 
 
 def upsert(db: Database, repository: Mapping[str, Any]) -> Row:
     """Insert or refresh a repository from GitHub's answer; the stored row, with its uuid as ``id``."""
-    db.execute(_UPSERT, repository=json.dumps(dict(repository)))
+    refresh(db, [repository])
     found = db.one("SELECT * FROM repositories WHERE node_id = :node_id", node_id=repository["node_id"])
     if found is None:
         raise LookupError(f"repository {repository['node_id']} vanished while it was stored")
     return found
+
+
+def refresh(db: Database, repositories: Sequence[Mapping[str, Any]]) -> None:
+    """Insert or refresh repositories from GitHub's answer, in one statement; what has not changed is not written."""
+    db.execute(_UPSERT, repositories=json.dumps([dict(each) for each in repositories]))
 
 
 def find(db: Database, owner: str, name: str) -> Row | None:
@@ -66,10 +73,9 @@ def get(db: Database, repository_id: str) -> Row | None:
     return db.one("SELECT * FROM repositories WHERE id = CAST(:id AS uuid)", id=repository_id)
 
 
-def note_unavailable(db: Database, repository_id: str) -> bool:
-    """Record that GitHub says NOT_FOUND. True when it said so before: then it is no passing trouble."""
-    before = db.one(_NOTE_UNAVAILABLE, id=repository_id)
-    return before is not None and before["unavailable_since"] is not None
+def note_unavailable(db: Database, repository_ids: Sequence[str]) -> set[str]:
+    """Record that GitHub says NOT_FOUND. Those of which it said so before: there it is no passing trouble."""
+    return {row["id"] for row in db.rows(_NOTE_UNAVAILABLE, ids=list(repository_ids))}
 
 
 def request_size(db: Database, repository_id: str) -> float | None:
