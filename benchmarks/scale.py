@@ -30,6 +30,7 @@ SMALL, LARGE = (10_000, 100), (1_000_000, 10_000)
 # Times of what must not depend on the size: the noise of a busy machine is in both.
 FLAT = 2.0
 PLANNER_SECONDS = 1.0
+PLANNER_RUN = "planner run with nothing to do"
 REPETITIONS = 12
 # A table of fewer rows than this is read whole faster than by an index.
 SMALL_TABLE_ROWS = 1000
@@ -148,8 +149,10 @@ def measure() -> list[Figure]:
     figures.append(Figure("scale", "sequential scans of large tables", len(scans), "statements", 0))
     for name in large:
         figures.append(Figure("scale", f"{name}, 10,000 pull requests", small[name] * 1000, "ms"))
-        figures.append(Figure("scale", f"{name}, 1,000,000 pull requests", large[name] * 1000, "ms"))
-        figures.append(Figure("scale", f"{name}, 1,000,000 / 10,000", large[name] / small[name], "×", FLAT))
+        # A planner's run looks at every completed backfill: its target is a time, not the same time.
+        limits = (PLANNER_SECONDS * 1000, None) if name == PLANNER_RUN else (None, FLAT)
+        figures.append(Figure("scale", f"{name}, 1,000,000 pull requests", large[name] * 1000, "ms", limits[0]))
+        figures.append(Figure("scale", f"{name}, 1,000,000 / 10,000", large[name] / small[name], "×", limits[1]))
     return figures
 
 
@@ -184,7 +187,7 @@ def operate(db: RecordingDatabase, real: Repository, *, repetitions: int = REPET
         github = setting.client(simulator, db)
         _at_rest(db, [setting.listed(db, github, each) for each in tiny])
         planner = Planner(db, github, MemoryQueues(), lambda: 600.0)
-        spent = {"planner run with nothing to do": _seconds(db, lambda: _nothing_to_do(planner))}
+        spent = {PLANNER_RUN: _seconds(db, lambda: _nothing_to_do(planner))}
         repository_id = setting.listed(db, github, real)
         details = setting.details(db, github, real, repository_id, size=25, chunks=repetitions)
     steps: dict[str, list[float]] = {}
