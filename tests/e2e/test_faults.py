@@ -27,6 +27,8 @@ PULL_REQUESTS = 360
 CHUNK_SIZE = 10
 # The retries of chunks and of messages, on a machine that others use too.
 PATIENCE_SECONDS = 400
+# Longer than a message takes to come back (show_messages_again_after) and a retry to be due.
+STANDSTILL_SECONDS = 45
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +56,28 @@ class Faults:
             sqs.set_queue_attributes(QueueUrl=self.environment[name], Attributes={"VisibilityTimeout": str(seconds)})
 
     def wait_for(self, share: float) -> None:
-        """Until this share of the pull requests is stored and chunks are being read."""
-        self.deployed.wait(
-            f"{share:.0%} stored",
-            lambda: self.stored() >= share * PULL_REQUESTS and self.processing(),
-            PATIENCE_SECONDS,
-        )
+        """Until this share of the pull requests is stored and chunks are being read.
+
+        What a fault has stopped may wait for the schedules (a worker that ended between asking for planning and sending
+        that request): where nothing is being read for a while, they come.
+        """
+        busy = time.monotonic()
+
+        def is_there() -> bool:
+            nonlocal busy
+            if self.processing():
+                busy = time.monotonic()
+                return self.stored() >= share * PULL_REQUESTS
+            if time.monotonic() > busy + STANDSTILL_SECONDS:
+                chunks = self.db.rows(
+                    "SELECT status, sent_at, available_at, attempts, error_code FROM backfill_chunks WHERE status <> 'completed'"
+                )
+                print(f"stands still before {share:.0%}: {chunks}")
+                self.recover()
+                busy = time.monotonic()
+            return False
+
+        self.deployed.wait(f"{share:.0%} stored", is_there, PATIENCE_SECONDS)
 
     def stored(self) -> int:
         row = self.db.one("SELECT processed_prs FROM progressive_backfill_state")
