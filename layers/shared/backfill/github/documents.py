@@ -74,7 +74,7 @@ FIND = f"""query FindRepository($owner: String!, $name: String!) {{
   {RATE_LIMIT}
 }}"""
 
-# One connection per repository: 100 repositories cost two points.
+# One connection per repository: a hundred of them weigh 100, which is a point.
 EXAMINE = f"""query ExamineRepositories($ids: [ID!]!) {{
   nodes(ids: $ids) {{ ... on Repository {{
     {REPOSITORY}
