@@ -101,7 +101,7 @@ test: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## all 
 soak: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## the long tests that make test leaves out
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
-bench: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## measure, beside rivals and targets (ONLY='subject …', JSON=file)
+bench: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## measure, beside rivals and targets (ONLY='subject …', JSON=file)
 	$(BIN)/python -m benchmarks $(ONLY) $(if $(JSON),--json $(JSON))
 
 bench-rivals: .venv/.ready ## the same repository read by other tools, each in an environment of its own

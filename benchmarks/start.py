@@ -1,124 +1,162 @@
-"""Cold starts: importing each function from the built layer, and its first invocation, each time in a fresh process.
+"""Cold starts: what `sam build` made, bytecode included, under the Lambda runtime interface emulator with AWS's runtime client.
 
-The layer is what `sam build` makes, bytecode included. What Lambda adds (fetching the code, starting the sandbox and the
-interpreter) is not measured here.
+The emulator's own log gives both times: from the start of the interpreter until the runtime asks for an event (INIT), and
+the first event. An empty handler and handlers that import one library each start in the same run, in turns. Fetching the
+code and starting the sandbox, which Lambda adds, are not in it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, redirect_stderr
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
+from cfnlint.decode import decode_str
+
+from backfill.store import backfills, chunks
+from backfill.store.connection import Database
 from benchmarks import setting
 from benchmarks.figures import Figure
-from local.stack import ROOT
+from local.invoke import FUNCTIONS, Emulator
+from local.simulator import Simulator
+from local.stack import ROOT, Stack
 
-REPETITIONS = 7
-# Of what its three libraries take by themselves in the same run; on the reference machine, 250 ms.
-TARGET_RATIO = 1.3
+REPETITIONS = 5
+# Beyond an empty handler; of what its three libraries take beyond one, in the same run.
+TARGET_MILLISECONDS, TARGET_RATIO = 250.0, 1.3
 LIBRARIES = ("pg8000.native", "requests", "aws_lambda_powertools.logging")
-_NOBODY = "00000000-0000-4000-8000-000000000000"
-# First invocations that need Postgres and nothing else: a duplicate message, nothing to plan. The others need SQS too.
-FUNCTIONS: Mapping[str, dict[str, Any] | None] = {
-    "chunk_worker": {
-        "Records": [
-            {
-                "messageId": "1",
-                "body": json.dumps({"schema_version": 1, "chunk_id": _NOBODY, "dispatch_id": _NOBODY}),
-            }
-        ]
-    },
-    "planner": {},
-    "console": None,
-    "recovery": None,
-    "widget": None,
-}
+EMPTY = "an empty handler"
+QUEUES = ("CHUNK_QUEUE_URL", "PLAN_QUEUE_URL", "DEAD_LETTER_QUEUE_URL")
 
-_PROBE = """
-import json, sys, time
-from types import SimpleNamespace
-module, event = sys.argv[1], json.loads(sys.argv[2])
-before = set(sys.modules)
-begin = time.perf_counter()
-imported = __import__(module, fromlist=["handler"])
-seconds = time.perf_counter() - begin
-modules = len(set(sys.modules) - before)
-answer = {"import": seconds, "modules": modules}
-if event is not None:
-    context = SimpleNamespace(function_name="f", memory_limit_in_mb=512, invoked_function_arn="arn:aws:lambda:a:b:function:f",
-                              aws_request_id="1", get_remaining_time_in_millis=lambda: 60000)
-    begin = time.perf_counter()
-    imported.handler(event, context)
-    answer["first"] = time.perf_counter() - begin
-print("\\n" + json.dumps(answer))
-"""
+_INIT = re.compile(r"INIT REPORT\(durationMs: ([\d.]+)\)")
+_INVOKE = re.compile(r"INVOKE RTDONE\(status: success, .*duration: ([\d.]+)ms\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Milliseconds until the runtime asked for an event, and of the first event."""
+
+    init: float
+    first: float
 
 
 def measure() -> list[Figure]:
-    """Medians in milliseconds; the processes take turns, so that a busy machine slows them alike."""
-    with setting.postgres() as server, tempfile.TemporaryDirectory() as folder:
-        server.run("CREATE DATABASE start TEMPLATE migrated")
-        layer = _layer(Path(folder))
-        database_url = server.url("start")
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in (*LIBRARIES, *FUNCTIONS)}
+    """Medians in milliseconds; the starts take turns, so that a busy machine slows them alike."""
+    with _rig() as (template, environment, events, log):
+        probes = {EMPTY: "", **{name: f"import {name}\n" for name in LIBRARIES}}
+        template = _with_probes(template, probes)
+        found: dict[str, list[Start]] = {name: [] for name in (*probes, *FUNCTIONS)}
         for _ in range(REPETITIONS):
-            for name in LIBRARIES:
-                found[name].append(_probe(name, None, [layer], database_url))
-            for name, event in FUNCTIONS.items():
-                found[name].append(_probe("app", event, [layer, ROOT / "functions" / name], database_url))
-    imports = {name: statistics.median(each["import"] for each in runs) * 1000 for name, runs in found.items()}
-    figures = [Figure("start", f"import {name} alone", imports[name], "ms") for name in LIBRARIES]
+            for name in probes:
+                found[name].append(_start(template, _resource(name), environment, {}, log))
+            for name, (function, _) in FUNCTIONS.items():
+                found[name].append(_start(template, function, environment, events(name), log))
+    init = {name: statistics.median(each.init for each in starts) for name, starts in found.items()}
+    figures = [Figure("start", f"INIT of {EMPTY}", init[EMPTY], "ms")]
+    beyond = {name: milliseconds - init[EMPTY] for name, milliseconds in init.items()}
+    figures += [Figure("start", f"importing {name} alone", beyond[name], "ms") for name in LIBRARIES]
     for name in FUNCTIONS:
-        figures.append(Figure("start", f"import {name}", imports[name], "ms"))
-        figures.append(Figure("start", f"modules of {name}", found[name][0]["modules"], "modules"))
-        if "first" in found[name][0]:
-            first = statistics.median(each["first"] for each in found[name]) * 1000
-            figures.append(Figure("start", f"first invocation of {name}", first, "ms"))
-    ratio = imports["chunk_worker"] / sum(imports[name] for name in LIBRARIES)
-    figures.append(Figure("start", "import chunk_worker / its three libraries", ratio, "×", TARGET_RATIO))
+        figures.append(Figure("start", f"INIT of {name}", init[name], "ms"))
+        first = statistics.median(each.first for each in found[name])
+        figures.append(Figure("start", f"first event of {name}", first, "ms"))
+    worker, libraries = beyond["chunk-worker"], sum(beyond[name] for name in LIBRARIES)
+    # Met by either: the milliseconds are those of a quiet machine, the ratio holds on a busy one.
+    is_quick = worker <= TARGET_MILLISECONDS
+    figures.append(Figure("start", "importing chunk-worker", worker, "ms", TARGET_MILLISECONDS if is_quick else None))
+    ratio = worker / libraries
+    figures.append(
+        Figure("start", "importing chunk-worker / its three libraries", ratio, "×", None if is_quick else TARGET_RATIO)
+    )
     return figures
 
 
-def _layer(folder: Path) -> Path:
-    """Build the layer for this Python, as `sam build` calls for it."""
-    environment = {
-        **os.environ,
-        "ARTIFACTS_DIR": str(folder),
-        "LAYER_PYTHON": sys.executable,
-        "LAYER_TARGET": f"--python {sys.executable}",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    subprocess.run(
-        ["make", "--silent", "-C", str(ROOT / "layers/shared"), "build-SharedLayer"],
-        env=environment, check=True, capture_output=True,
-    )  # fmt: skip
-    return folder / "python"
+@contextmanager
+def _rig() -> Iterator[tuple[Path, dict[str, str], Callable[[str], Any], Path]]:
+    """The built template, settings of a database, queues and GitHub that are there, events by function, and a log file.
+
+    Every event has something to do: the worker's is a chunk of one pull request, a new one each time.
+    """
+    repository = setting.pull_requests_at_hand()[0]
+    before = dict(os.environ)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        setting.postgres() as server,
+        Simulator([repository], speed=setting.SPEED) as simulator,
+        (Path(folder) / "stderr").open("w") as quiet,
+        redirect_stderr(quiet),
+    ):
+        server.run("CREATE DATABASE start TEMPLATE migrated")
+        stack = Stack(Path(folder))
+        state: dict[str, Any] = {"processes": {}, "environment": {}}
+        try:
+            template = stack.build()
+            stack.start_aws(state)
+            environment: dict[str, str] = state["environment"]
+            os.environ.update({name: value for name, value in environment.items() if name.startswith("AWS_")})
+            client = boto3.client("sqs")
+            environment |= {name: client.create_queue(QueueName=name)["QueueUrl"] for name in QUEUES}
+            environment |= {
+                "DATABASE_URL": server.url("start"),
+                "GITHUB_TOKEN": "ghp_benchmark",
+                "GITHUB_API_URL": simulator.url,
+            }
+            with closing(Database(lambda: server.url("start"))) as db:
+                backfill = backfills.of_repository(db, setting.listed(db, setting.client(simulator, db), repository))
+                if backfill is None:
+                    raise LookupError("nothing was listed")
+                numbers = iter(sorted(repository.pull_requests, reverse=True))
+
+                def event(name: str) -> Any:
+                    if name != "chunk-worker":
+                        return json.loads((ROOT / "events" / FUNCTIONS[name][1]).read_text(encoding="utf-8"))
+                    chunk = chunks.create(db, backfill["id"], [next(numbers)])
+                    body = {"schema_version": 1, "chunk_id": chunk["id"], "dispatch_id": chunk["dispatch_id"]}
+                    return {"Records": [{"messageId": "1", "body": json.dumps(body)}]}
+
+                yield template, environment, event, stack.logs / "emulator.log"
+                done = db.one("SELECT count(*) AS done FROM backfill_chunks WHERE status = 'completed'")
+                if done != {"done": REPETITIONS}:
+                    raise AssertionError(f"the worker did not do its chunks: {done}")
+        finally:
+            stack.down()
+            os.environ.clear()
+            os.environ.update(before)
 
 
-def _probe(module: str, event: dict[str, Any] | None, path: list[Path], database_url: str) -> dict[str, float]:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join(str(each) for each in path),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "DATABASE_URL": database_url,
-        "GITHUB_TOKEN": "none",
-        "CHUNK_QUEUE_URL": "none",
-        "PLAN_QUEUE_URL": "none",
-        "DEAD_LETTER_QUEUE_URL": "none",
-    }
-    # Isolated from the development environment: what the layer lacks must be missed here.
-    done = subprocess.run(
-        [sys._base_executable, "-c", _PROBE, module, json.dumps(event)],  # type: ignore[attr-defined]
-        env=environment, check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{module}: {done.stderr[-2000:]}")
-    answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+def _resource(name: str) -> str:
+    return "Probe" + re.sub(r"\W", "", name)
+
+
+def _with_probes(template: Path, probes: Mapping[str, str]) -> Path:
+    """A copy of the built template, with a function more for each of ``probes``: its name, and what its module does first."""
+    decoded, _ = decode_str(template.read_text(encoding="utf-8"))
+    built = dict(decoded or {})
+    for name, source in probes.items():
+        folder = template.parent / _resource(name)
+        folder.mkdir()
+        (folder / "app.py").write_text(f"{source}def handler(event, context): pass\n", encoding="utf-8")
+        built["Resources"][_resource(name)] = {"Properties": {"CodeUri": folder.name}}
+    path = template.parent / "probes.json"
+    path.write_text(json.dumps(built), encoding="utf-8")
+    return path
+
+
+def _start(template: Path, function: str, environment: Mapping[str, str], event: Any, log: Path) -> Start:
+    """One container: started, asked once, and ended. What the function itself logs is in the same log."""
+    with Emulator(template, function, environment, log) as emulator:
+        answer = emulator.invoke(event)
+    if isinstance(answer, dict) and (answer.get("batchItemFailures") or answer.get("ok") is False):
+        raise AssertionError(f"{function} failed: {answer}")
+    written = log.read_text(encoding="utf-8", errors="replace")
+    init, first = _INIT.search(written), _INVOKE.search(written)
+    if init is None or first is None:
+        raise LookupError(f"the emulator's log tells no times of {function}: {written[-2000:]}")
+    return Start(float(init[1]), float(first[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -114,13 +115,22 @@ def test_an_error_is_shown_as_lambda_shows_it(invoke: Callable[..., Any]) -> Non
         invoke("planner", {"chunk_size": 101})
 
 
-def test_the_layer_brings_no_boto3_and_ships_bytecode_that_is_used(built: tuple[Stack, Path, dict[str, str]]) -> None:
+def test_the_layer_brings_no_boto3(built: tuple[Stack, Path, dict[str, str]]) -> None:
     _, template, _ = built
     layer = template.parent / "SharedLayer" / "python"
     assert not [name for name in ("boto3", "botocore", "s3transfer", "bin") if (layer / name).exists()]
-    sources = list((layer / "backfill").rglob("*.py"))
-    assert sources
+
+
+@pytest.mark.parametrize("part", ["SharedLayer/python", "MigratorFunction"])
+def test_bytecode_is_shipped_for_the_functions_python_alone_and_used(
+    built: tuple[Stack, Path, dict[str, str]], part: str
+) -> None:
+    _, template, _ = built
+    sources = [path for path in (template.parent / part).rglob("*.py") if "templates" not in path.parts]
+    assert len(sources) > 100
     for source in sources:
-        (compiled,) = (source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc")
+        (compiled,) = (source.parent / "__pycache__").glob(f"{source.stem}.*.pyc")
+        content = compiled.read_bytes()
+        assert content[:4] == importlib.util.MAGIC_NUMBER
         # Hash-based and unchecked: the source's time, which a zip does not keep, is never compared.
-        assert compiled.read_bytes()[4:8] == (1).to_bytes(4, "little")
+        assert content[4:8] == (1).to_bytes(4, "little")
