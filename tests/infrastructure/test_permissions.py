@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.decode import decode_str
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
 
-ROOT = Path(__file__).parents[2]
+from tests.infrastructure.shapes import translated
+
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 POLL = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
@@ -91,20 +88,7 @@ REASONED_WILDCARDS = {
 
 @pytest.fixture(scope="module")
 def resources() -> dict[str, Any]:
-    """The resources after SAM's transformation, which adds roles and policies of its own where the template leaves room."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    try:
-        decoded, problems = decode_str((ROOT / "template.yaml").read_text(encoding="utf-8"))
-        assert not problems
-        plain: dict[str, Any] = json.loads(json.dumps(decoded))
-        for each in plain["Resources"].values():
-            for code in ("CodeUri", "ContentUri"):
-                if code in each.get("Properties", {}):
-                    each["Properties"][code] = "s3://bucket/key"
-        return dict(Translator({}, Parser()).translate(plain, {})["Resources"])
-    finally:
-        patch.undo()
+    return dict(translated()["Resources"])
 
 
 def _list(value: Any) -> list[Any]:

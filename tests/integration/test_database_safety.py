@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from threading import Thread
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography import x509
@@ -17,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pg8000.exceptions import DatabaseError
 
+from backfill.config import DatabaseAddress
 from backfill.errors import Misconfigured
 from backfill.store import connection
 from backfill.store.connection import Database, DatabaseUnavailable, LoginRefused
@@ -169,14 +175,26 @@ def test_timeouts_hold_inside_a_transaction_and_nothing_stays_behind(db: Databas
     assert db.one("SHOW statement_timeout") == {"statement_timeout": "0"}
 
 
-def test_a_rotated_password_is_read_again_and_only_once(postgres: Postgres, database_url: str) -> None:
+@contextmanager
+def role(postgres: Postgres, name: str, method: str) -> Iterator[None]:
+    """A role that Postgres lets in by this method of pg_hba.conf, and not because it comes from this machine."""
     folder = Path(connection.connection_options(postgres.url("postgres"))["host"])
     rules = folder / "pg_hba.conf"
     before = rules.read_text(encoding="utf-8")
-    postgres.run("CREATE ROLE rotated LOGIN PASSWORD 'new'")
-    rules.write_text(f"local all rotated scram-sha-256\n{before}", encoding="utf-8")
+    postgres.run(f"CREATE ROLE {name} LOGIN")
+    rules.write_text(f"local all {name} {method}\n{before}", encoding="utf-8")
     postgres.run("SELECT pg_reload_conf()")
     try:
+        yield
+    finally:
+        rules.write_text(before, encoding="utf-8")
+        postgres.run("SELECT pg_reload_conf()")
+        postgres.run(f"DROP ROLE {name}")
+
+
+def test_a_rotated_password_is_read_again_and_only_once(postgres: Postgres, database_url: str) -> None:
+    with role(postgres, "rotated", "scram-sha-256"):
+        postgres.run("ALTER ROLE rotated PASSWORD 'new'")
         password, refusals = "old", []
 
         def rotated() -> None:
@@ -192,10 +210,80 @@ def test_a_rotated_password_is_read_again_and_only_once(postgres: Postgres, data
         wrong = Database(lambda: f"postgresql://rotated:wrong@{parts.path}?{parts.query}")
         with pytest.raises(LoginRefused, match="password authentication failed"):
             wrong.one("SELECT 1 AS one")
-    finally:
-        rules.write_text(before, encoding="utf-8")
-        postgres.run("SELECT pg_reload_conf()")
-        postgres.run("DROP ROLE rotated")
+
+
+class SecretsManager(BaseHTTPRequestHandler):
+    """Answers GetSecretValue with ``held``, whatever secret is asked for, and counts."""
+
+    held: ClassVar[str] = ""
+    reads: ClassVar[int] = 0
+
+    def do_POST(self) -> None:
+        """The only operation that the functions use."""
+        assert self.headers["X-Amz-Target"] == "secretsmanager.GetSecretValue"
+        type(self).reads += 1
+        answer = json.dumps({"SecretString": self.held}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nobody reads its log."""
+
+
+@pytest.fixture
+def iam_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[DatabaseAddress]:
+    """The address of a database whose secret says that the function's role logs in."""
+    secret = {"username": "by_iam", "host": HOST, "port": 5433, "dbname": "postgres", "iam": True}
+    monkeypatch.setattr(SecretsManager, "held", json.dumps(secret))
+    monkeypatch.setattr(SecretsManager, "reads", 0)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SecretsManager)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", f"http://127.0.0.1:{server.server_port}")
+    # Temporary credentials, as every function has: their session token makes the password some thousand characters long.
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "example")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "IQoJ/+=" * 150)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    yield DatabaseAddress(None, "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x")
+    server.shutdown()
+    server.server_close()
+
+
+def test_by_iam_every_connection_has_a_token_of_its_own_for_a_quarter_of_an_hour(iam_address: DatabaseAddress) -> None:
+    tokens = [connection.connection_options(iam_address())["password"]]
+    time.sleep(1.1)
+    tokens.append(connection.connection_options(iam_address())["password"])
+    assert SecretsManager.reads == 1
+    times = []
+    for token in tokens:
+        parts = urlsplit(f"https://{token}")
+        assert parts.netloc == f"{HOST}:5433"
+        fields = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        assert (fields["Action"], fields["DBUser"], fields["X-Amz-Expires"]) == ("connect", "by_iam", "900")
+        assert re.fullmatch(r"ASIAEXAMPLE/\d{8}/eu-west-1/rds-db/aws4_request", fields["X-Amz-Credential"])
+        assert fields["X-Amz-Security-Token"] == "IQoJ/+=" * 150
+        assert re.fullmatch(r"[0-9a-f]{64}", fields["X-Amz-Signature"])
+        times.append(fields["X-Amz-Date"])
+    assert times[0] < times[1]
+
+
+def test_by_iam_the_token_reaches_postgres_unharmed(postgres: Postgres, iam_address: DatabaseAddress) -> None:
+    """RDS asks for the password in clear, inside TLS, and checks the signature; here Postgres asks so and compares."""
+    login = urlsplit(iam_address()).netloc.rpartition("@")[0]
+    here = urlsplit(postgres.url("postgres"))
+    url = f"postgresql://{login}@{here.path}?{here.query}"
+    with role(postgres, "by_iam", "password"):
+        token = connection.connection_options(url)["password"]
+        postgres.run(f"ALTER ROLE by_iam PASSWORD '{token}'")
+        db = Database(lambda: url)
+        assert db.one("SELECT current_user AS role") == {"role": "by_iam"}
+        db.close()
+        postgres.run(f"ALTER ROLE by_iam PASSWORD '{token[:-1]}'")
+        with pytest.raises(LoginRefused, match="password authentication failed"):
+            db.one("SELECT 1 AS one")
 
 
 @pytest.fixture
