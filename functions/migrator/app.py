@@ -18,7 +18,7 @@ ANSWER_SECONDS = 30
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Migrate on Create, Update and direct invocation; on Delete do nothing: the data stays.
+    """Migrate on Create, Update and direct invocation. On Delete do nothing: the data stays; nor on the way back.
 
     CloudFormation gets an answer in every case, and before the function's time ends, or it would wait for an hour. A failure
     that it was told of is not raised again: Lambda would call this function anew, behind the back of a deployment that failed.
@@ -27,7 +27,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if "ResponseURL" not in event:
         return {"applied": upgrade(wiring.database_url(), seconds=seconds)}
     try:
-        applied = upgrade(wiring.database_url(), seconds=seconds) if event["RequestType"] != "Delete" else []
+        applied = upgrade(wiring.database_url(), seconds=seconds) if _asks_for_more(event) else []
     except Exception as error:
         logger.exception("the migration failed")
         _answer(event, context, "FAILED", str(error), [])
@@ -37,6 +37,14 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         # A first sign of life: the planner's own heartbeat comes half an hour later.
         note_levels(levels.read(wiring.database()))
     return {"applied": applied}
+
+
+def _asks_for_more(event: dict[str, Any]) -> bool:
+    """Not on the way back, in which CloudFormation puts the properties of before: migrations go forward only, and Postgres, whose
+    absence may be why the deployment failed, must not keep the stack from being rolled back."""
+    if event["RequestType"] == "Update":
+        return bool(event["ResourceProperties"]["SchemaVersion"] >= event["OldResourceProperties"]["SchemaVersion"])
+    return bool(event["RequestType"] == "Create")
 
 
 def _answer(event: dict[str, Any], context: Any, status: str, reason: str, applied: list[str]) -> None:

@@ -6,8 +6,11 @@ import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from unittest.mock import ANY
 
 import boto3
 import pytest
@@ -108,6 +111,120 @@ def test_the_packaged_migrator_brings_an_empty_database_up_to_date(
     names = sorted(path.stem for path in (ROOT / "migrations/versions").glob("*.sql"))
     assert invoke("migrator", DATABASE_URL=postgres.url("fresh")) == {"applied": names}
     assert upgrade(postgres.url("fresh")) == []
+
+
+class CloudFormation:
+    """The address that a custom resource answers at, and the events of CloudFormation's documentation:
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref.html
+    """
+
+    def __init__(self) -> None:
+        self.answers: list[dict[str, Any]] = []
+        answers = self.answers
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                # The presigned address of S3 takes no other content type than it was signed for: none.
+                assert (self.path, self.headers["content-type"]) == ("/answer", "")
+                answers.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Nobody reads its log."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def event(self, kind: str, **others: Any) -> dict[str, Any]:
+        return {
+            "RequestType": kind,
+            "RequestId": "request-1",
+            "ResponseURL": f"http://127.0.0.1:{self.server.server_port}/answer",
+            "ResourceType": "Custom::Migrations",
+            "LogicalResourceId": "Migrations",
+            "StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/name/1",
+            "ResourceProperties": {"ServiceToken": "arn", "ServiceTimeout": "960", "SchemaVersion": "0002"},
+            **others,
+        }
+
+    def update(self, before: str, after: str) -> dict[str, Any]:
+        return self.event(
+            "Update",
+            PhysicalResourceId="progressive-backfill-schema",
+            ResourceProperties={"ServiceToken": "arn", "SchemaVersion": after},
+            OldResourceProperties={"ServiceToken": "arn", "SchemaVersion": before},
+        )
+
+
+@pytest.fixture
+def cloudformation() -> Iterator[CloudFormation]:
+    made = CloudFormation()
+    Thread(target=made.server.serve_forever, daemon=True).start()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def test_the_migrator_tells_cloudformation_what_became_of_the_schema(
+    invoke: Callable[..., Any], postgres: Postgres, database_url: str, cloudformation: CloudFormation
+) -> None:
+    names = sorted(path.stem for path in (ROOT / "migrations/versions").glob("*.sql"))
+    postgres.run("CREATE DATABASE deployed")
+    url = postgres.url("deployed")
+    upgrade(url, to="0001")
+    assert invoke("migrator", cloudformation.event("Create"), DATABASE_URL=url) == {"applied": names[1:]}
+    assert cloudformation.answers.pop() == {
+        "Status": "SUCCESS",
+        "Reason": ANY,
+        "PhysicalResourceId": "progressive-backfill-schema",
+        "StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/name/1",
+        "RequestId": "request-1",
+        "LogicalResourceId": "Migrations",
+        "Data": {"Applied": ", ".join(names[1:])},
+    }
+
+    # A newer schema is what an older version finds when it is deployed again.
+    postgres.run("CREATE DATABASE newer")
+    upgrade(postgres.url("newer"))
+    db = Database(lambda: postgres.url("newer"))
+    db.execute("UPDATE alembic_version SET version_num = '9999'")
+    invoke("migrator", cloudformation.update("0001", "0002"), DATABASE_URL=postgres.url("newer"))
+    assert cloudformation.answers.pop()["Status"] == "SUCCESS"
+    assert db.one("SELECT version_num FROM alembic_version") == {"version_num": "9999"}
+    db.close()
+
+    postgres.run("CREATE DATABASE spoiled")
+    upgrade(postgres.url("spoiled"), to="0001")
+    db = Database(lambda: postgres.url("spoiled"))
+    db.execute("CREATE TABLE backfill_chunks (mine integer)")
+    answer = invoke("migrator", cloudformation.update("0001", "0002"), DATABASE_URL=postgres.url("spoiled"))
+    (told,) = cloudformation.answers
+    assert (told["Status"], told["PhysicalResourceId"]) == ("FAILED", "progressive-backfill-schema")
+    assert told["Reason"] == 'Postgres: relation "backfill_chunks" already exists (42P07); nothing was changed'
+    # Told, and not raised: Lambda would run it again behind the back of a deployment that failed.
+    assert answer == {"failed": told["Reason"]}
+    assert db.one("SELECT version_num FROM alembic_version") == {"version_num": "0001"}
+    db.close()
+
+
+def test_postgres_away_fails_a_deployment_and_neither_its_way_back_nor_the_end_of_the_stack(
+    invoke: Callable[..., Any], cloudformation: CloudFormation
+) -> None:
+    nowhere = "postgresql://u:secret@127.0.0.1:9/d"
+    expected = [
+        (cloudformation.event("Create"), "FAILED"),
+        (cloudformation.update("0001", "0002"), "FAILED"),
+        (cloudformation.update("0002", "0002"), "FAILED"),
+        (cloudformation.update("0002", "0001"), "SUCCESS"),
+        (cloudformation.event("Delete", PhysicalResourceId="progressive-backfill-schema"), "SUCCESS"),
+    ]
+    for event, status in expected:
+        invoke("migrator", event, DATABASE_URL=nowhere)
+        told = cloudformation.answers.pop()
+        assert (told["Status"], told["PhysicalResourceId"]) == (status, "progressive-backfill-schema")
+        if status == "FAILED":
+            assert re.match("cannot reach Postgres at 127.0.0.1:9.*security group", told["Reason"])
+        assert "secret" not in told["Reason"]
 
 
 def test_an_error_is_shown_as_lambda_shows_it(invoke: Callable[..., Any]) -> None:

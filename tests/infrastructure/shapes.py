@@ -36,36 +36,53 @@ def translated() -> dict[str, Any]:
 
 def shape(**parameters: str) -> dict[str, Any]:
     """The resources of a deployment with these parameters: conditions decided, parameters put in, what is absent left out."""
-    template = translated()
-    values = {name: each.get("Default", "arn:needed") for name, each in template["Parameters"].items()} | parameters
-    assert values.keys() == template["Parameters"].keys()
-
-    def holds(condition: Any) -> bool:
-        ((function, operands),) = condition.items()
-        if function == "Condition":
-            return holds(template["Conditions"][operands])
-        if function == "Fn::Equals":
-            one, other = (decided(each) for each in operands)
-            return bool(one == other)
-        return {"Fn::Not": lambda v: not v[0], "Fn::And": all, "Fn::Or": any}[function]([holds(o) for o in operands])
-
-    def decided(value: Any) -> Any:
-        if isinstance(value, list):
-            return [each for each in map(decided, value) if each != NOTHING]
-        if not isinstance(value, dict):
-            return value
-        if value.keys() == {"Fn::If"}:
-            condition, then, otherwise = value["Fn::If"]
-            return decided(then if holds(template["Conditions"][condition]) else otherwise)
-        if value.keys() == {"Ref"} and value["Ref"] in values:
-            return values[value["Ref"]]
-        if value.keys() == {"Fn::Split"}:
-            separator, text = (decided(each) for each in value["Fn::Split"])
-            return text.split(separator)
-        return {name: each for name, each in ((n, decided(v)) for n, v in value.items()) if each != NOTHING}
-
+    values, conditions = _values(parameters), translated()["Conditions"]
     return {
-        name: decided(each)
-        for name, each in template["Resources"].items()
-        if "Condition" not in each or holds(template["Conditions"][each["Condition"]])
+        name: _decided(each, values)
+        for name, each in translated()["Resources"].items()
+        if "Condition" not in each or _holds(conditions[each["Condition"]], values)
     }
+
+
+def refusals(**parameters: str) -> list[str]:
+    """What CloudFormation would say to these parameters before it makes anything."""
+    return [
+        each["AssertDescription"]
+        for rule in translated()["Rules"].values()
+        for each in rule["Assertions"]
+        if not _holds(each["Assert"], _values(parameters))
+    ]
+
+
+def _values(parameters: dict[str, str]) -> dict[str, Any]:
+    known = {name: each.get("Default", "arn:needed") for name, each in translated()["Parameters"].items()}
+    assert parameters.keys() <= known.keys()
+    return known | parameters
+
+
+def _holds(condition: Any, values: dict[str, Any]) -> bool:
+    ((function, operands),) = condition.items()
+    if function == "Condition":
+        return _holds(translated()["Conditions"][operands], values)
+    if function == "Fn::Equals":
+        one, other = (_decided(each, values) for each in operands)
+        return bool(one == other)
+    results = [_holds(each, values) for each in operands]
+    return {"Fn::Not": not results[0], "Fn::And": all(results), "Fn::Or": any(results)}[function]
+
+
+def _decided(value: Any, values: dict[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [each for each in (_decided(each, values) for each in value) if each != NOTHING]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"Fn::If"}:
+        condition, then, otherwise = value["Fn::If"]
+        return _decided(then if _holds(translated()["Conditions"][condition], values) else otherwise, values)
+    if value.keys() == {"Ref"} and value["Ref"] in values:
+        return values[value["Ref"]]
+    if value.keys() == {"Fn::Split"}:
+        separator, text = (_decided(each, values) for each in value["Fn::Split"])
+        return text.split(separator)
+    decided = {name: _decided(each, values) for name, each in value.items()}
+    return {name: each for name, each in decided.items() if each != NOTHING}
