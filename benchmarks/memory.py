@@ -1,4 +1,5 @@
-"""Peak memory of each function, in a process of its own: the largest pull requests at hand, and chunks of a hundred."""
+"""Peak memory of each function, in a process of its own: the largest pull requests at hand, chunks of a hundred, and a
+hundred of the largest kind that GitHub lets anybody make."""
 
 from __future__ import annotations
 
@@ -6,19 +7,24 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
+from backfill.github.packing import ENDS
 from backfill.store import backfills, chunks
 from backfill.store.connection import Database
 from benchmarks import setting
 from benchmarks.figures import Figure
-from local.simulator import Repository, Simulator
+from local.simulator import Repository, Simulator, generate
 from local.stack import ROOT
 
 # MemorySize of every function in the template.
 MOST_MEGABYTES = 512.0
+# "Body is too long (maximum is 65536 characters)", GitHub answers to a longer comment.
+LONGEST_BODY = 65_536
+GIANT_COMMENTS = 30
+MOST_MESSAGES = 40
 
 # The function as Lambda runs it, but for SQS, which is not there: its client is made all the same, as it takes memory.
 _RUN = """
@@ -32,9 +38,15 @@ wiring.queues = lambda: queues
 import app
 context = SimpleNamespace(function_name="f", memory_limit_in_mb=512, invoked_function_arn="arn:aws:lambda:a:b:function:f",
                           aws_request_id="1", get_remaining_time_in_millis=lambda: 900_000)
-answer = app.handler(json.loads(sys.argv[1]), context)
-if answer.get("batchItemFailures"):
-    sys.exit(f"failed: {answer}")
+event = json.loads(sys.argv[1])
+for _ in range(int(sys.argv[2])):
+    answer = app.handler(event, context)
+    if answer.get("batchItemFailures"):
+        sys.exit(f"failed: {answer}")
+    if not queues.chunks:
+        break
+    # What a chunk was split into comes to the same container.
+    event = {"Records": [{"messageId": "1", "body": queues.chunks.pop(0)}]}
 # Not getrusage: its maximum begins with that of the process that started this one.
 print("\\n" + next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """
@@ -45,7 +57,7 @@ def measure() -> list[Figure]:
     repositories = setting.pull_requests_at_hand()
     with setting.postgres() as server, Simulator(repositories, speed=setting.SPEED) as simulator:
         server.run("CREATE DATABASE memory TEMPLATE migrated")
-        environment = _environment(server.url("memory"), simulator.url)
+        environment = settings(server.url("memory"), simulator.url)
         with closing(Database(lambda: server.url("memory"))) as db:
             github = setting.client(simulator, db)
             ids = {each.full_name: setting.listed(db, github, each) for each in repositories}
@@ -61,16 +73,71 @@ def measure() -> list[Figure]:
                 "the largest 100 but one": heaviest[1:],
             }.items():
                 chunk = chunks.create(db, backfill["id"], numbers)
-                body = json.dumps({"schema_version": 1, "chunk_id": chunk["id"], "dispatch_id": chunk["dispatch_id"]})
-                event = {"Records": [{"messageId": "1", "body": body}]}
-                figures.append(_figure("chunk_worker", what, event, environment))
+                figures.append(_figure(f"chunk_worker, {what}", peak("chunk_worker", _message(chunk), environment)))
                 done = chunks.get(db, chunk["id"])
                 if done is None or done["status"] != "completed":
                     raise AssertionError(f"{what}: the chunk was not completed: {done}")
-            figures.append(_figure("planner", "every backfill", {}, environment))
-            figures.append(_figure("console", "status", {"action": "status"}, environment))
-            figures.append(_figure("recovery", "nothing to recover", {}, environment))
+            for function, what, event in (
+                ("planner", "every backfill", {}),
+                ("console", "status", {"action": "status"}),
+                ("recovery", "nothing to recover", {}),
+            ):
+                figures.append(_figure(f"{function}, {what}", peak(function, event, environment)))
+    return [*figures, *_giant_figures()]
+
+
+def _giant_figures() -> list[Figure]:
+    figures = []
+    for kind in ("files", "text"):
+        repository = giants(kind, 100)
+        with setting.postgres() as server, Simulator([repository], speed=setting.SPEED) as simulator:
+            server.run("CREATE DATABASE memory TEMPLATE migrated")
+            highest = read_giants(server.url("memory"), simulator, repository, MOST_MESSAGES)
+            figures.append(_figure(f"chunk_worker, 100 pull requests of the most {kind}", highest))
     return figures
+
+
+def giants(kind: str, count: int) -> Repository:
+    """Pull requests of as many ``files`` as GitHub shows, or of comments as long as it takes (``text``): in Python a
+    text takes four times its length where one character of it is no letter of the basic plane."""
+    (repository,) = generate(5, {"octo/giant": count})
+    for number, node in repository.pull_requests.items():
+        if kind == "files":
+            node["files"] = [
+                {"path": f"a/{index}.c", "changeType": "ADDED", "additions": 1, "deletions": 0}
+                for index in range(ENDS["files"])
+            ]
+            node["changedFiles"] = len(node["files"])
+        else:
+            body, when = "\N{CROCODILE}" + "x" * (LONGEST_BODY - 1), node["createdAt"]
+            said = {
+                "fullDatabaseId": "1",
+                "body": body,
+                "createdAt": when,
+                "updatedAt": when,
+                "url": "",
+                "author": None,
+            }
+            node["totalCommentsCount"] += GIANT_COMMENTS - len(node["comments"])
+            node["comments"] = [
+                {**said, "id": f"IC_{number}_{index}", "authorAssociation": "NONE"} for index in range(GIANT_COMMENTS)
+            ]
+    return repository
+
+
+def read_giants(database_url: str, simulator: Simulator, repository: Repository, most: int) -> float:
+    """One chunk of all pull requests of a repository, and what it is split into, read by one process: its peak in MiB."""
+    with closing(Database(lambda: database_url)) as db:
+        backfill = backfills.of_repository(db, setting.listed(db, setting.client(simulator, db), repository))
+        if backfill is None:
+            raise LookupError("nothing was listed")
+        chunk = chunks.create(db, backfill["id"], sorted(repository.pull_requests))
+    return peak("chunk_worker", _message(chunk), settings(database_url, simulator.url), most)
+
+
+def _message(chunk: Mapping[str, Any]) -> dict[str, Any]:
+    body = json.dumps({"schema_version": 1, "chunk_id": chunk["id"], "dispatch_id": chunk["dispatch_id"]})
+    return {"Records": [{"messageId": "1", "body": body}]}
 
 
 def _by_size(repository: Repository) -> list[int]:
@@ -80,22 +147,28 @@ def _by_size(repository: Repository) -> list[int]:
     return sorted(sizes, key=lambda number: -sizes[number])
 
 
-def _environment(database_url: str, api_url: str) -> dict[str, str]:
+def settings(database_url: str, api_url: str) -> dict[str, str]:
+    """The environment of a function."""
     queues = dict.fromkeys(("CHUNK_QUEUE_URL", "PLAN_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"), "none")
     aws = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
     github = {"GITHUB_TOKEN": "ghp_benchmark", "GITHUB_API_URL": api_url}
     return {"PATH": os.environ["PATH"], "DATABASE_URL": database_url, **github, **aws, **queues}
 
 
-def _figure(function: str, what: str, event: dict[str, Any], environment: dict[str, str]) -> Figure:
+def _figure(what: str, megabytes: float) -> Figure:
+    return Figure("memory", what, megabytes, "MiB", MOST_MEGABYTES)
+
+
+def peak(function: str, event: dict[str, Any], environment: dict[str, str], most: int = 1) -> float:
+    """MiB that a process had at most which handled the event, and up to ``most`` messages in all, of those that it sent."""
     path: Sequence[object] = (ROOT / "functions" / function, ROOT / "layers/shared", ROOT)
     done = subprocess.run(
-        [sys.executable, "-c", _RUN, json.dumps(event)],
+        [sys.executable, "-c", _RUN, json.dumps(event), str(most)],
         env={**environment, "PYTHONPATH": os.pathsep.join(map(str, path))},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"{function}, {what}: {done.stderr[-2000:]}")
-    return Figure("memory", f"{function}, {what}", int(done.stdout.splitlines()[-1]) / 1024, "MiB", MOST_MEGABYTES)
+        raise RuntimeError(f"{function}: {done.stderr[-2000:]}")
+    return int(done.stdout.splitlines()[-1]) / 1024

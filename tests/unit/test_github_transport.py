@@ -76,7 +76,7 @@ def test_a_compressed_bomb_never_fills_the_memory(simulator: Simulator) -> None:
     transport = Transport(simulator.url)
     tracemalloc.start()
     try:
-        with pytest.raises(TooLarge, match="larger than 32 MB"):
+        with pytest.raises(TooLarge, match="larger than 8 MB"):
             transport.query(TOKEN, QUERY, {}, 60)
         assert tracemalloc.get_traced_memory()[1] < 1.5 * MOST_BYTES
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 from backfill import outbox, priority
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable, StaleClaim
 from backfill.github.client import ChunkDetails, GitHub, Spent
-from backfill.github.errors import OutOfTime
+from backfill.github.errors import OutOfMemory, OutOfTime
 from backfill.github.packing import cut
 from backfill.messages import Dispatch, SyncRequest
 from backfill.observability import about, count, event, note_levels, problem
@@ -92,8 +92,8 @@ class Worker:
             count("DeferralSeconds", limit.seconds)
             event("chunk deferred", reason=limit.reason, until=limit.until.isoformat(), seconds=round(limit.seconds))
             return "deferred"
-        except OutOfTime as late:
-            return self._out_of_time(chunk, before, late)
+        except (OutOfTime, OutOfMemory) as short:
+            return self._split(chunk, before, short)
         except Permanent as error:
             return self._stop(chunk, before, error)
         except Retryable as error:
@@ -125,12 +125,12 @@ class Worker:
                 return self._completed(chunk)
             return self._stale(chunk, before)
 
-    def _out_of_time(self, chunk: Row, before: Spent, late: OutOfTime) -> str:
+    def _split(self, chunk: Row, before: Spent, short: OutOfTime | OutOfMemory) -> str:
         """Too much for one invocation: half of it becomes a chunk of its own. One pull request alone is tried again."""
         numbers = chunk["pr_numbers"]
         spent = self.github.spent - before
         if len(numbers) == 1 or not spent.requests:
-            return self._retry(chunk, before, late, is_error=False)
+            return self._retry(chunk, before, short, is_error=False)
         half = -(-len(numbers) // 2)
         with self.db.transaction():
             chunks.release(
@@ -140,14 +140,14 @@ class Worker:
                 counts_as_attempt=False,
                 points=spent.points,
                 requests=spent.requests,
-                error=str(late),
-                error_code="OutOfTime",
+                error=str(short),
+                error_code=type(short).__name__,
                 keep=numbers[:half],
             )
             chunks.create(self.db, chunk["backfill_state_id"], numbers[half:], origin=chunk["origin"])
             self._book(chunk, spent)
         count("ChunksSplit")
-        problem("chunk was split: the function's time ended before it was read", kept=half, pull_requests=len(numbers))
+        problem("chunk was split", error=str(short), kept=half, pull_requests=len(numbers))
         outbox.send(self.db, self.queues, backfill_id=chunk["backfill_state_id"])
         return "split"
 

@@ -12,6 +12,7 @@ from backfill.github.auth import Credentials
 from backfill.github.errors import (
     BadCredentials,
     InvalidQuery,
+    OutOfMemory,
     OutOfTime,
     RepositoryUnavailable,
     TooLarge,
@@ -39,6 +40,9 @@ MOST_FAILED = 3
 RESTARTS = 5
 # Less than this left of the function's time: no further request is begun, for GitHub may take 10 seconds for it.
 LEAST_SECONDS = 15.0
+# What the replies of one chunk may hold together until they are stored. As rows, as JSON and as bytes on the wire it
+# takes up to 9 times as much (benchmarks/memory.py): with the largest reply on top, well below the function's 512 MB.
+MOST_HELD_BYTES = 20 * 1024 * 1024
 # Before a token is tried again that GitHub took for nobody's.
 TRANSIENT_SECONDS = 2.0
 
@@ -348,9 +352,11 @@ class _Details:
         # Pull requests that failed on their own, in the order in which they did.
         self._culprits: list[int] = []
         self._is_answered = False
+        self._held = 0
 
     def read(self) -> ChunkDetails:
-        """Everything, or the error of GitHub as a whole. Raises Retryable where all fails, or nothing but failures come."""
+        """Everything, or the error of GitHub as a whole. Raises Retryable where all fails, or nothing but failures come;
+        OutOfMemory where it is more than may be held. A single pull request of which that is true has failed."""
         size = self._size
         tasks = [task for number in self._readings for task in self._begin(number)]
         while tasks:
@@ -413,10 +419,21 @@ class _Details:
         except (TooLarge, Unexplained, InvalidQuery) as error:
             return self._divide(request, error) if len(request) > 1 else self._make_smaller(request[0], error)
         self._is_answered = True
+        self._held += reply.size
+        if self._held > MOST_HELD_BYTES:
+            return self._too_much()
         if len(request) >= self._size * 0.8:
             self._size = min(100.0, self._size * GROWTH)
         below = records.clean(below)
         return [following for index, task in enumerate(request) for following in self._take(task, index, reply, below)]
+
+    def _too_much(self) -> list[_Task]:
+        text = f"more than {MOST_HELD_BYTES // 1024**2} MB, which this function's memory is not meant to hold"
+        if len(self._readings) > 1:
+            raise OutOfMemory(f"the pull requests of the chunk hold {text}")
+        (number,) = self._readings
+        self._failed[number] = ("too_large", f"the pull request holds {text}")
+        return []
 
     @staticmethod
     def _refuse_unexplained(request: Sequence[_Task], reply: Reply, below: Mapping[str, Any]) -> None:

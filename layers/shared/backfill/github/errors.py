@@ -24,6 +24,10 @@ class OutOfTime(Retryable):
     """The function's own time ends; the rest is for the next attempt."""
 
 
+class OutOfMemory(Retryable):
+    """A chunk that is read holds more than the function's memory is meant for; in smaller chunks it does not."""
+
+
 class RateLimited(Retryable):
     """A primary or secondary limit. ``wait_seconds`` is GitHub's word, or None where it gave none."""
 

@@ -35,8 +35,9 @@ CONNECT_SECONDS = 5.0
 # GitHub gives a query 10 seconds; a little more for the way back.
 READ_SECONDS = 25.0
 GITHUB_QUERY_SECONDS = 10.0
-# The most that a reply may hold after decompression. Far above what a request is sized for, far below Lambda's memory.
-MOST_BYTES = 32 * 1024 * 1024
+# The most that a reply may hold after decompression. Far above what a request is sized for; as Python's objects it takes
+# up to 25 times as much (many empty lists), usually 5 to 9 times.
+MOST_BYTES = 8 * 1024 * 1024
 PIECE_BYTES = 64 * 1024
 # A connection that rested longer (a frozen container) may be dead without this side knowing: another is opened.
 MOST_IDLE_SECONDS = 20.0
@@ -59,7 +60,7 @@ Answer = tuple[int, Mapping[str, str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A usable reply. ``missing`` are the paths of nodes that GitHub does not have (NOT_FOUND)."""
+    """A usable reply of ``size`` bytes. ``missing`` are the paths of nodes that GitHub does not have (NOT_FOUND)."""
 
     data: dict[str, Any]
     missing: frozenset[tuple[str | int, ...]]
@@ -68,6 +69,7 @@ class Reply:
     remaining: int | None
     reset_seconds: float | None
     """From now until the budget's reset, by GitHub's own clock: other clocks do no harm."""
+    size: int = 0
 
 
 class Transport:
@@ -205,7 +207,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
     missing = _judge(errors, data)
     if not isinstance(data, dict):
         raise Unexplained("GitHub's reply holds no data")
-    return _reply(data, missing, headers)
+    return _reply(data, missing, headers, len(body))
 
 
 def classify_installation_token(status: int, headers: Mapping[str, str], body: bytes) -> tuple[str, datetime]:
@@ -317,7 +319,9 @@ def _why_forbidden(message: str, headers: Mapping[str, str]) -> str:
     return message or "GitHub forbids it without a reason"
 
 
-def _reply(data: dict[str, Any], missing: frozenset[tuple[str | int, ...]], headers: Mapping[str, str]) -> Reply:
+def _reply(
+    data: dict[str, Any], missing: frozenset[tuple[str | int, ...]], headers: Mapping[str, str], size: int
+) -> Reply:
     """``rateLimit`` is null where an Enterprise Server limits nothing."""
     budget = data.get("rateLimit") or {}
     try:
@@ -328,7 +332,7 @@ def _reply(data: dict[str, Any], missing: frozenset[tuple[str | int, ...]], head
         cost, limit, remaining = (
             None if budget.get(name) is None else int(budget[name]) for name in ("cost", "limit", "remaining")
         )
-        return Reply(data, missing, cost, limit, remaining, seconds)
+        return Reply(data, missing, cost, limit, remaining, seconds, size)
     except (AttributeError, TypeError, ValueError):
         pass
     raise Unexplained("GitHub's rateLimit is of an unknown form")
