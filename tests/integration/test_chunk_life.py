@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -47,6 +48,7 @@ from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database, DatabaseUnavailable
 from local.simulator import Repository, Simulator, generate
 from tests.integration.stepped import (
+    VISIBILITY_SECONDS,
     Actor,
     Broker,
     Fate,
@@ -142,13 +144,32 @@ class Surroundings:
         return SmallPages(SteppedTransport(self.simulator, actor), self.credentials, self.governor)
 
 
+class Progress:
+    """How many runs have begun, told about once a minute (seen with ``-s``). Shrinking a failure begins some more."""
+
+    def __init__(self, examples: int) -> None:
+        self.examples, self.count = examples, 0
+        self.start = self.told = time.monotonic()
+
+    def one_more(self) -> None:
+        self.count += 1
+        now = time.monotonic()
+        if now - self.told >= 60:
+            self.told = now
+            a_minute = self.count / (now - self.start) * 60
+            left = max(0, self.examples - self.count) / a_minute
+            print(f"{self.count} of {self.examples} runs, {a_minute:.0f} a minute, {left:.0f} min left", flush=True)
+
+
 class ChunkLife(RuleBasedStateMachine):
     """One run. `self.actors` are the invocations under way, each standing before a commit, a send or a request."""
 
     around: ClassVar[Surroundings]
+    begun: ClassVar[Progress]
 
     def __init__(self) -> None:
         super().__init__()
+        self.begun.one_more()
         self.around.reset()
         self.db, self.simulator = self.around.db, self.around.simulator
         (self.repository,) = self.simulator.repositories.values()
@@ -162,6 +183,8 @@ class ChunkLife(RuleBasedStateMachine):
         self.stored: Counter[str] = Counter()
         self.newest: dict[int, tuple[str, str]] = {}
         self.claims_when_paused: set[str] | None = None
+        # Nothing that is on its way moves the backfill any more, and rightly so: the schedules have to.
+        self.left_to_schedules = self.was_completed = False
         # Why something may have been read twice.
         self.excuses = self.edits = 0
         self.failed = False
@@ -263,6 +286,7 @@ class ChunkLife(RuleBasedStateMachine):
     def the_queue_loses_a_message(self, which: int) -> None:
         queue = self.broker.chunks or self.broker.plans
         queue.pop(which % len(queue))
+        self.left_to_schedules = True
 
     @precondition(lambda self: self.broker.chunks)
     @rule(which=st.integers(0, 9))
@@ -367,6 +391,15 @@ class ChunkLife(RuleBasedStateMachine):
             if each["sent_at"] is not None:
                 assert (each["id"], each["dispatch_id"]) in self.broker.accepted, "called sent, and was not"
 
+        self.was_completed |= state["status"] == "completed"
+        if state["status"] == "paused" or (state["status"] == "active" and self.was_completed):
+            self.left_to_schedules = True
+        if state["status"] == "active" and not self.left_to_schedules:
+            known = {each["id"] for each in look["chunks"]}
+            assert self.broker.plans or any(self._chunk_of(each) in known for each in self.broker.chunks), (
+                f"nothing is on its way that would move it: {unfinished}, {state}"
+            )
+
         claims = {each["claim_token"] for each in unfinished if each["claim_token"] and each["origin"] == "planner"}
         if state["status"] != "paused":
             self.claims_when_paused = None
@@ -374,6 +407,14 @@ class ChunkLife(RuleBasedStateMachine):
             self.claims_when_paused = claims
         else:
             assert claims <= self.claims_when_paused, "claimed while the backfill was paused"
+
+    def _chunk_of(self, message: Message) -> str | None:
+        """The chunk that a message is about, whichever dispatch of it; None for one by hand, or no message at all."""
+        try:
+            about = chunk_message(message.body)
+        except ContractViolation:
+            return None
+        return about.chunk_id if isinstance(about, Dispatch) else None
 
     def _sent(self, chunk_id: str, dispatch_id: str) -> None:
         committed = self.db.rows("SELECT id, dispatch_id FROM backfill_chunks")
@@ -411,24 +452,31 @@ class ChunkLife(RuleBasedStateMachine):
             self.everything_holds()
         while self.actors:
             self._advance(self.actors[0], 1000)
+        # What is on its way is enough, however far that is, unless something was lost or paused.
+        for _ in range(14):
+            if self.left_to_schedules or not (self.broker.plans or self.broker.chunks):
+                break
+            self._age(VISIBILITY_SECONDS + 1)
+            self._do_what_waits()
         self.somebody_resumes_in_sql()
         for _ in range(14):
             self._age(31 * 60)
             Recovery(self.db, SteppedQueues(self.broker, None)).recover(RecoveryEvent())
             self._run("planner", lambda actor: self._plan(actor, "{}"))
-            while waiting := [*self.broker.visible(self.broker.plans), *self.broker.visible(self.broker.chunks)]:
-                queue, work = (
-                    (self.broker.plans, self._plan)
-                    if waiting[0] in self.broker.plans
-                    else (self.broker.chunks, self._work)
-                )
-                self._deliver(queue, waiting[0], work)
-                while self.actors:
-                    self._advance(self.actors[0], 1000)
-            self.everything_holds()
+            self._do_what_waits()
             if self._is_at_rest():
                 break
         self._assert_equals_github()
+
+    def _do_what_waits(self) -> None:
+        while waiting := [*self.broker.visible(self.broker.plans), *self.broker.visible(self.broker.chunks)]:
+            queue, work = (
+                (self.broker.plans, self._plan) if waiting[0] in self.broker.plans else (self.broker.chunks, self._work)
+            )
+            self._deliver(queue, waiting[0], work)
+            while self.actors:
+                self._advance(self.actors[0], 1000)
+            self.everything_holds()
 
     def _is_at_rest(self) -> bool:
         left = self.db.one(
@@ -477,6 +525,7 @@ class ChunkLife(RuleBasedStateMachine):
     def _deliver(self, queue: list[Message], message: Message, work: Callable[[Actor, str], Any]) -> None:
         """An event source mapping: what ends well is deleted, anything else comes back after its visibility timeout."""
         if not self.broker.receive(queue, message):
+            self.left_to_schedules = True
             return
 
         def handle(actor: Actor) -> None:
@@ -561,9 +610,11 @@ def around(database_url: str) -> Iterator[Surroundings]:
 
 
 def run(examples: int, steps: int, number: int) -> None:
-    print(f"CHUNK_LIFE_SEED={number} repeats this run")
+    print(f"CHUNK_LIFE_SEED={number} repeats this run", flush=True)
+    examples = int(os.environ.get("CHUNK_LIFE_EXAMPLES", examples))
+    ChunkLife.begun = Progress(examples)
     chosen = settings(
-        max_examples=int(os.environ.get("CHUNK_LIFE_EXAMPLES", examples)),
+        max_examples=examples,
         stateful_step_count=steps,
         deadline=None,
         database=None,

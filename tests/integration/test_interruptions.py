@@ -359,7 +359,7 @@ def test_planning_that_was_asked_for_while_a_planner_held_the_lease_is_asked_for
 
     def outstanding(db: Database, backfill_id: str) -> Row:
         monkeypatch.undo()
-        assert backfills.request_plan(db, backfill_id, 300)
+        assert backfills.reserve_plan(db, backfill_id)
         assert "skipped" in stack.planner.plan(plan_message(plan))["backfills"][0]
         return waiting(db, backfill_id)
 
@@ -426,6 +426,30 @@ def test_a_pause_with_chunks_in_flight_lets_them_finish_and_sends_no_more(
     stack.run()
     assert status(stack.db)["status"] == "completed"
     stack.assert_equals_github()
+
+
+@pytest.mark.parametrize(
+    "by", ["command", "UPDATE progressive_backfill_state SET status = 'paused' WHERE repository_id = CAST(:id AS uuid)"]
+)
+def test_a_persons_pause_takes_the_place_of_one_that_would_have_ended_by_itself(stack: Stack, by: str) -> None:
+    backfill = stack.state()
+    assert backfills.pause(stack.db, backfill["id"], "bad_credentials", minutes=60, error="401")
+    assert [backfills.record_error(stack.db, backfill["id"], "boom", pause_minutes=60) for _ in range(4)] == [False] * 4
+    assert (stack.state()["pause_reason"], stack.state()["paused_until"] is None) == ("bad_credentials", False)
+    if by == "command":
+        assert stack.operator.act({"action": "pause", "repository": NAME})["paused"]
+    else:
+        stack.db.execute(by, id=backfill["repository_id"])
+    assert (stack.state()["pause_reason"], stack.state()["paused_until"]) == ("manual", None)
+    assert not stack.operator.act({"action": "pause", "repository": NAME})["paused"]
+    stack.db.execute("UPDATE progressive_backfill_state SET paused_until = paused_until - interval '1 day'")
+    assert not backfills.pause(stack.db, backfill["id"], "consecutive_errors", minutes=60, error="again")
+    assert stack.heartbeat()["resumed"] == 0
+    assert set(stack.run()) == {"paused"}
+    assert stack.operator.act({"action": "resume", "repository": NAME})["resumed"]
+    assert (stack.state()["pause_reason"], stack.state()["consecutive_errors"]) == (None, 0)
+    stack.run()
+    assert status(stack.db)["status"] == "completed"
 
 
 # Tools

@@ -210,8 +210,14 @@ def test_cleaning_up_deletes_old_completed_chunks_in_batches(db: Database) -> No
 
 def test_the_third_error_in_a_row_pauses_with_an_end(db: Database) -> None:
     backfill = backfill_of(db, 1)
-    states = [backfills.record_error(db, backfill["id"], "boom", pause_minutes=60) for _ in range(3)]
-    assert [state and state["status"] for state in states] == ["active", "active", "paused"]
+    paused = [backfills.record_error(db, backfill["id"], "boom", pause_minutes=60) for _ in range(4)]
+    assert paused == [False, False, True, False]
+    assert db.one("SELECT status, consecutive_errors, error_count, pause_reason FROM progressive_backfill_state") == {
+        "status": "paused",
+        "consecutive_errors": 4,
+        "error_count": 4,
+        "pause_reason": "consecutive_errors",
+    }
     assert backfills.resume_due(db) == []
     db.execute("UPDATE progressive_backfill_state SET paused_until = now() - interval '1 second'")
     assert [row["id"] for row in backfills.resume_due(db)] == [backfill["id"]]
@@ -242,6 +248,9 @@ def test_of_two_planners_one_has_the_lease(connect: Callable[[], Database]) -> N
 def test_the_cursor_moves_only_from_where_it_was_read(db: Database) -> None:
     held = backfills.lease(db, backfill_of(db, 1)["id"], 60)
     assert held is not None
-    moved = backfills.move_cursor(db, held, cursor="A", total_prs=2, ended=False, points=1, watermark=None)
+    moved = backfills.move_cursor(db, held, cursor="A", total_prs=2, ended=False, points=1, requests=1, watermark=None)
     assert moved is not None and moved["last_processed_cursor"] == "A"
-    assert backfills.move_cursor(db, held, cursor="B", total_prs=2, ended=False, points=1, watermark=None) is None
+    assert (
+        backfills.move_cursor(db, held, cursor="B", total_prs=2, ended=False, points=1, requests=1, watermark=None)
+        is None
+    )

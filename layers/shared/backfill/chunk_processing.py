@@ -31,6 +31,8 @@ FIRST_RETRY_SECONDS = 30
 ERROR_PAUSE_MINUTES = 60
 CREDENTIALS_PAUSE_MINUTES = 60
 UNAVAILABLE_PAUSE_MINUTES = 24 * 60
+# The statuses that a chunk does not leave, and what is counted of them.
+_ENDED = {"completed": "ChunksCompleted", "failed": "ChunksFailed"}
 # A message by hand for pull requests that are being worked on comes back after this.
 BUSY_SECONDS = 60
 
@@ -55,17 +57,23 @@ class Worker:
         chunk = chunks.claim(self.db, dispatch.chunk_id, dispatch.dispatch_id, lease)
         if chunk is None:
             return self._not_claimed(dispatch)
+        backfill_id = chunk["backfill_state_id"]
         repository = repositories.get(self.db, chunk["repository_id"])
         if repository is None:
             raise LookupError(f"chunk {chunk['id']} has no repository")
         begin, before = time.monotonic(), self.github.spent
         fields = {"chunk_id": chunk["id"], "chunk": chunk["chunk_number"], "attempt": chunk["attempts"]}
-        with about(
-            **fields, repository=f"{repository['owner']}/{repository['name']}", backfill=chunk["backfill_state_id"]
-        ):
+        with about(**fields, repository=f"{repository['owner']}/{repository['name']}", backfill=backfill_id):
             event("chunk claimed", dispatch_id=dispatch.dispatch_id, pull_requests=len(chunk["pr_numbers"]))
             outcome = self._outcome(chunk, repository, before)
             count("ChunkDuration", time.monotonic() - begin)
+            # Committed. What follows may fail or never come: then the message comes back, and `_not_claimed` does it.
+            if outcome in _ENDED:
+                self._go_on(backfill_id)
+            elif outcome in ("split", "stale"):
+                self._send(backfill_id=backfill_id)
+            else:
+                self._send(chunk_id=chunk["id"])
         return outcome
 
     def _outcome(self, chunk: Row, repository: Row, before: Spent) -> str:
@@ -98,11 +106,7 @@ class Worker:
             return self._stop(chunk, before, error)
         except Retryable as error:
             return self._retry(chunk, before, error)
-        return self._completed(chunk)
-
-    def _completed(self, chunk: Row) -> str:
         count("ChunksCompleted")
-        self._go_on(chunk["backfill_state_id"])
         return "completed"
 
     def _stale(self, chunk: Row, before: Spent) -> str:
@@ -121,8 +125,9 @@ class Worker:
             return self._retry(chunk, before, broken, is_error=False)
         except StaleClaim:
             now = chunks.get(self.db, chunk["id"])
-            if now is not None and now["status"] == "completed" and now["attempts"] == chunk["attempts"]:
-                return self._completed(chunk)
+            if now is not None and now["status"] in _ENDED and now["attempts"] == chunk["attempts"]:
+                count(_ENDED[now["status"]])
+                return str(now["status"])
             return self._stale(chunk, before)
 
     def _split(self, chunk: Row, before: Spent, short: OutOfTime | OutOfMemory) -> str:
@@ -148,7 +153,6 @@ class Worker:
             self._book(chunk, spent)
         count("ChunksSplit")
         problem("chunk was split", error=str(short), kept=half, pull_requests=len(numbers))
-        outbox.send(self.db, self.queues, backfill_id=chunk["backfill_state_id"])
         return "split"
 
     def _not_claimed(self, dispatch: Dispatch) -> str:
@@ -161,6 +165,11 @@ class Worker:
             return "early"
         count("DuplicateMessages")
         event("claim refused", chunk_id=dispatch.chunk_id, dispatch_id=dispatch.dispatch_id)
+        chunk = chunks.get(self.db, dispatch.chunk_id)
+        if chunk is not None:
+            # Its first delivery may have ended between its COMMIT and what follows.
+            self._send(backfill_id=chunk["backfill_state_id"])
+            self._go_on(chunk["backfill_state_id"])
         return "duplicate"
 
     def _read_and_store(self, chunk: Row, repository: Row, before: Spent) -> None:
@@ -250,7 +259,6 @@ class Worker:
             self._book(chunk, spent)
         if paused:
             note_pause(self.db)
-        outbox.send(self.db, self.queues, chunk_id=chunk["id"])
         return "retried"
 
     def _stop(self, chunk: Row, before: Spent, error: Permanent) -> str:
@@ -295,7 +303,6 @@ class Worker:
             if pause_minutes is not None:
                 backfills.pause(self.db, chunk["backfill_state_id"], code, minutes=pause_minutes, error=reason[:2000])
             self._book(chunk, spent)
-        outbox.send(self.db, self.queues, chunk_id=chunk["id"])
 
     def _fail(self, chunk: Row, before: Spent, code: str, reason: str, *, is_error: bool) -> str:
         spent = self.github.spent - before
@@ -314,18 +321,22 @@ class Worker:
             note_pause(self.db)
         count("ChunksFailed")
         problem("chunk failed", error_code=code, error=reason)
-        self._go_on(chunk["backfill_state_id"])
         return "failed"
 
     def _record_error(self, chunk: Row, error: str) -> bool:
         """Count an error of the backfill; True if it paused it."""
-        backfill = backfills.record_error(
+        return backfills.record_error(
             self.db, chunk["backfill_state_id"], error[:2000], pause_minutes=ERROR_PAUSE_MINUTES
         )
-        return backfill is not None and backfill["paused"]
 
     def _book(self, chunk: Row, spent: Spent) -> None:
         backfills.book(self.db, chunk["backfill_state_id"], points=spent.points, requests=spent.requests)
+
+    def _send(self, *, backfill_id: str | None = None, chunk_id: str | None = None) -> None:
+        """What is committed and was not sent. Raises Retryable if SQS does not take it all: the message comes back."""
+        sent = outbox.send(self.db, self.queues, backfill_id=backfill_id, chunk_id=chunk_id)
+        if sent.refused:
+            raise Retryable(f"SQS did not take {sent.refused} messages of {sent.refused + sent.accepted}")
 
     def _go_on(self, backfill_id: str) -> None:
         """Few chunks left: ask for planning, which also settles the backfill when nothing is left."""
@@ -359,7 +370,7 @@ class Worker:
         except chunks.InAnotherChunk:
             self.queues.send_body(body, BUSY_SECONDS)
             return "busy"
-        outbox.send(self.db, self.queues, backfill_id=backfill["id"])
+        self._send(backfill_id=backfill["id"])
         count("SyncRequests")
         return "accepted"
 

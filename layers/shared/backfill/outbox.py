@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from backfill.queues import BATCH, LONGEST_DELAY_SECONDS, Queues
 from backfill.store import backfills, chunks
 from backfill.store.connection import Database, Row
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Messages that SQS accepted, and that it did not: those wait in the outbox, and somebody has to come back."""
+
+    accepted: int
+    refused: int
+
+
 def send(
     db: Database, queues: Queues, *, limit: int = 1000, backfill_id: str | None = None, chunk_id: str | None = None
-) -> int:
-    """Send what waits in the outbox; how many messages SQS accepted.
+) -> Sent:
+    """Send what waits in the outbox.
 
     A crash between the sending and the mark sends a batch twice, which the claims ignore; one before the sending
     leaves it here for the next run. Nothing is marked that SQS did not accept.
@@ -23,11 +33,17 @@ def send(
         if accepted:
             chunks.mark_sent(db, accepted)
         sent += len(accepted)
-    return sent
+    return Sent(sent, len(waiting) - sent)
 
 
 def request_plan(db: Database, queues: Queues, backfill: Row, seconds: float = 0) -> None:
-    """Ask for the next planning of a backfill, after ``seconds``, unless it is asked for already."""
-    seconds = min(seconds, LONGEST_DELAY_SECONDS)
-    if backfills.request_plan(db, backfill["id"], seconds):
-        queues.request_plan(backfill["repository_id"], seconds)
+    """Ask for the next planning of a backfill, after ``seconds``, unless it is asked for already.
+
+    While a planner holds the lease, the request comes after the lease's end: it would find it taken and go away. The
+    planner itself asks once more when it is done before (``backfills.end_lease``); one that died cannot.
+    """
+    reserved = backfills.reserve_plan(db, backfill["id"])
+    if reserved is not None:
+        delay = min(max(seconds, reserved["lease_seconds"]), LONGEST_DELAY_SECONDS)
+        queues.request_plan(backfill["repository_id"], delay)
+        backfills.note_plan_sent(db, backfill["id"], reserved["reserved_at"], delay)

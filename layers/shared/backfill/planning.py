@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from backfill.chunk_processing import (
 )
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
 from backfill.github import packing
-from backfill.github.client import REQUEST_SIZE, GitHub
+from backfill.github.client import REQUEST_SIZE, GitHub, Spent
 from backfill.github.errors import Forbidden, TooLarge
 from backfill.messages import PlanEvent
 from backfill.observability import count, event, note_levels, problem
@@ -110,6 +111,8 @@ class Planner:
         held = backfills.lease(self.db, backfill["id"], max(1.0, self.seconds_left()) + LEASE_MARGIN_SECONDS)
         report: Row = {"repository_id": backfill["repository_id"], "pages": 0, "chunks": 0, "sent": 0}
         if held is None:
+            # Whoever holds the lease may be dead, and this message is gone when it is acknowledged.
+            outbox.request_plan(self.db, self.queues, backfill)
             return {**report, "skipped": "paused, or planned by another run"}
         repository = repositories.get(self.db, held["repository_id"])
         if repository is None:
@@ -128,8 +131,7 @@ class Planner:
         except Permanent as error:
             again = self._stop(held, error, report)
         except Retryable as error:
-            counted = backfills.record_error(self.db, held["id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES)
-            if counted and counted["paused"]:
+            if backfills.record_error(self.db, held["id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES):
                 note_pause(self.db)
             report["error"] = str(error)
             again = ERROR_AGAIN_SECONDS
@@ -158,8 +160,11 @@ class Planner:
         if held["listing_completed_at"] is None:
             return 0
         if report["chunks"] == 0 and chunks.outstanding(self.db, held["id"])["total"] == 0:
-            return self._settle(held, repository, size, most, report)
-        return None
+            again = self._settle(held, repository, size, most, report)
+            if again is not None:
+                return again
+        # SQS did not take them all: nobody else would come and send the rest.
+        return ERROR_AGAIN_SECONDS if report["unsent"] else None
 
     def _has_time(self, begin: float) -> bool:
         left = self.seconds_left()
@@ -180,39 +185,55 @@ class Planner:
         return None
 
     def _list_page(self, held: Row, repository: Row, report: Row) -> Row:
-        page = self.github.list_pull_requests(repository["node_id"], held["last_processed_cursor"])
-        with self.db.transaction():
-            pull_requests.store_listed(self.db, held["repository_id"], page.contributors, page.pull_requests)
-            held = _kept(
-                backfills.move_cursor(
-                    self.db,
-                    held,
-                    cursor=page.end_cursor,
-                    total_prs=page.total_prs,
-                    ended=not page.has_next_page,
-                    points=page.points,
-                    watermark=_known_until(_moment(page.latest_updated_at)),
+        with self._booking(held) as spent:
+            page = self.github.list_pull_requests(repository["node_id"], held["last_processed_cursor"])
+            if not page.has_next_page:
+                # Before the end is noted: a planner that is interrupted here reads the last page again, and asks again.
+                self._find_gone(held, repository, {row["number"] for row in page.pull_requests})
+            with self.db.transaction():
+                pull_requests.store_listed(self.db, held["repository_id"], page.contributors, page.pull_requests)
+                held = _kept(
+                    backfills.move_cursor(
+                        self.db,
+                        held,
+                        cursor=page.end_cursor,
+                        total_prs=page.total_prs,
+                        ended=not page.has_next_page,
+                        points=spent().points,
+                        requests=spent().requests,
+                        watermark=_known_until(_moment(page.latest_updated_at)),
+                    )
                 )
-            )
         repositories.upsert(self.db, page.repository)
         report["pages"] += 1
         count("PagesListed")
-        if not page.has_next_page:
-            self._find_gone(held, repository, held["listing_started_at"])
         return held
 
-    def _find_gone(self, held: Row, repository: Row, since: Any) -> None:
-        """What a whole listing did not show is asked for by number, and only then called gone."""
-        suspects = pull_requests.not_listed_since(self.db, held["repository_id"], since)
+    def _find_gone(self, held: Row, repository: Row, shown: set[int]) -> None:
+        """What a whole listing did not show, its last page with ``shown`` included, is asked for by number, and only then
+        called gone."""
+        unseen = pull_requests.not_listed_since(self.db, held["repository_id"], held["listing_started_at"])
+        suspects = [number for number in unseen if number not in shown]
         if not suspects:
             return
-        before = self.github.spent
         listed, people, missing, _ = self.github.list_numbers(repository["node_id"], suspects)
-        spent = self.github.spent - before
         with self.db.transaction():
             pull_requests.store_listed(self.db, held["repository_id"], people, listed)
             pull_requests.mark_gone(self.db, held["repository_id"], missing)
-            backfills.book(self.db, held["id"], points=spent.points, requests=spent.requests)
+
+    @contextmanager
+    def _booking(self, held: Row) -> Iterator[Callable[[], Spent]]:
+        """What is asked of GitHub inside is booked by whoever stores the answers: ``spent()`` so far. If it comes to
+        nothing, it is booked here."""
+        before = self.github.spent
+        try:
+            yield lambda: self.github.spent - before
+        except DatabaseUnavailable:
+            raise
+        except (Deferred, Permanent, Retryable):
+            wasted = self.github.spent - before
+            backfills.book(self.db, held["id"], points=wasted.points, requests=wasted.requests)
+            raise
 
     def _fill(self, held: Row, size: int, most: int, report: Row) -> None:
         """Cut chunks until ``most`` are outstanding, and send everything that waits in the outbox."""
@@ -226,7 +247,9 @@ class Planner:
                 room -= cut
                 if cut < some:
                     break
-        report["sent"] += outbox.send(self.db, self.queues, backfill_id=held["id"])
+        sent = outbox.send(self.db, self.queues, backfill_id=held["id"])
+        report["sent"] += sent.accepted
+        report["unsent"] = sent.refused
 
     def _cut(self, held: Row, size: int, most: int) -> int:
         """Cut up to ``most`` chunks from what is listed and has no current detail; how many."""
@@ -248,25 +271,25 @@ class Planner:
     def _refresh(self, held: Row, repository: Row, report: Row) -> Row:
         """Everything that changed since the watermark, newest first; a whole listing if the totals differ all the same."""
         for _ in range(SCANS):
-            before = self.github.spent
-            now = self._examined(repository)
-            total = now["total_prs"]
-            latest = _moment(now["latest_updated_at"])
-            has_moved = latest is not None and (held["updates_watermark"] is None or latest > held["updates_watermark"])
-            if has_moved:
-                pages, total = self._scan(held, repository, held["updates_watermark"])
-                report["pages"] += pages
-            spent = self.github.spent - before
-            held = _kept(
-                backfills.set_watermark(
-                    self.db,
-                    held,
-                    watermark=_known_until(latest),
-                    total_prs=total,
-                    points=spent.points,
-                    requests=spent.requests,
+            with self._booking(held) as spent:
+                now = self._examined(repository)
+                total = now["total_prs"]
+                latest = _moment(now["latest_updated_at"])
+                watermark = held["updates_watermark"]
+                has_moved = latest is not None and (watermark is None or latest > watermark)
+                if has_moved:
+                    pages, total = self._scan(held, repository, watermark)
+                    report["pages"] += pages
+                held = _kept(
+                    backfills.set_watermark(
+                        self.db,
+                        held,
+                        watermark=_known_until(latest),
+                        total_prs=total,
+                        points=spent().points,
+                        requests=spent().requests,
+                    )
                 )
-            )
             if not _counts_differ(held, total) or not has_moved:
                 break
         if _counts_differ(held, held["total_prs"]) and held["listing_completed_at"] is not None:

@@ -38,7 +38,7 @@ class Recovery:
         requeued, failed = self._stale(request.stuck_threshold)
         dead = self._dead_letters()
         lost = chunks.recover_lost(self.db, request.stuck_threshold, MOST_SENT, queue_is_empty=empty)
-        sent = outbox.send(self.db, self.queues, limit=MOST_SENT)
+        sent = outbox.send(self.db, self.queues, limit=MOST_SENT).accepted
         report = {
             "dry_run": False,
             "requeued": requeued,
@@ -104,8 +104,7 @@ class Recovery:
         backfill = backfills.of_repository(self.db, request.repository_id)
         if backfill is None:
             return f"repository {request.repository_id} has no backfill"
-        if backfills.request_plan(self.db, backfill["id"], backfills.PLAN_REQUEST_LOST_SECONDS):
-            self.queues.request_plan(backfill["repository_id"])
+        outbox.request_plan(self.db, self.queues, backfill)
         event("a dead letter was matched", repository_id=request.repository_id, status=backfill["status"])
         return None
 

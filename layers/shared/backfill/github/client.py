@@ -49,7 +49,7 @@ TRANSIENT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class ListingPage:
-    """One page of a listing, as rows; ``latest_updated_at`` of the whole repository. ``points`` is what it cost."""
+    """One page of a listing, as rows; ``latest_updated_at`` of the whole repository."""
 
     repository: Row
     total_prs: int
@@ -58,7 +58,6 @@ class ListingPage:
     end_cursor: str | None
     has_next_page: bool
     latest_updated_at: str | None
-    points: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +261,6 @@ class GitHub:
             page["pageInfo"]["endCursor"],
             page["pageInfo"]["hasNextPage"],
             newest[0]["updatedAt"] if newest else None,
-            reply.cost or 1,
         )
 
     @staticmethod

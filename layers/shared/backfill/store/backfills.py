@@ -15,6 +15,8 @@ MAX_CONSECUTIVE_ERRORS = 3
 STALLED_HOURS = 2
 # A plan request that nobody answered in this time is taken for lost.
 PLAN_REQUEST_LOST_SECONDS = 300
+# How long others wait for somebody who is about to send a plan request, and may die before.
+PLAN_REQUEST_SENDING_SECONDS = 3
 
 # A second add changes only what it names: the backfill goes on where it is.
 _ADD = """
@@ -89,7 +91,7 @@ _MOVE_CURSOR = """
            total_prs = :total_prs, last_processed_at = now(),
            listing_completed_at = CASE WHEN :ended THEN now() END,
            updates_watermark = COALESCE(updates_watermark, CAST(:watermark AS timestamptz)),
-           points_spent = points_spent + :points, requests_made = requests_made + 1
+           points_spent = points_spent + :points, requests_made = requests_made + :requests
     WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
       AND last_processed_cursor IS NOT DISTINCT FROM CAST(:from_cursor AS text)
     RETURNING *
@@ -120,24 +122,30 @@ _RECORD_SUCCESS = """
     WHERE id = CAST(:id AS uuid)
 """
 
-# Counts the error and pauses at the limit, in one statement: two workers that fail at once cannot both miss it.
-_RECORD_ERROR = """
-    UPDATE progressive_backfill_state SET
-        consecutive_errors = consecutive_errors + 1, error_count = error_count + 1, last_error = :error, last_error_at = now(),
-        status = CASE WHEN status = 'active' AND consecutive_errors + 1 >= :max_errors THEN 'paused' ELSE status END,
-        pause_reason = CASE WHEN status = 'active' AND consecutive_errors + 1 >= :max_errors THEN 'consecutive_errors' ELSE pause_reason END,
-        paused_until = CASE WHEN status = 'active' AND consecutive_errors + 1 >= :max_errors
-                            THEN now() + make_interval(mins => :pause_minutes) ELSE paused_until END
+# Counts the error, then pauses at the limit, in one transaction: the second of two workers that fail at once waits for the
+# first one's count, and cannot miss it. Whoever names the status of a paused backfill pauses it by hand (see _PAUSE), so
+# the count alone does not name it.
+_COUNT_ERROR = """
+    UPDATE progressive_backfill_state SET consecutive_errors = consecutive_errors + 1, error_count = error_count + 1,
+           last_error = :error, last_error_at = now()
     WHERE id = CAST(:id AS uuid)
-    RETURNING status, consecutive_errors, pause_reason, (status = 'paused' AND consecutive_errors = :max_errors) AS paused
+"""
+_PAUSE_AT_LIMIT = """
+    UPDATE progressive_backfill_state SET status = 'paused', pause_reason = 'consecutive_errors',
+           paused_until = now() + make_interval(mins => :pause_minutes)
+    WHERE id = CAST(:id AS uuid) AND status = 'active' AND consecutive_errors >= :max_errors
+    RETURNING id
 """
 
+# A person's pause has no end, and takes the place of one that has; the system's own never does. In plain SQL the trigger
+# persons_pause_wins does the same.
 _PAUSE = """
     UPDATE progressive_backfill_state SET status = 'paused', pause_reason = :reason,
            paused_until = now() + make_interval(mins => CAST(:minutes AS integer)),
            last_error = COALESCE(CAST(:error AS text), last_error),
            last_error_at = CASE WHEN CAST(:error AS text) IS NULL THEN last_error_at ELSE now() END
-    WHERE id = CAST(:id AS uuid) AND status <> 'paused'
+    WHERE id = CAST(:id AS uuid)
+      AND (status <> 'paused' OR (CAST(:minutes AS integer) IS NULL AND paused_until IS NOT NULL))
 """
 
 _RESUME = """
@@ -171,12 +179,22 @@ _REOPEN = """
 """
 
 # At most one plan request on its way per backfill, noted with the time at which it will arrive; one that was lost is asked
-# for again after a while.
-_REQUEST_PLAN = """
-    UPDATE progressive_backfill_state SET plan_requested_at = now() + make_interval(secs => :delay_seconds)
+# for again after a while. Of two that ask at once, one gets the row and sends; should it die before that, its reservation
+# is taken for lost within seconds.
+_RESERVE_PLAN = """
+    UPDATE progressive_backfill_state
+    SET plan_requested_at = now() - make_interval(secs => :lost_seconds) + make_interval(secs => :sending_seconds)
     WHERE id = CAST(:id AS uuid) AND status = 'active'
       AND (plan_requested_at IS NULL OR plan_requested_at < now() - make_interval(secs => :lost_seconds))
-    RETURNING id
+    RETURNING plan_requested_at AS reserved_at,
+              CASE WHEN planner_lease_expires_at < now() OR planner_lease_expires_at IS NULL THEN 0
+                   ELSE CAST(ceil(EXTRACT(epoch FROM planner_lease_expires_at - now())) AS integer) + 1 END AS lease_seconds
+"""
+
+# Only over its own reservation: the planner that the request has started meanwhile took it away, and nothing is on its way.
+_NOTE_PLAN_SENT = """
+    UPDATE progressive_backfill_state SET plan_requested_at = now() + make_interval(secs => :delay_seconds)
+    WHERE id = CAST(:id AS uuid) AND plan_requested_at = CAST(:reserved_at AS timestamptz)
 """
 
 # Repositories at rest that this round has not looked at yet, the longest unexamined first.
@@ -305,6 +323,7 @@ def move_cursor(
     total_prs: int,
     ended: bool,
     points: int,
+    requests: int,
     watermark: datetime | None,
 ) -> Row | None:
     """Move the cursor past a page that was stored in the same transaction; None if another planner moved it.
@@ -320,6 +339,7 @@ def move_cursor(
         total_prs=total_prs,
         ended=ended,
         points=points,
+        requests=requests,
         watermark=watermark,
     )
 
@@ -349,15 +369,17 @@ def record_success(db: Database, backfill_id: str, *, points: int, requests: int
     db.execute(_RECORD_SUCCESS, id=backfill_id, points=points, requests=requests)
 
 
-def record_error(db: Database, backfill_id: str, error: str, *, pause_minutes: int) -> Row | None:
-    """Count an error; the third in a row pauses the backfill for ``pause_minutes``, and ``paused`` says so."""
-    return db.one(
-        _RECORD_ERROR, id=backfill_id, error=error, max_errors=MAX_CONSECUTIVE_ERRORS, pause_minutes=pause_minutes
+def record_error(db: Database, backfill_id: str, error: str, *, pause_minutes: int) -> bool:
+    """Count an error; True if it is the third in a row and paused the backfill, for ``pause_minutes``."""
+    limit = {"max_errors": MAX_CONSECUTIVE_ERRORS, "pause_minutes": pause_minutes}
+    _, paused = db.pipeline(
+        [(_COUNT_ERROR, {"id": backfill_id, "error": error}), (_PAUSE_AT_LIMIT, {"id": backfill_id, **limit})]
     )
+    return bool(paused)
 
 
 def pause(db: Database, backfill_id: str, reason: str, *, minutes: int | None, error: str | None = None) -> bool:
-    """Pause, for ``minutes`` or until somebody resumes; False if it was paused already."""
+    """Pause, for ``minutes`` or until somebody resumes; False if it was paused already, and as firmly."""
     return db.execute(_PAUSE, id=backfill_id, reason=reason, minutes=minutes, error=error) > 0
 
 
@@ -376,12 +398,22 @@ def reopen(db: Database, backfill_ids: Sequence[str], retry_hours: int) -> list[
     return [row["id"] for row in db.rows(_REOPEN, ids=list(backfill_ids), retry_hours=retry_hours)]
 
 
-def request_plan(db: Database, backfill_id: str, delay_seconds: float = 0) -> bool:
-    """Reserve the right to send a plan request that arrives after the delay; False while one is on its way."""
-    return (
-        db.one(_REQUEST_PLAN, id=backfill_id, delay_seconds=delay_seconds, lost_seconds=PLAN_REQUEST_LOST_SECONDS)
-        is not None
+def reserve_plan(db: Database, backfill_id: str) -> Row | None:
+    """Reserve the right to send a plan request, for a few seconds; None while one is on its way, or if it is not active.
+
+    ``lease_seconds``: after these a planner that works on it now has no lease any more, in whole seconds as SQS counts.
+    """
+    return db.one(
+        _RESERVE_PLAN,
+        id=backfill_id,
+        lost_seconds=PLAN_REQUEST_LOST_SECONDS,
+        sending_seconds=PLAN_REQUEST_SENDING_SECONDS,
     )
+
+
+def note_plan_sent(db: Database, backfill_id: str, reserved_at: datetime, delay_seconds: float) -> None:
+    """SQS has the plan request of this reservation, and delivers it after the delay."""
+    db.execute(_NOTE_PLAN_SENT, id=backfill_id, reserved_at=reserved_at, delay_seconds=delay_seconds)
 
 
 def to_examine(db: Database, limit: int, before: datetime) -> list[Row]:
