@@ -35,7 +35,7 @@ def test_a_chunk_of_giants_is_split_until_it_fits_and_all_of_it_is_stored(db: Da
         assert read_giants(database_url, simulator, repository, most=10) < MOST
         assert differences(db, simulator) == []
     held = db.rows("SELECT status, cardinality(pr_numbers) AS size FROM backfill_chunks ORDER BY size")
-    assert [tuple(each.values()) for each in held] == [("completed", size) for size in (7, 7, 8, 8)]
+    assert [tuple(each.values()) for each in held] == [("completed", size) for size in (15, 15)]
 
 
 def test_thousands_of_files_comments_and_commits_are_read_whole(db: Database, database_url: str) -> None:
@@ -58,14 +58,14 @@ def test_a_single_pull_request_that_is_too_large_to_hold_fails_alone_with_its_re
 ) -> None:
     repository = giants("text", 1)
     ((number, node),) = repository.pull_requests.items()
-    node["comments"] = [{**node["comments"][0], "id": f"IC_{i}"} for i in range(500)]
-    node["totalCommentsCount"] = 500 + sum(len(each["comments"]) for each in node["reviews"])
+    node["comments"] = [{**node["comments"][0], "id": f"IC_{i}"} for i in range(600)]
+    node["totalCommentsCount"] = 600 + sum(len(each["comments"]) for each in node["reviews"])
     with Simulator([repository], speed=1000) as simulator:
         assert read_giants(database_url, simulator, repository, most=1) < MOST
     failed = db.rows("SELECT number, error_code FROM pull_request_gaps WHERE reason = 'failed'")
     assert failed == [{"number": number, "error_code": "too_large"}]
     noted = db.one("SELECT error FROM backfill_chunks") or {}
-    assert "more than 20 MB" in noted["error"]
+    assert "more than 32 MB" in noted["error"]
 
 
 def _json_of(middle: bytes, most: int = MOST_BYTES) -> bytes:

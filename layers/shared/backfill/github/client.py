@@ -41,8 +41,8 @@ RESTARTS = 5
 # Less than this left of the function's time: no further request is begun, for GitHub may take 10 seconds for it.
 LEAST_SECONDS = 15.0
 # What the replies of one chunk may hold together until they are stored. As rows, as JSON and as bytes on the wire it
-# takes up to 9 times as much (benchmarks/memory.py): with the largest reply on top, well below the function's 512 MB.
-MOST_HELD_BYTES = 20 * 1024 * 1024
+# takes up to 9 times as much (benchmarks/memory.py), well below the function's 512 MB.
+MOST_HELD_BYTES = 32 * 1024 * 1024
 # Before a token is tried again that GitHub took for nobody's.
 TRANSIENT_SECONDS = 2.0
 
