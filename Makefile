@@ -62,8 +62,8 @@ env: .venv/.ready ## addresses of the running local stack, as shell exports
 build: .venv/.ready .venv-sam/.ready ## build for Lambda, without Docker (ARCHITECTURE=arm64, or x86_64)
 	LAYER_PLATFORM=$(if $(filter x86_64,$(ARCHITECTURE)),x86_64,aarch64)-manylinux2014 PATH="$(CURDIR)/$(BIN):$$PATH" LAYER_PYTHON="$$(sh local/find-python.sh 3.13 || true)" .venv-sam/bin/sam build
 
-deploy: build ## deploy to AWS; parameters are asked for
-	.venv-sam/bin/sam deploy --guided
+deploy: .venv/.ready .venv-sam/.ready ## build and deploy to AWS; asks for what is needed (PARAMETERS=parameters.toml)
+	@$(BIN)/python -m cli.deploy $(if $(PARAMETERS),--file $(PARAMETERS))
 
 invoke-%: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready
 	@$(BIN)/python -m local.invoke $* $(if $(EVENT),--event $(EVENT)) $(if $(ENV),--env-vars $(ENV))

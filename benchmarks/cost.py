@@ -1,13 +1,18 @@
-"""What 100,000 pull requests cost: GitHub's points, measured, and AWS dollars, from measured durations and the price list below.
+"""What 100,000 pull requests cost: GitHub's points, measured, and AWS dollars, from measured durations and a price list.
 
 A backfill of the pull requests at hand runs in one process; what it used is scaled up. `python -m benchmarks cost`
+The prices are those of prices.toml, or of the file that the environment names as PRICES.
 """
 
 from __future__ import annotations
 
+import os
 import time
+import tomllib
 from contextlib import closing
+from pathlib import Path
 
+from backfill.observability import UNITS
 from backfill.store.connection import Database
 from benchmarks.figures import Figure
 from benchmarks.setting import SPEED, postgres, pull_requests_at_hand
@@ -16,33 +21,29 @@ from tests.integration.in_process import Stack
 
 SUBJECT = "cost"
 PULL_REQUESTS = 100_000
-# The on-demand prices of us-east-1 in dollars, as AWS's pricing pages gave them in 2025; look at yours before you count on them:
-# https://aws.amazon.com/lambda/pricing/ (arm64), /sqs/pricing/, /cloudwatch/pricing/, /secrets-manager/pricing/,
-# /eventbridge/pricing/, /vpc/pricing/. Free tiers are left out.
-PRICES = {
-    "Lambda, GB-second": 0.0000133334,
-    "Lambda, request": 0.20 / 1e6,
-    "SQS, request": 0.40 / 1e6,
-    "logs, GB taken in": 0.50,
-    "metric a month": 0.30,
-    "dashboard a month": 3.00,
-    "alarm a month": 0.10,
-    "secret a month": 0.40,
-    "schedule, invocation": 1.00 / 1e6,
-    "NAT gateway a month": 0.045 * 730,
-    "NAT, GB": 0.045,
-}
+HERE = Path(__file__).parent
 MEMORY_GB = 0.5
 # The poller asks the queues also when they are empty: five long polls of 20 s at once on each of the two.
 EMPTY_RECEIVES_A_MONTH = 2 * 5 * 3 * 60 * 24 * 30
 SCHEDULED_A_MONTH = (2 + 0.5) * 24 * 30
 SCHEDULED_SECONDS = 1.0
 LOG_BYTES_A_MESSAGE = 4_000
-METRICS, ALARMS, SECRETS = 35, 13, 2
+# Of the functions' role, of the tables' owner, and of GitHub.
+SECRETS = 3
+HOURS_A_MONTH = 730
+
+
+def prices(file: Path) -> dict[str, float]:
+    """Dollars by the price's name. Raises KeyError for a price that is missing, ValueError for what is no price list."""
+    given = tomllib.loads(file.read_text(encoding="utf-8"))
+    names = [name for name in tomllib.loads((HERE / "prices.toml").read_text(encoding="utf-8")) if name != "region"]
+    return {name: float(given[name]["dollars"]) for name in names}
 
 
 def measure() -> list[Figure]:
     """Per 100,000 pull requests of the kind at hand, and what stands still costs a month."""
+    price = prices(Path(os.environ.get("PRICES") or HERE / "prices.toml"))
+    alarms = (HERE.parent / "template.yaml").read_text(encoding="utf-8").count("Type: AWS::CloudWatch::Alarm\n")
     repository = pull_requests_at_hand()[0]
     with (
         postgres() as server,
@@ -65,18 +66,27 @@ def measure() -> list[Figure]:
     scale = PULL_REQUESTS / len(repository.pull_requests)
     points, messages_all = served["points"] * scale, messages * scale
     seconds = (ours + github_seconds) * scale
-    lambda_dollars = seconds * MEMORY_GB * PRICES["Lambda, GB-second"] + messages_all * PRICES["Lambda, request"]
+    gb_second, request = price["Lambda on arm64, GB-second"], price["Lambda, million requests"] / 1e6
+    queue_request = price["SQS standard queue, million requests"] / 1e6
+    lambda_dollars = seconds * MEMORY_GB * gb_second + messages_all * request
     # Sent, received and deleted.
-    sqs_dollars = 3 * messages_all * PRICES["SQS, request"]
-    logs_dollars = messages_all * LOG_BYTES_A_MESSAGE / 1e9 * PRICES["logs, GB taken in"]
-    scheduled_seconds = SCHEDULED_A_MONTH * SCHEDULED_SECONDS
+    sqs_dollars = 3 * messages_all * queue_request
+    logs_dollars = messages_all * LOG_BYTES_A_MESSAGE / 1e9 * price["CloudWatch Logs, GB taken in"]
+    # At most: X-Ray samples what comes more often than once a second.
+    traces_dollars = messages_all * price["X-Ray, million traces"] / 1e6
     resting = (
-        EMPTY_RECEIVES_A_MONTH * PRICES["SQS, request"]
-        + scheduled_seconds * MEMORY_GB * PRICES["Lambda, GB-second"]
-        + SCHEDULED_A_MONTH * (PRICES["Lambda, request"] + PRICES["schedule, invocation"])
-        + SECRETS * PRICES["secret a month"]
+        EMPTY_RECEIVES_A_MONTH * queue_request
+        + SCHEDULED_A_MONTH * SCHEDULED_SECONDS * MEMORY_GB * gb_second
+        + SCHEDULED_A_MONTH * (request + price["EventBridge Scheduler, million invocations"] / 1e6)
+        + SECRETS * price["Secrets Manager, secret a month"]
+        # Once a container, at most one for every scheduled run.
+        + SECRETS * SCHEDULED_A_MONTH * price["Secrets Manager, million calls"] / 1e6
     )
-    watching = METRICS * PRICES["metric a month"] + PRICES["dashboard a month"] + ALARMS * PRICES["alarm a month"]
+    watching = (
+        len(UNITS) * price["CloudWatch, metric a month"]
+        + price["CloudWatch, dashboard a month"]
+        + alarms * price["CloudWatch, alarm a month"]
+    )
     values = [
         ("points", points, "points"),
         ("hours at 5,000 points an hour", points / 5000, "h"),
@@ -86,9 +96,11 @@ def measure() -> list[Figure]:
         ("Lambda", lambda_dollars, "$"),
         ("SQS", sqs_dollars, "$"),
         ("logs", logs_dollars, "$"),
-        ("all of it", lambda_dollars + sqs_dollars + logs_dollars, "$"),
+        ("traces, at most", traces_dollars, "$"),
+        ("all of it", lambda_dollars + sqs_dollars + logs_dollars + traces_dollars, "$"),
         ("a month at rest: polling, schedules, secrets", resting, "$"),
-        ("a month of metrics, dashboard and alarms", watching, "$"),
-        ("a month of a NAT gateway, where a VPC has none", PRICES["NAT gateway a month"], "$"),
+        (f"a month of {len(UNITS)} metrics, the dashboard and {alarms} alarms", watching, "$"),
+        ("a month of a NAT gateway, where a VPC has none", HOURS_A_MONTH * price["NAT gateway, hour"], "$"),
+        ("each GB through it", price["NAT gateway, GB"], "$"),
     ]
     return [Figure(SUBJECT, what, value, unit) for what, value, unit in values]

@@ -20,6 +20,8 @@ HEART = [
     "tests/integration/test_main_job.py::test_a_repository_is_added_and_completes_without_another_command",
 ]
 EVERYTHING = ["tests/integration", "--ignore", "tests/integration/test_other_servers.py"]
+# Which plan is cheapest for a table of some thousand rows is each version's own judgement; the newest's is asserted.
+WITHOUT_THE_PLANS = [*EVERYTHING, "--ignore", "tests/integration/test_plans.py"]
 # It measures the wire to a Unix socket.
 WITHOUT_THE_WIRE = [*EVERYTHING, "--ignore", "tests/integration/test_store_connection.py"]
 
@@ -49,7 +51,7 @@ def test_the_heart_works_through_a_transaction_pooler() -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_everything_works_on_the_oldest_postgres() -> None:
-    run(oldest_postgres, "--oldest-postgres", EVERYTHING, 3500)
+    run(oldest_postgres, "--oldest-postgres", WITHOUT_THE_PLANS, 3500)
 
 
 @pytest.mark.soak
