@@ -139,7 +139,7 @@ class Forecaster:
         left = listed[0]["remaining"] if listed else 0
         predicted = scaled(listed, left, size)
         planned = chunks.outstanding(self.db, row["id"])["planned"]
-        room = most - planned if priority.is_low(planned, most) else 0
+        room = max(0, most - planned)
         work = Work(
             name=f"{row['owner']}/{row['name']}",
             repository_id=row["repository_id"],

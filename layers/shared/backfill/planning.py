@@ -237,24 +237,25 @@ class Planner:
 
     def _fill(self, held: Row, size: int, most: int, report: Row) -> None:
         """Cut chunks until ``most`` are outstanding, and send everything that waits in the outbox."""
-        planned = chunks.outstanding(self.db, held["id"])["planned"]
-        if priority.is_low(planned, most):
-            room = most - planned
-            while room > 0 and self.seconds_left() > MARGIN_SECONDS:
-                some = min(room, packing.POOL_CHUNKS)
-                cut = self._cut(held, size, some)
-                report["chunks"] += cut
-                room -= cut
-                if cut < some:
-                    break
+        room = most - chunks.outstanding(self.db, held["id"])["planned"]
+        while room > 0 and self.seconds_left() > MARGIN_SECONDS:
+            some = min(room, packing.POOL_CHUNKS)
+            cut = self._cut(held, size, some)
+            report["chunks"] += cut
+            room -= cut
+            if cut < some:
+                break
         sent = outbox.send(self.db, self.queues, backfill_id=held["id"])
         report["sent"] += sent.accepted
         report["unsent"] = sent.refused
 
     def _cut(self, held: Row, size: int, most: int) -> int:
-        """Cut up to ``most`` chunks from what is listed and has no current detail; how many."""
+        """Cut up to ``most`` chunks from what is listed and has no current detail; how many.
+
+        The choice is as large for one chunk as for many: requests cut from more candidates come out fuller.
+        """
         oldest_first = held["metadata"].get("order") == "oldest_first"
-        limit = (most + 1) * size
+        limit = (packing.POOL_CHUNKS + 1) * size
         candidates = pull_requests.to_detail(self.db, held, limit, oldest_first=oldest_first)
         more = held["listing_completed_at"] is None or len(candidates) == limit
         request_size = repositories.request_size(self.db, held["repository_id"]) or REQUEST_SIZE

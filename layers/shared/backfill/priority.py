@@ -28,5 +28,8 @@ def marks(backfill: Mapping[str, Any], chunk_size: int | None = None, max_chunks
 
 
 def is_low(outstanding: int, max_chunks: int) -> bool:
-    """Whether to cut more chunks: below half the mark, as requests cut from more candidates come out fuller."""
-    return outstanding * 2 <= max_chunks
+    """Whether to ask for more: at three quarters of the mark.
+
+    Planning takes its time, a listing page of it most. A backfill whose chunks run out meanwhile loses its share to others.
+    """
+    return outstanding * 4 <= max_chunks * 3
