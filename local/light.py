@@ -5,9 +5,9 @@ from __future__ import annotations
 from local.simulator import Repository, generate
 
 
-def light(size: int) -> list[Repository]:
-    """One repository, octo/light, of pull requests with at most one of everything and no reviews."""
-    repositories = generate(3, {"octo/light": size})
+def light(size: int, name: str = "octo/light") -> list[Repository]:
+    """One repository of pull requests with at most one of everything and no reviews."""
+    repositories = generate(3, {name: size})
     for repository in repositories:
         for pull_request in repository.pull_requests.values():
             pull_request["reviews"], pull_request["reviewThreads"] = [], []

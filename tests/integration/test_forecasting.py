@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pg8000.exceptions import DatabaseError
@@ -10,11 +11,17 @@ from pg8000.exceptions import DatabaseError
 from backfill.errors import ContractViolation, Permanent
 from backfill.messages import PlanEvent
 from backfill.store.connection import Database
+from local.fleet import Fleet
+from local.light import light
 from local.simulator import Simulator, generate
 from tests.integration.in_process import Stack
 
 SMALL, LARGE = "octo/small", "octo/large"
 DRY = PlanEvent(dry_run=True)
+_HALF_WAY = """
+    SELECT FROM progressive_backfill_state
+    WHERE status = 'active' AND listing_completed_at IS NOT NULL AND processed_prs BETWEEN 60 AND 120
+"""
 
 
 @pytest.fixture
@@ -105,3 +112,27 @@ def test_a_repository_that_does_not_exist_is_an_error(stack: Stack) -> None:
         stack.forecaster.forecast(PlanEvent(dry_run=True, repository="octo/nowhere"))
     with pytest.raises(ContractViolation, match="has no backfill"):
         stack.forecaster.forecast(PlanEvent(dry_run=True, repository_id="00000000-0000-0000-0000-000000000000"))
+
+
+def test_the_finish_that_is_foreseen_is_when_it_ends(database_url: str, db: Database) -> None:
+    """A real run of four workers: from half way, a dry run is within 25 % of the clock.
+
+    GitHub's time is nearly all of it. Where this machine's own time changes in the middle of a run, another run tells.
+    """
+    ratios: list[float] = []
+    for name in (f"octo/{attempt}" for attempt in "abc"):
+        with (
+            Simulator(light(240, name), speed=3) as simulator,
+            Fleet(database_url, simulator.url, workers=4) as fleet,
+        ):
+            fleet.add(name)
+            assert fleet.wait(lambda db: bool(db.rows(_HALF_WAY)), 120)
+            (row,) = Stack(db, simulator).forecaster.forecast(PlanEvent(dry_run=True, repository=name))["backfills"]
+            foreseen = datetime.fromisoformat(row["finish"])
+            began = foreseen - timedelta(seconds=row["seconds"])
+            assert fleet.completed(300)
+            ratios.append((datetime.now(UTC) - began) / (foreseen - began))
+        print(ratios, row["seconds"], row["server_seconds"])
+        if abs(ratios[-1] - 1) <= 0.25:
+            return
+    raise AssertionError(f"runs took {ratios} times what was foreseen")

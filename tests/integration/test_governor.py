@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -164,6 +165,22 @@ def test_server_time_is_a_schedule_short_waits_are_slept_and_long_ones_put_off(d
     assert len(slept) == 1 and LONGEST_SLEEP_SECONDS < slept[0] <= 12
 
 
+def test_what_is_put_off_for_server_time_comes_back_in_turn(db: Database) -> None:
+    """Twice as often as slots of two seconds begin, before a slot that it may sleep for, and within half a minute."""
+    store = PostgresBudget(db)
+    for _ in range(3):
+        store.reserve(WHO, 1, 9.0, share=0.9, floor=FLOOR, longest_wait=60)
+    back: list[Deferred] = []
+    for _ in range(20):
+        with pytest.raises(Deferred, match="server time") as put_off:
+            governor(db).run(WHO, 1, failing(AssertionError("sent")), expected=1.8)
+        back.append(put_off.value)
+    assert 15 < back[0].seconds <= 30 - LONGEST_SLEEP_SECONDS / 2
+    between = [(later.until - earlier.until) / timedelta(seconds=1) for earlier, later in pairwise(back)]
+    assert between[:2] == pytest.approx([1.0, 1.0], abs=0.2)
+    assert 29.9 < back[-1].seconds <= 30.0
+
+
 def test_a_request_that_began_late_leaves_nothing_to_catch_up(db: Database) -> None:
     """A worker stalls for ten seconds between its slot and its request of 18 seconds: two seconds of pause are due."""
     store = PostgresBudget(db)
@@ -183,6 +200,21 @@ def test_how_slow_github_is_gets_learned_by_all(db: Database) -> None:
     db.execute("UPDATE github_budget SET free_at = NULL")
     grant = PostgresBudget(db).reserve(WHO, 1, 2.5, share=0.9, floor=FLOOR, longest_wait=60)
     assert grant.slot == pytest.approx(5.0, abs=0.05)
+
+
+def test_a_small_request_tells_little_about_how_slow_github_is(db: Database) -> None:
+    """Its second is mostly the way to GitHub and back: six times what was expected, and no reason for longer slots."""
+    clock = iter((0.0, 2.5, 10.0, 12.5, 20.0, 22.5, 30.0, 31.0))
+    for expected in (2.5, 2.5, 2.5, 0.15):
+        db.execute("UPDATE github_budget SET free_at = NULL")
+        Governor(PostgresBudget(db), Slept(), lambda: next(clock)).run(WHO, 1, reply, expected=expected)
+    assert 1.0 < budget(db)["slowness"] < 1.2
+
+
+def test_how_slow_github_is_the_first_request_tells_at_once(db: Database) -> None:
+    clock = iter((0.0, 0.5))
+    Governor(PostgresBudget(db), Slept(), lambda: next(clock)).run(WHO, 1, reply, expected=2.5)
+    assert budget(db)["slowness"] == pytest.approx(0.2)
 
 
 def test_a_block_stops_every_worker_also_one_that_sleeps_already(connect: Callable[[], Database]) -> None:

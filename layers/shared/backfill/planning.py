@@ -41,8 +41,8 @@ ROUND = timedelta(minutes=25)
 LISTING_SECONDS = 10.0
 # After an error that may pass.
 ERROR_AGAIN_SECONDS = 60.0
-# A planner stops this long before its function ends.
-MARGIN_SECONDS = 15.0
+# A planner stops this long before its function ends: a page may wait for its turn, and take GitHub's ten seconds.
+MARGIN_SECONDS = 20.0
 LEASE_MARGIN_SECONDS = 30.0
 # Stalled backfills that a run wakes, and for how long one that was planned is not stalled.
 MOST_WOKEN = 10

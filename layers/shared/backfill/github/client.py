@@ -20,7 +20,7 @@ from backfill.github.errors import (
     Unreachable,
     understood,
 )
-from backfill.github.governor import LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECONDS, Governor
+from backfill.github.governor import LISTING_SLEEP_SECONDS, LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECONDS, Governor
 from backfill.github.packing import Part
 from backfill.github.records import Row, Tables
 from backfill.github.transport import Reply, Transport
@@ -247,7 +247,9 @@ class GitHub:
 
     def _listing(self, document: str, node_id: str, cursor: str | None, page_size: int) -> ListingPage:
         variables = {"repository": node_id, "first": page_size, "after": cursor}
-        reply = self._query(document, variables, expected=cost.seconds(listed=page_size))
+        reply = self._query(
+            document, variables, expected=cost.seconds(listed=page_size), patience=LISTING_SLEEP_SECONDS
+        )
         node = records.clean(self._repository_node(reply, node_id))
         page, newest = node["pullRequests"], node["newest"]["nodes"]
         tables: Tables = {}

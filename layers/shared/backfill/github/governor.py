@@ -19,6 +19,8 @@ SERVER_SHARE = 54 / 60
 FLOOR = 0.10
 # Longer waits give the chunk back instead of paying Lambda for sleep.
 LONGEST_SLEEP_SECONDS = 5.0
+# The planner's pages are few and short: behind the workers' requests their turn would hardly come.
+LISTING_SLEEP_SECONDS = 10.0
 # In the middle of a chunk, giving it back would throw away what was read of it.
 PATIENT_SLEEP_SECONDS = 60.0
 # What is put off comes back at its time or a little later, up to a tenth of the wait: not everybody in one second.
@@ -29,6 +31,7 @@ class Grant(Protocol):
     """The answer to a reservation: go after ``wait_seconds``, or (``granted`` False) ask again after them.
 
     ``slot`` is the server time that was booked, in seconds; ``window`` numbers the window of the points.
+    ``turn_seconds`` replaces ``wait_seconds`` for whoever will not wait there for server time.
     """
 
     @property
@@ -38,7 +41,7 @@ class Grant(Protocol):
     @property
     def reason(self) -> str: ...
     @property
-    def pacing(self) -> bool: ...
+    def turn_seconds(self) -> float | None: ...
     @property
     def slot(self) -> float: ...
     @property
@@ -156,11 +159,9 @@ class Governor:
 
 
 def _put_off(grant: Grant) -> Deferred:
-    """Back when the points or the block allow it; for server time a little before, so that the slots never run out."""
-    if grant.pacing:
-        early = LONGEST_SLEEP_SECONDS * random.uniform(0.3, 0.9)  # noqa: S311 - no secret
-        seconds = max(0.5, grant.wait_seconds - early)
-        return Deferred(grant.now + timedelta(seconds=seconds), seconds, grant.reason)
+    """Back when the points or the block allow it; for server time when it is its turn."""
+    if grant.turn_seconds is not None:
+        return Deferred(grant.now + timedelta(seconds=grant.turn_seconds), grant.turn_seconds, grant.reason)
     return _deferred(grant.now + timedelta(seconds=grant.wait_seconds), grant.wait_seconds, grant.reason)
 
 

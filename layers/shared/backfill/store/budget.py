@@ -11,7 +11,9 @@ from backfill.store.connection import Database, Row
 
 # One statement under the row's lock: sixteen workers cannot all see the last point. Past its reset a window is full
 # again; until a reply tells when the new one ends, GitHub's hour is assumed. Server time is a schedule: each request
-# takes the slot that begins when those before it have ended, stretched so that the share of GitHub's time is kept.
+# takes the slot that begins when those before it have ended, stretched so that the share of GitHub's time is kept. Who
+# would wait too long for one is told to come back when it is near, and each a little after the one before: twice as often
+# as slots begin, in case they turn out shorter.
 _RESERVE = """
     WITH budget AS (
         SELECT *, COALESCE(reset_at <= clock_timestamp(), false) AS turned FROM github_budget
@@ -32,7 +34,15 @@ _RESERVE = """
                GREATEST(0, COALESCE(EXTRACT(epoch FROM free_at - clock_timestamp()), 0)) AS pace_wait
         FROM counted),
     decided AS (
-        SELECT *, block_wait = 0 AND points_wait = 0 AND pace_wait <= CAST(:longest_wait AS float8) AS granted FROM judged)
+        SELECT *, block_wait = 0 AND points_wait = 0 AND pace_wait <= CAST(:longest_wait AS float8) AS granted FROM judged),
+    turns AS (
+        SELECT d.*, CASE WHEN NOT d.granted AND d.block_wait = 0 AND d.points_wait = 0 THEN
+                   LEAST(clock_timestamp() + make_interval(secs => CAST(:longest_turn AS float8)),
+                         GREATEST(clock_timestamp() + make_interval(
+                                      secs => GREATEST(d.pace_wait - CAST(:lead AS float8), d.pace_wait / 2)),
+                                  b.put_off_until + make_interval(secs => LEAST(d.slot / CAST(:share AS float8) / 2,
+                                                                                CAST(:lead AS float8))))) END AS turn
+        FROM decided AS d JOIN budget AS b USING (identity))
     UPDATE github_budget AS b SET
         remaining = d.points_left,
         reserved = d.points_reserved + CASE WHEN d.granted THEN :points ELSE 0 END,
@@ -41,12 +51,13 @@ _RESERVE = """
         free_at = CASE WHEN d.granted
                        THEN GREATEST(b.free_at, clock_timestamp()) + make_interval(secs => d.slot / CAST(:share AS float8))
                        ELSE b.free_at END,
+        put_off_until = COALESCE(d.turn, b.put_off_until),
         updated_at = now()
-    FROM decided AS d WHERE b.identity = d.identity
+    FROM turns AS d WHERE b.identity = d.identity
     RETURNING d.granted, d.slot, d.present_window AS window,
               CAST(CASE WHEN d.granted THEN d.pace_wait ELSE GREATEST(d.block_wait, d.points_wait, d.pace_wait) END AS float8)
                   AS wait_seconds,
-              d.block_wait = 0 AND d.points_wait = 0 AS pacing,
+              CAST(EXTRACT(epoch FROM d.turn - clock_timestamp()) AS float8) AS turn_seconds,
               CASE WHEN d.block_wait > 0 THEN 'blocked by a ' || COALESCE(b.block_reason, '') || ' rate limit'
                    WHEN d.points_wait > 0 THEN 'points are at their floor' ELSE 'server time' END AS reason,
               clock_timestamp() AS now
@@ -56,7 +67,8 @@ _RESERVE = """
 # rounded up on their way here: the earliest reset is the truest. One that is much further away belongs to another
 # window. A reply without rateLimit (rate limiting is off) leaves the points unknown; a failed request changes them by
 # what it may have cost. A success proves that a block is over only if its request began after it. A request that began
-# later than its slot did (a stalled worker) leaves no time to catch up: its pause comes after it all the same.
+# later than its slot did (a stalled worker) leaves no time to catch up: its pause comes after it all the same. How slow
+# GitHub is, a request tells as far as it was expected to take long: of a small one, most is the way there and back.
 _SETTLE = """
     UPDATE github_budget SET
         reserved = CASE WHEN window_number = :window THEN GREATEST(0, reserved - :points) ELSE reserved END,
@@ -64,8 +76,12 @@ _SETTLE = """
             free_at + make_interval(secs => (CAST(:took AS float8) - CAST(:slot AS float8)) / CAST(:share AS float8)),
             clock_timestamp() + make_interval(secs => CAST(:took AS float8) * (1 / CAST(:share AS float8) - 1))),
         slowness = CASE WHEN CAST(:succeeded AS boolean)
-                        THEN slowness + 0.3 * (LEAST(20, CAST(:took AS float8) / CAST(:expected AS float8)) - slowness)
+                        THEN slowness + (LEAST(20 * CAST(:expected AS float8), CAST(:took AS float8)) - slowness * CAST(:expected AS float8))
+                                        / (CAST(:expected AS float8) + learned_seconds)
                         ELSE slowness END,
+        learned_seconds = CASE WHEN CAST(:succeeded AS boolean)
+                               THEN LEAST(CAST(:memory AS float8), learned_seconds + CAST(:expected AS float8))
+                               ELSE learned_seconds END,
         points_limit = COALESCE(CAST(:limit AS integer), points_limit),
         remaining = CASE WHEN CAST(:remaining AS integer) IS NULL THEN remaining - LEAST(remaining, :spent)
                          WHEN clock_timestamp() + make_interval(secs => CAST(:reset_seconds AS float8)) > reset_at + interval '1 minute'
@@ -122,6 +138,11 @@ _LATEST = """
     FROM github_budget ORDER BY updated_at DESC LIMIT 1
 """
 
+# Of expected server time, in seconds: all that the slowness was learned from weighs as much as so many, at the most.
+LEARNING_SECONDS = 6.0
+# What is put off for server time comes back so many seconds before a slot that it may sleep for, and after this at most:
+# GitHub may be faster by then.
+TURN_LEAD_SECONDS, LONGEST_TURN_SECONDS = 2.5, 30.0
 # After a secondary limit without a word on how long: at least a minute, doubled each time, an hour at most.
 FIRST_BLOCK_SECONDS = 60.0
 LONGEST_BLOCK_SECONDS = 3600.0
@@ -131,13 +152,14 @@ LONGEST_BLOCK_SECONDS = 3600.0
 class Grant:
     """The answer to a reservation: go after ``wait_seconds``, or (``granted`` False) ask again after them.
 
-    ``slot``: server seconds that were booked. ``pacing``: nothing but server time is in the way.
+    ``slot``: server seconds that were booked. ``turn_seconds``: where nothing but server time is in the way of a longer
+    wait, when it is this one's turn to ask again.
     """
 
     granted: bool
     wait_seconds: float
     reason: str
-    pacing: bool
+    turn_seconds: float | None
     slot: float
     window: int
     now: datetime
@@ -180,6 +202,8 @@ class PostgresBudget:
             "share": share,
             "floor": floor,
             "longest_wait": longest_wait,
+            "lead": TURN_LEAD_SECONDS,
+            "longest_turn": LONGEST_TURN_SECONDS,
         }
         row = self._db.one(_RESERVE, **parameters)
         if row is None:
@@ -217,6 +241,7 @@ class PostgresBudget:
             expected=expected,
             took=took,
             share=share,
+            memory=LEARNING_SECONDS,
             limit=reply.limit if reply else None,
             remaining=reply.remaining if reply else None,
             reset_seconds=reply.reset_seconds if reply else None,
@@ -269,8 +294,8 @@ _LOOK = """
         FROM github_budget WHERE identity = :identity)
     SELECT block_wait = 0 AND points_wait = 0 AND pace_wait <= CAST(:longest_wait AS float8) AS granted,
            CAST(GREATEST(block_wait, points_wait, pace_wait) AS float8) AS wait_seconds,
-           block_wait = 0 AND points_wait = 0 AS pacing, 'the budget' AS reason, 0.0 AS slot, 0 AS window,
-           clock_timestamp() AS now
+           CASE WHEN block_wait = 0 AND points_wait = 0 THEN pace_wait END AS turn_seconds,
+           'the budget' AS reason, 0.0 AS slot, 0 AS window, clock_timestamp() AS now
     FROM judged
 """
 
@@ -319,4 +344,4 @@ class ObservedBudget:
         """The next run that may write will."""
 
 
-_FREE = {"granted": True, "wait_seconds": 0.0, "reason": "", "pacing": True, "slot": 0.0, "window": 0}
+_FREE = {"granted": True, "wait_seconds": 0.0, "reason": "", "turn_seconds": None, "slot": 0.0, "window": 0}
