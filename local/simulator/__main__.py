@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -28,6 +29,8 @@ def main() -> int:
     parser.add_argument("--port-file", type=Path, help="write the port here when ready")
     arguments = parser.parse_args()
     repositories = load(arguments.data) if arguments.data else generate(arguments.generate, GENERATED)
+    # They stay: a collection that looks through all of them stops every reply for a third of a second.
+    gc.freeze()
     simulator = Simulator(repositories, speed=arguments.speed, port=arguments.port)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if arguments.port_file:

@@ -132,7 +132,6 @@ def test_the_finish_that_is_foreseen_is_when_it_ends(database_url: str, db: Data
             began = foreseen - timedelta(seconds=row["seconds"])
             assert fleet.completed(300)
             ratios.append((datetime.now(UTC) - began) / (foreseen - began))
-        print(ratios, row["seconds"], row["server_seconds"])
         if abs(ratios[-1] - 1) <= 0.25:
             return
     raise AssertionError(f"runs took {ratios} times what was foreseen")
