@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -184,13 +185,16 @@ def _run(
         begin = time.monotonic()
         number = len(list(folder.glob("out.*")))
         with (folder / f"out.{number}").open("w") as out, (folder / f"err.{number}").open("w") as err:
-            process = subprocess.Popen(command, env=environment, cwd=folder, stdout=out, stderr=err)
+            process = subprocess.Popen(
+                command, env=environment, cwd=folder, stdout=out, stderr=err, start_new_session=True
+            )
             while process.poll() is None:
                 time.sleep(0.02)
-                if kill_at is not None and _requests(simulator) - before >= kill_at:
-                    process.kill()
-                if time.monotonic() - begin > MOST_SECONDS:
-                    process.kill()
+                is_half_way = kill_at is not None and _requests(simulator) - before >= kill_at
+                if is_half_way or time.monotonic() - begin > MOST_SECONDS:
+                    # With what it may have started itself.
+                    os.killpg(process.pid, signal.SIGKILL)
+                    break
             status = process.wait()
         seconds = time.monotonic() - begin
         served = simulator.statistics()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -153,4 +155,61 @@ class Perceval(Tool):
         return Counter(kind for kind, _ in found)
 
 
-TOOLS = (TapGithub, AirbyteSource, Perceval)
+class GithubBackup(Tool):
+    """https://github.com/josegonzalez/python-github-backup: a file of JSON for each pull request."""
+
+    package = "github-backup==0.65.1"
+    purpose = "a copy of an account as files"
+    lacks = ("files",)
+    _parts: ClassVar = {
+        "review_data": "reviews", "comment_regular_data": "issue_comments", "comment_data": "review_comments",
+        "commit_data": "commits",
+    }  # fmt: skip
+
+    def command(self, repository: str, *, resumes: bool) -> list[str]:
+        owner, name = repository.split("/")
+        wanted = ["--pulls", "--pull-details", "--pull-comments", "--pull-reviews", "--pull-commits"]
+        call = [
+            str(self.bin / "github-backup"),
+            "--token",
+            "ghp_rival",
+            "--output-directory",
+            str(self.folder / "kept"),
+        ]
+        return [*call, "--incremental", "--repository", name, *wanted, owner]
+
+    def read(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for path in (self.folder / "kept").rglob("pulls/*.json"):
+            data = json.loads(path.read_text(encoding="utf-8"))
+            found["pull_requests"] += 1
+            found.update({kind: len(data.get(part, ())) for part, kind in self._parts.items()})
+        return found
+
+
+class GithubToSqlite(Tool):
+    """https://github.com/dogsheep/github-to-sqlite; comments need the issues, of which pull requests are a part."""
+
+    package = "github-to-sqlite==2.9.1"
+    purpose = "GitHub in an SQLite file"
+    lacks = ("reviews", "review_comments", "commits", "files")
+
+    def command(self, repository: str, *, resumes: bool) -> list[str]:
+        call = f"{self.bin / 'github-to-sqlite'} %s {self.folder / 'kept.db'} {repository}"
+        steps = [call % step for step in ("pull-requests", "issues", "issue-comments")]
+        return ["sh", "-c", " && ".join(steps)]
+
+    def read(self) -> Counter[str]:
+        with closing(sqlite3.connect(self.folder / "kept.db")) as db:
+            names = {"pull_requests": "pull_requests", "issue_comments": "issue_comments"}
+            there = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+            return Counter(
+                {
+                    kind: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                    for kind, table in names.items()
+                    if table in there
+                }
+            )
+
+
+TOOLS = (TapGithub, AirbyteSource, Perceval, GithubBackup, GithubToSqlite)

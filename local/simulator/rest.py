@@ -6,6 +6,7 @@ Fields are those of https://docs.github.com/rest that the data has; a request ta
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -72,8 +73,8 @@ class Rest:
         return 200, headers, items[(number - 1) * size : number * size]
 
     def _found(self, path: str, query: Mapping[str, str], base: str) -> Node | list[Node] | None:
-        if path.startswith("/users/"):
-            login = path.split("/")[2]
+        if path == "/user" or path.startswith("/users/"):
+            login = "viewer" if path == "/user" else path.split("/")[2]
             return [] if path.endswith("/orgs") else {"login": login, "id": 1, "type": "User", "name": login}
         match = _REPOSITORY.fullmatch(path)
         repository = self._named(match[1]) if match else None
@@ -127,6 +128,10 @@ class _View:
             "url": self._url,
             "html_url": node["url"],
             "default_branch": "main",
+            "license": None,
+            "fork": node["isFork"],
+            "archived": node["isArchived"],
+            **dict.fromkeys(("has_issues", "has_wiki", "has_pages", "has_projects", "has_downloads"), False),
             "created_at": node["createdAt"],
             "updated_at": node["createdAt"],
             "pushed_at": node["createdAt"],
@@ -152,7 +157,7 @@ class _View:
             "requested_reviewers": [_user(each) for each in node["reviewRequests"] if each["__typename"] != "Team"],
             "requested_teams": [],
             "auto_merge": None,
-            "_links": {},
+            "_links": {"self": {"href": f"{self._url}/pulls/{node['number']}"}, "html": {"href": node["url"]}},
         }
         if detail:
             row |= {
@@ -178,6 +183,7 @@ class _View:
             "pull_request": {"url": f"{self._url}/pulls/{number}", "html_url": node["url"]},
             "state": "open" if node["state"] == "OPEN" else "closed",
             "locked": node["locked"],
+            "active_lock_reason": None,
             "title": node["title"],
             "body": node["body"],
             "user": _user(node["author"]),
@@ -187,8 +193,8 @@ class _View:
             "closed_at": node["closedAt"],
             "assignee": None,
             "assignees": [_user(each) for each in node["assignees"]],
-            "labels": [{"id": index, "node_id": each["id"], "name": each["name"], "color": each["color"]} for index, each in enumerate(node["labels"])],
-            "milestone": node["milestone"] and {"id": 1, **node["milestone"]},
+            "labels": [_label(each) for each in node["labels"]],
+            "milestone": node["milestone"] and {"id": node["milestone"]["number"], "creator": None, **node["milestone"]},
             "comments": len(node["comments"]),
             "reactions": {"total_count": 0},
         }  # fmt: skip
@@ -277,6 +283,13 @@ def _review_comments(node: Node) -> Iterable[Node]:
     for review in node["reviews"]:
         for each in review["comments"]:
             yield {**each, "review_id": int(review["fullDatabaseId"])}
+
+
+def _label(node: Node) -> Node:
+    """GraphQL has no number for labels: any will do that is always the same."""
+    number = zlib.crc32(str(node["id"]).encode())
+    shown = {"id": number, "node_id": node["id"], "name": node["name"], "color": node["color"]}
+    return {**shown, "description": None, "default": False}
 
 
 def _oid(node: Any) -> str | None:

@@ -10,6 +10,7 @@ import json
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import Counter, OrderedDict, deque
@@ -241,6 +242,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # Connections that may wait for a thread: more than the most concurrent requests.
     request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hung up (a worker that was killed, say) is nothing to print a traceback about."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler(simulator: Simulator) -> type[BaseHTTPRequestHandler]:

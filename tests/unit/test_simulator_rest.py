@@ -56,3 +56,10 @@ def test_a_scripted_failure_meets_a_rest_request(simulator: Simulator) -> None:
     simulator.script({"status": 502, "body": "bad gateway"})
     assert requests.get(f"{simulator.url}/repos/octo/rest", timeout=10).status_code == 502
     assert requests.get(f"{simulator.url}/repos/octo/rest", timeout=10).status_code == 200
+
+
+def test_a_label_has_the_same_number_wherever_it_is_shown(simulator: Simulator) -> None:
+    """Tools key by these numbers: two labels under one would be a lost row of theirs that the simulator is to blame for."""
+    pulls = everything(f"{simulator.url}/repos/octo/rest/pulls?state=all")
+    shown = {(label["id"], label["node_id"]) for pull in pulls for label in pull["labels"]}
+    assert len({number for number, _ in shown}) == len({node_id for _, node_id in shown}) == len(shown) > 1
