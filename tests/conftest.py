@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -57,6 +58,12 @@ def database_url(postgres: Postgres, pooled: Callable[[str], str]) -> Iterator[s
     postgres.run(f"CREATE DATABASE {name} TEMPLATE migrated")
     yield pooled(postgres.url(name))
     postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def direct_url(postgres: Postgres, database_url: str) -> str:
+    """The same database with no pooler between, for tests that are about the connection itself."""
+    return postgres.url(urlsplit(database_url).path[1:])
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ def role(postgres: Postgres, name: str, method: str) -> Iterator[None]:
         postgres.run(f"DROP ROLE {name}")
 
 
-def test_a_rotated_password_is_read_again_and_only_once(postgres: Postgres, database_url: str) -> None:
+def test_a_rotated_password_is_read_again_and_only_once(postgres: Postgres) -> None:
     with role(postgres, "rotated", "scram-sha-256"):
         postgres.run("ALTER ROLE rotated PASSWORD 'new'")
         password, refusals = "old", []
@@ -202,7 +202,7 @@ def test_a_rotated_password_is_read_again_and_only_once(postgres: Postgres, data
             refusals.append(password)
             password = "new"
 
-        parts = urlsplit(database_url)
+        parts = urlsplit(postgres.url("postgres"))
         database = Database(lambda: f"postgresql://rotated:{password}@{parts.path}?{parts.query}", rotated)
         assert database.one("SELECT current_user AS role") == {"role": "rotated"}
         assert refusals == ["old"]

@@ -140,10 +140,10 @@ def test_without_time_for_any_request_the_chunk_is_given_back_whole(stack: Stack
 # Postgres
 
 
-def test_a_connection_that_ended_while_the_container_slept_costs_no_message(
-    stack: Stack, connect: Callable[[], Database]
-) -> None:
-    terminate(connect(), stack.db)
+def test_a_connection_that_ended_while_the_container_slept_costs_no_message(stack: Stack, direct_url: str) -> None:
+    other = Database(lambda: direct_url)
+    terminate(other, stack.db)
+    other.close()
     assert work(stack) == "completed"
 
 
@@ -171,11 +171,11 @@ def test_a_connection_cut_in_mid_transaction_gives_the_chunk_back_at_once(
 
 @pytest.mark.parametrize(("before", "outcome"), [(True, "retried"), (False, "completed")])
 def test_a_commit_with_unknown_result_is_settled_by_the_fence(
-    stack: Stack, database_url: str, before: bool, outcome: str
+    stack: Stack, direct_url: str, before: bool, outcome: str
 ) -> None:
     """Cut before COMMIT reaches Postgres nothing is stored; cut before its answer everything is, and only once."""
     size = len(first(stack.db)["pr_numbers"])
-    with cutting_proxy(database_url, before=before) as (url, cuts):
+    with cutting_proxy(direct_url, before=before) as (url, cuts):
         through = Database(lambda: url)
         assert work(stack, replace(stack.worker, db=through)) == outcome
         through.close()
