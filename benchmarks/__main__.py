@@ -13,9 +13,12 @@ import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.figures import Figure
 
@@ -39,14 +42,19 @@ def main() -> int:
     unknown = set(arguments.subjects) - set(SUBJECTS)
     if unknown:
         parser.error(f"no such subject: {', '.join(sorted(unknown))}; there are {', '.join(SUBJECTS)}")
-    progress = Console(stderr=True)
     figures: list[Figure] = []
-    for subject in arguments.subjects or SUBJECTS:
-        begin = time.monotonic()
-        # What the product prints while it is measured (its metrics) is no part of the table.
-        with progress.status(f"{subject} …"), redirect_stdout(io.StringIO()):
-            figures += importlib.import_module(f"benchmarks.{subject}").measure()
-        progress.print(f"{subject}: {time.monotonic() - begin:.0f} s")
+    subjects = arguments.subjects or SUBJECTS
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=len(subjects))
+        for subject in subjects:
+            progress.update(task, description=f"{subject} …")
+            begin = time.monotonic()
+            # What the product prints while it is measured (its metrics) is no part of the table.
+            with redirect_stdout(io.StringIO()):
+                figures += importlib.import_module(f"benchmarks.{subject}").measure()
+            progress.console.print(f"{subject}: {time.monotonic() - begin:.0f} s")
+            progress.advance(task)
     print(_markdown(figures))
     if arguments.json:
         content = {"machine": _machine(), "figures": [{**asdict(each), "met": each.met} for each in figures]}
@@ -55,7 +63,19 @@ def main() -> int:
 
 
 def _machine() -> str:
-    return f"{platform.machine()}, {os.cpu_count()} processors, {platform.system()}, Python {platform.python_version()}"
+    memory = psutil.virtual_memory().total / 1024**3
+    hardware = f"{os.cpu_count()} processors ({_processor()}), {memory:.0f} GiB of memory"
+    return f"{hardware}, {platform.system()}, Python {platform.python_version()}; {datetime.now(UTC):%Y-%m-%d}"
+
+
+def _processor() -> str:
+    """What it calls itself, as Linux tells it; else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return " ".join([*names[:1], platform.machine()])
 
 
 def _markdown(figures: Sequence[Figure]) -> str:

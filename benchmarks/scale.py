@@ -17,8 +17,8 @@ from typing import Any
 
 from backfill import outbox
 from backfill.messages import PlanEvent
-from backfill.overview import MOST_BACKFILLS
-from backfill.planning import EXAMINED_AT_ONCE, Planner
+from backfill.overview import overview
+from backfill.planning import Planner
 from backfill.store import backfills, chunks, levels, pull_requests
 from backfill.store.connection import Database, Row
 from benchmarks import setting
@@ -31,14 +31,18 @@ SMALL, LARGE = (10_000, 100), (1_000_000, 10_000)
 FLAT = 2.0
 PLANNER_SECONDS = 1.0
 PLANNER_RUN = "planner run with nothing to do"
+# It shows up to 1,000 backfills, all of them at the smaller size.
+PAGE = "widget and status, all shown"
 REPETITIONS = 12
 # A table of fewer rows than this is read whole faster than by an index.
 SMALL_TABLE_ROWS = 1000
 
 # One repository holds half of all, the others the same number each, as many in both sizes.
 _REPOSITORIES = """
-    INSERT INTO repositories (node_id, owner, name)
-    SELECT 'R_scale_' || i, 'scale', 'r' || i FROM generate_series(1, CAST(:backfills AS integer)) AS i
+    INSERT INTO repositories (node_id, github_id, owner, name, url, is_private, is_fork, is_archived, default_branch,
+                              github_created_at)
+    SELECT 'R_scale_' || i, i, 'scale', 'r' || i, 'https://github.com/scale/r' || i, false, false, false, 'main', '2020-01-01Z'
+    FROM generate_series(1, CAST(:backfills AS integer)) AS i
 """
 _CONTRIBUTORS = """
     INSERT INTO contributors (node_id, type, login)
@@ -100,7 +104,10 @@ _CHUNKS = """
 
 
 class RecordingDatabase(Database):
-    """A Database that adds up the seconds spent in it, and remembers the statements with one set of parameters each."""
+    """A Database that adds up the seconds of waiting for it, and remembers the statements with one set of parameters each.
+
+    What this process computes meanwhile, taking rows apart, is Python's time, not the database's.
+    """
 
     def __init__(self, url: Callable[[], str]) -> None:
         super().__init__(url)
@@ -121,11 +128,11 @@ class RecordingDatabase(Database):
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
-        begin = time.perf_counter()
+        begin = time.perf_counter() - time.thread_time()
         try:
             yield
         finally:
-            self.seconds += time.perf_counter() - begin
+            self.seconds += time.perf_counter() - time.thread_time() - begin
 
 
 def measure() -> list[Figure]:
@@ -149,8 +156,8 @@ def measure() -> list[Figure]:
     figures.append(Figure("scale", "sequential scans of large tables", len(scans), "statements", 0))
     for name in large:
         figures.append(Figure("scale", f"{name}, 10,000 pull requests", small[name] * 1000, "ms"))
-        # A planner's run looks at every completed backfill: its target is a time, not the same time.
-        limits = (PLANNER_SECONDS * 1000, None) if name == PLANNER_RUN else (None, FLAT)
+        # A planner's run looks at every completed backfill: its target is a time, not the same time. So does the page.
+        limits = {PLANNER_RUN: (PLANNER_SECONDS * 1000, None), PAGE: (None, None)}.get(name, (None, FLAT))
         figures.append(Figure("scale", f"{name}, 1,000,000 pull requests", large[name] * 1000, "ms", limits[0]))
         figures.append(Figure("scale", f"{name}, 1,000,000 / 10,000", large[name] / small[name], "×", limits[1]))
     return figures
@@ -182,10 +189,8 @@ def operate(db: RecordingDatabase, real: Repository, *, repetitions: int = REPET
 
     The chunks are those of ``real``, a repository that is not there yet.
     """
-    tiny = generate(2, {f"tiny/t{number}": 2 for number in range(EXAMINED_AT_ONCE)})
-    with Simulator([real, *tiny], speed=setting.SPEED) as simulator:
+    with Simulator([real, *_at_rest(db)], speed=setting.SPEED) as simulator:
         github = setting.client(simulator, db)
-        _at_rest(db, [setting.listed(db, github, each) for each in tiny])
         planner = Planner(db, github, MemoryQueues(), lambda: 600.0)
         spent = {PLANNER_RUN: _seconds(db, lambda: _nothing_to_do(planner))}
         repository_id = setting.listed(db, github, real)
@@ -194,16 +199,24 @@ def operate(db: RecordingDatabase, real: Repository, *, repetitions: int = REPET
     backfill, large = backfills.of_repository(db, repository_id), _undetailed(db, 1000)
     if backfill is None:
         raise LookupError("the backfill of the real pull requests is not there")
-    # Of many backfills first: large_scans judges what is remembered last, and that is the progress of one.
-    shown = len(backfills.progress(db, None, MOST_BACKFILLS))
-    steps["status and page, per backfill shown"] = [
-        _seconds(db, lambda: backfills.progress(db, None, MOST_BACKFILLS)) / shown for _ in range(3)
-    ]
+    # The page of all backfills reads each of them, to sort and to count: 10,000 rows, and none of a larger table whole.
+    # An index in its order would change with every chunk. large_scans is not asked about it.
+    with closing(RecordingDatabase(db._url)) as page:
+        shown = len(overview(page, MemoryQueues())["backfills"])
+        spent[PAGE] = statistics.median(_seconds(page, lambda: overview(page, MemoryQueues())) for _ in range(3))
+        spent["widget and status, per backfill shown"] = spent[PAGE] / shown
+        scanned = {table for tables in large_scans(page).values() for table in tables}
+        if scanned - {"progressive_backfill_state"}:
+            raise AssertionError(f"the page reads more than the backfills from end to end: {scanned}")
     for tables in details:
         for name, step in _chunk_life(db, backfill, large, tables):
             steps.setdefault(name, []).append(_seconds(db, step))
     steps["heartbeat's levels"] = [_seconds(db, lambda: levels.read(db)) for _ in range(3)]
     steps["recovery with nothing to do"] = [_seconds(db, lambda: _recover(db)) for _ in range(3)]
+    # As the next heartbeat finds it: large_scans shall judge the examination of all of them.
+    _aside(
+        db, "UPDATE progressive_backfill_state SET examined_at = now() - interval '1 hour' WHERE status = 'completed'"
+    )
     _aside(db, "ANALYZE")
     return spent | {name: statistics.median(seconds) for name, seconds in steps.items()}
 
@@ -245,20 +258,30 @@ def _aside(db: Database, sql: str, **parameters: Any) -> list[Row]:
         return other.rows(sql, **parameters)
 
 
-def _at_rest(db: Database, repository_ids: Sequence[str]) -> None:
-    """Backfills that are completed and that no planner has examined for the longest time."""
-    _aside(
+def _at_rest(db: Database) -> list[Repository]:
+    """The loaded repositories as GitHub has them, unchanged since: one and the same pull request, as often as it takes."""
+    (sample,) = generate(2, {"scale/sample": 1})
+    ((first, pull_request),) = sample.pull_requests.items()
+    rows = _aside(
         db,
-        "UPDATE pull_requests SET detail_synced_at = now(), detail_updated_at = updated_at"
-        " WHERE repository_id = ANY(CAST(:ids AS uuid[]))",
-        ids=list(repository_ids),
+        "SELECT r.node_id, r.github_id, r.name, s.total_prs FROM repositories AS r"
+        " JOIN progressive_backfill_state AS s ON s.repository_id = r.id",
     )
-    _aside(
-        db,
-        "UPDATE progressive_backfill_state SET status = 'completed', listing_started_at = now(), listing_completed_at = now(),"
-        " updates_watermark = now(), examined_at = NULL WHERE repository_id = ANY(CAST(:ids AS uuid[]))",
-        ids=list(repository_ids),
-    )
+    return [
+        Repository(
+            {
+                **sample.node,
+                "id": row["node_id"],
+                "databaseId": row["github_id"],
+                "nameWithOwner": f"scale/{row['name']}",
+                "name": row["name"],
+                "url": f"https://github.com/scale/{row['name']}",
+                "createdAt": "2020-01-01T00:00:00Z",
+            },
+            dict.fromkeys(range(first, first + row["total_prs"]), pull_request),
+        )
+        for row in rows
+    ]
 
 
 def _undetailed(db: Database, count: int) -> Row:

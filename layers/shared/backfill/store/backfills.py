@@ -198,13 +198,13 @@ _NOTE_PLAN_SENT = """
 """
 
 # Repositories at rest that this round has not looked at yet, the longest unexamined first.
+# Each repository by its key: what a run reads grows with what it examines, and with nothing else.
 _TO_EXAMINE = """
-    SELECT s.id, s.repository_id, s.status, s.total_prs, s.listed_prs, s.unlisted_prs, s.updates_watermark,
-           s.listing_completed_at, s.examined_at, r.node_id, r.owner, r.name
+    SELECT s.id, s.repository_id, s.total_prs, s.listed_prs, s.unlisted_prs, s.updates_watermark, s.examined_at, r.node_id
     FROM (SELECT * FROM progressive_backfill_state
           WHERE status = 'completed' AND (examined_at IS NULL OR examined_at < CAST(:before AS timestamptz))
           ORDER BY examined_at NULLS FIRST LIMIT :limit) AS s
-    JOIN repositories AS r ON r.id = s.repository_id
+    CROSS JOIN LATERAL (SELECT node_id FROM repositories WHERE id = s.repository_id OFFSET 0) AS r
     ORDER BY s.examined_at NULLS FIRST
 """
 

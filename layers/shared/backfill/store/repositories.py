@@ -16,6 +16,9 @@ _UPSERT = """
     FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS i(
         node_id text, github_id bigint, owner text, name text, url text, is_private boolean, is_fork boolean,
         is_archived boolean, default_branch text, github_created_at timestamptz)
+    WHERE (SELECT (r.owner, r.name, r.url, r.is_private, r.is_fork, r.is_archived, r.default_branch, r.unavailable_since)
+               IS NOT DISTINCT FROM (i.owner, i.name, i.url, i.is_private, i.is_fork, i.is_archived, i.default_branch, NULL)
+           FROM repositories AS r WHERE r.node_id = i.node_id) IS NOT TRUE
     ORDER BY node_id
     ON CONFLICT (node_id) DO UPDATE SET
         previous_names = CASE
@@ -59,7 +62,7 @@ def upsert(db: Database, repository: Mapping[str, Any]) -> Row:
 
 
 def refresh(db: Database, repositories: Sequence[Mapping[str, Any]]) -> None:
-    """Insert or refresh repositories from GitHub's answer, in one statement; what has not changed is not written."""
+    """Insert or refresh repositories from GitHub's answer, in one statement; what has not changed is not even locked."""
     db.execute(_UPSERT, repositories=json.dumps([dict(each) for each in repositories]))
 
 
