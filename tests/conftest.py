@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from backfill.store.connection import Database
@@ -31,6 +33,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if _TEMPORARY not in os.environ:
         os.environ[_TEMPORARY] = tempfile.mkdtemp(prefix="backfill-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_TEMPORARY)))
+    signal.signal(signal.SIGTERM, lambda *_: _interrupted(config))
+
+
+def _interrupted(config: pytest.Config) -> None:
+    """SIGTERM ends a run as Ctrl-C does, which the terminal sends to all its processes: servers are stopped.
+
+    Once: a worker may get it from the controller and from whoever ends the whole group.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if config.pluginmanager.hasplugin("dsession"):  # the controller of -n
+        for worker in psutil.Process().children():
+            worker.terminate()
+    raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="session")

@@ -49,12 +49,17 @@ class Deployed:
 
 
 @contextmanager
-def running_stack(folder: Path, simulator: Simulator, *, schedule: str = "rate(30 minutes)") -> Iterator[Deployed]:
-    """Deploy to a local AWS with a Postgres of its own, against this simulator; this process's environment reaches it."""
+def running_stack(
+    folder: Path, simulator: Simulator, *, schedule: str = "rate(30 minutes)", database_url: str | None = None
+) -> Iterator[Deployed]:
+    """Deploy to a local AWS with a Postgres of its own, unless there is one, against this simulator; this process's
+    environment reaches it."""
     before = dict(os.environ)
     stack = Stack(folder)
     for name in ("DATABASE_URL", "AWS_PROFILE"):
         os.environ.pop(name, None)
+    if database_url:
+        os.environ["DATABASE_URL"] = database_url
     os.environ.update(GITHUB_TOKEN="ghp_e2e", GITHUB_API_URL=simulator.url, PLANNER_SCHEDULE=schedule)
     try:
         state = stack.up()

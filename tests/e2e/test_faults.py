@@ -20,6 +20,7 @@ import pytest
 from backfill.store.connection import Database, DatabaseUnavailable
 from local import postgres
 from local.simulator import Simulator, generate
+from tests.cutting_proxy import Cut, CuttingProxy
 from tests.e2e.conftest import Deployed, running_stack
 
 NAME = "octo/faulty"
@@ -32,10 +33,25 @@ STANDSTILL_SECONDS = 45
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="module")
+def proxy(folder: Path) -> Iterator[CuttingProxy]:
+    """What the functions take for Postgres."""
+    server = postgres.Postgres(folder / "postgres", keep=True)
+    server.create("backfill")
+    with CuttingProxy(server.url("backfill")) as proxy:
+        yield proxy
+    postgres.stop(folder / "postgres")
+
+
+@pytest.fixture(scope="module")
+def deployed(folder: Path, proxy: CuttingProxy) -> Iterator[Deployed]:
     with (
         Simulator(generate(17, {NAME: PULL_REQUESTS}), speed=4) as simulator,
-        running_stack(tmp_path_factory.mktemp("faults"), simulator) as running,
+        running_stack(folder, simulator, database_url=proxy.url) as running,
     ):
         yield running
 
@@ -43,7 +59,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 class Faults:
     """What is done to the stack, and what it cost: ``interrupted`` are the pull requests that were being read."""
 
-    def __init__(self, deployed: Deployed) -> None:
+    def __init__(self, deployed: Deployed, proxy: CuttingProxy) -> None:
+        self.proxy = proxy
         self.deployed, self.stack, self.environment = deployed, deployed.stack, deployed.environment
         self.interrupted = 0
         self.simulator = deployed.simulator
@@ -138,6 +155,31 @@ class Faults:
                 self.interrupted += sum(len(each["pr_numbers"]) for each in before)
         return ended
 
+    def lose_commits(self, place: Cut) -> list[str]:
+        """Cut two chunks' COMMITs off there; the chunks that have to be read again, one for each that was not executed."""
+        lost = len(self.proxy.cuts) + 2
+        self.proxy.cut(place, place)
+        self.deployed.wait(f"two connections end {place}", lambda: len(self.proxy.cuts) == lost, PATIENCE_SECONDS)
+        if place is Cut.after:
+            return []
+        self.interrupted += 2 * CHUNK_SIZE
+        self.deployed.wait("their workers give the chunks back", lambda: len(self._broken()) >= 2, PATIENCE_SECONDS)
+        return self._broken()
+
+    def _broken(self) -> list[str]:
+        rows = self.db.rows(
+            "SELECT id FROM backfill_chunks WHERE error_code = 'DatabaseUnavailable' AND status = 'pending'"
+        )
+        return [row["id"] for row in rows]
+
+    def let_their_retry_come(self, chunk_ids: list[str]) -> None:
+        """The half minute before a retry passes for these chunks alone: those that are being read keep their leases."""
+        self.db.execute(
+            "UPDATE backfill_chunks SET available_at = now(), sent_at = NULL WHERE id = ANY(CAST(:ids AS uuid[]))",
+            ids=chunk_ids,
+        )
+        self.deployed.functions.invoke("planner", {})
+
     def restart_postgres(self) -> None:
         self.interrupted += sum(len(each["pr_numbers"]) for each in self.processing())
         postgres.stop(self.stack.folder / "postgres")
@@ -169,7 +211,6 @@ class Faults:
         os.killpg(state["processes"]["ministack"], signal.SIGKILL)
         while self.stack.running() is not None:
             time.sleep(0.05)
-        os.environ.pop("DATABASE_URL")
         self.environment.update(self.stack.up()["environment"])
         os.environ.update(self.environment)
         self.deployed.sqs = boto3.Session().client("sqs")
@@ -203,8 +244,8 @@ class Faults:
 
 
 @pytest.mark.timeout(2400)
-def test_a_backfill_survives_kills_outages_and_restarts(deployed: Deployed) -> None:
-    faults = Faults(deployed)
+def test_a_backfill_survives_kills_outages_and_restarts(deployed: Deployed, proxy: CuttingProxy) -> None:
+    faults = Faults(deployed, proxy)
     try:
         survive(faults, deployed)
     finally:
@@ -217,7 +258,16 @@ def survive(faults: Faults, deployed: Deployed) -> None:
     faults.show_messages_again_after(5)
     deployed.functions.invoke("console", {"action": "add", "repository": NAME, "chunk_size": CHUNK_SIZE})
 
-    faults.wait_for(0.1)
+    faults.wait_for(0.03)
+    assert faults.lose_commits(Cut.after) == []
+    faults.wait_for(faults.stored() / PULL_REQUESTS + 0.03)
+    assert faults.read_again() == 0, "what was committed is not read again, though nobody was told"
+    broken = faults.lose_commits(Cut.before)
+    faults.let_their_retry_come(broken)
+    deployed.wait("what was not committed is read again", lambda: faults.are_completed(broken), PATIENCE_SECONDS)
+    assert 1 <= faults.read_again() <= 2 * CHUNK_SIZE, "a COMMIT that did not come repeats one chunk's work"
+
+    faults.wait_for(0.15)
     killed = faults.kill_workers_in_mid_chunk()
     report = faults.recover()
     assert report["requeued"] >= len(killed) >= 1

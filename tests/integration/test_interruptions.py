@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
@@ -24,6 +20,7 @@ from backfill.store.connection import Database, DatabaseUnavailable
 from functions.chunk_worker import app as worker_app
 from functions.planner import app as planner_app
 from local.simulator import Simulator, generate
+from tests.cutting_proxy import Cut, CuttingProxy
 from tests.integration.in_process import Stack
 
 NAME = "octo/interrupted"
@@ -169,24 +166,25 @@ def test_a_connection_cut_in_mid_transaction_gives_the_chunk_back_at_once(
     stack.assert_equals_github()
 
 
-@pytest.mark.parametrize(("before", "outcome"), [(True, "retried"), (False, "completed")])
+@pytest.mark.parametrize(("place", "outcome"), [(Cut.before, "retried"), (Cut.after, "completed")])
 def test_a_commit_with_unknown_result_is_settled_by_the_fence(
-    stack: Stack, direct_url: str, before: bool, outcome: str
+    stack: Stack, direct_url: str, place: Cut, outcome: str
 ) -> None:
     """Cut before COMMIT reaches Postgres nothing is stored; cut before its answer everything is, and only once."""
     size = len(first(stack.db)["pr_numbers"])
-    with cutting_proxy(direct_url, before=before) as (url, cuts):
-        through = Database(lambda: url)
+    with CuttingProxy(direct_url) as proxy:
+        through = Database(lambda: proxy.url)
+        proxy.cut(place)
         assert work(stack, replace(stack.worker, db=through)) == outcome
         through.close()
-    assert cuts == ["COMMIT"]
-    assert status(stack.db)["processed_prs"] == (0 if before else size)
+    assert proxy.cuts == [place]
+    assert status(stack.db)["processed_prs"] == (0 if place is Cut.before else size)
     make_due(stack.db)
     stack.run()
     assert stack.state()["status"] == "completed"
     stack.assert_equals_github()
     again = stack.simulator.statistics()["detailed_again"]
-    assert again == (size if before else 0)
+    assert again == (size if place is Cut.before else 0)
 
 
 def test_while_postgres_is_away_the_message_comes_back(stack: Stack) -> None:
@@ -487,64 +485,3 @@ def terminate(other: Database, victim: Database) -> None:
     """End a connection from outside, and wait until it is gone."""
     pid = victim.one("SELECT pg_backend_pid() AS pid") or {}
     assert other.one("SELECT pg_terminate_backend(:pid, 10000) AS gone", pid=pid["pid"]) == {"gone": True}
-
-
-@contextmanager
-def cutting_proxy(database_url: str, *, before: bool) -> Iterator[tuple[str, list[str]]]:
-    """A URL through which the first COMMIT is lost, or its answer; later connections go through."""
-    parts = urlsplit(database_url)
-    directory = parse_qs(parts.query)["host"][0]
-    cuts: list[str] = []
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(f"{directory}/.s.PGSQL.{parts.port or 5432}")
-            threading.Thread(target=forward, args=(client, server), daemon=True).start()
-            threading.Thread(target=pump, args=(server, client), daemon=True).start()
-
-    def forward(client: socket.socket, server: socket.socket) -> None:
-        while data := receive(client):
-            if b"COMMIT" in data and not cuts:
-                cuts.append("COMMIT")
-                if not before:
-                    client.shutdown(socket.SHUT_WR)  # no answer comes through any more
-                    server.sendall(data)
-                    wait_for_commit(database_url)
-                break
-            server.sendall(data)
-        for each in (client, server):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def pump(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := receive(source):
-                target.sendall(data)
-
-    threading.Thread(target=serve, daemon=True).start()
-    yield f"postgresql://{parts.username or 'postgres'}@127.0.0.1:{listener.getsockname()[1]}{parts.path}", cuts
-    listener.close()
-
-
-def receive(source: socket.socket) -> bytes:
-    try:
-        return source.recv(65536)
-    except OSError:
-        return b""
-
-
-def wait_for_commit(database_url: str) -> None:
-    """Until the transaction that stores a chunk is over."""
-    db = Database(lambda: database_url)
-    for _ in range(1000):
-        if db.rows("SELECT FROM backfill_chunks WHERE status = 'completed'"):
-            break
-        threading.Event().wait(0.01)
-    db.close()
