@@ -152,10 +152,10 @@ class Surroundings:
 
 
 class Progress:
-    """How many runs have begun, told about once a minute (seen with ``-s``). Shrinking a failure begins some more."""
+    """How many runs have begun, told once a minute past pytest's capturing. Shrinking a failure begins some more."""
 
-    def __init__(self, examples: int) -> None:
-        self.examples, self.count = examples, 0
+    def __init__(self, examples: int, capsys: pytest.CaptureFixture[str]) -> None:
+        self.examples, self.count, self.capsys = examples, 0, capsys
         self.start = self.told = time.monotonic()
 
     def one_more(self) -> None:
@@ -165,7 +165,11 @@ class Progress:
             self.told = now
             a_minute = self.count / (now - self.start) * 60
             left = max(0, self.examples - self.count) / a_minute
-            print(f"{self.count} of {self.examples} runs, {a_minute:.0f} a minute, {left:.0f} min left", flush=True)
+            self.tell(f"{self.count} of {self.examples} runs, {a_minute:.0f} a minute, {left:.0f} min left")
+
+    def tell(self, text: str) -> None:
+        with self.capsys.disabled():
+            print(text, flush=True)
 
 
 class ChunkLife(RuleBasedStateMachine):
@@ -616,10 +620,10 @@ def around(database_url: str) -> Iterator[Surroundings]:
     logger.setLevel("INFO")
 
 
-def run(examples: int, steps: int, number: int) -> None:
-    print(f"CHUNK_LIFE_SEED={number} repeats this run", flush=True)
+def run(capsys: pytest.CaptureFixture[str], examples: int, steps: int, number: int) -> None:
     examples = int(os.environ.get("CHUNK_LIFE_EXAMPLES", examples))
-    ChunkLife.begun = Progress(examples)
+    ChunkLife.begun = Progress(examples, capsys)
+    ChunkLife.begun.tell(f"CHUNK_LIFE_SEED={number} repeats this run")
     chosen = settings(
         max_examples=examples,
         stateful_step_count=steps,
@@ -633,12 +637,12 @@ def run(examples: int, steps: int, number: int) -> None:
 
 
 @pytest.mark.timeout(3000)
-def test_chunks_survive_everything(around: Surroundings) -> None:
-    run(500, 20, int(os.environ.get("CHUNK_LIFE_SEED", "4")))
+def test_chunks_survive_everything(around: Surroundings, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, 500, 20, int(os.environ.get("CHUNK_LIFE_SEED", "4")))
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
-def test_chunks_survive_everything_for_longer(around: Surroundings) -> None:
+def test_chunks_survive_everything_for_longer(around: Surroundings, capsys: pytest.CaptureFixture[str]) -> None:
     """Another seed each time: it is printed."""
-    run(5000, 50, int(os.environ.get("CHUNK_LIFE_SEED", random.SystemRandom().randrange(2**32))))
+    run(capsys, 5000, 50, int(os.environ.get("CHUNK_LIFE_SEED", random.SystemRandom().randrange(2**32))))

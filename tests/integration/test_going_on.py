@@ -139,6 +139,25 @@ def test_a_worker_that_ends_between_reserving_and_sending_does_not_keep_others_f
     run.assert_is_over()
 
 
+def test_a_planner_that_comes_before_its_request_is_noted_leaves_none_on_its_way(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note of what was answered already would keep everybody from asking, for minutes."""
+    send = SteppedQueues.request_plan
+
+    def quick(queues: SteppedQueues, repository_id: str | None, delay_seconds: float = 0) -> None:
+        send(queues, repository_id, delay_seconds)
+        monkeypatch.undo()
+        run.plan()
+
+    monkeypatch.setattr(SteppedQueues, "request_plan", quick)
+    assert run.work() == "completed"
+    assert (run.stack.state()["plan_requested_at"], run.broker.plans) == (None, [])
+    assert run.work() == "completed"
+    assert len(run.broker.plans) == 1
+    run.assert_is_over()
+
+
 @pytest.mark.parametrize("error", [ClientError({"Error": {"Code": "ServiceUnavailable"}}, "SendMessage"), "database"])
 def test_what_fails_after_a_completion_is_neither_a_failure_of_the_chunk_nor_lost(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: Any
