@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from xdist.workermanage import NodeManager
 
 from backfill.store.connection import Database
 from local.postgres import NEWEST, Postgres, scratch
@@ -19,6 +20,8 @@ from local.servers import PgBouncer, oldest_postgres
 
 _numbers = itertools.count(1)
 _TEMPORARY = "PYTEST_DEBUG_TEMPROOT"
+# Workers of -n that are interrupted have servers to stop; after this they are killed, and the servers stay.
+STOP_SECONDS = 60
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if _TEMPORARY not in os.environ:
         os.environ[_TEMPORARY] = tempfile.mkdtemp(prefix="backfill-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_TEMPORARY)))
+    NodeManager.EXIT_TIMEOUT = STOP_SECONDS
     signal.signal(signal.SIGTERM, lambda *_: _interrupted(config))
 
 
@@ -41,7 +45,7 @@ def _interrupted(config: pytest.Config) -> None:
 
     Once: a worker may get it from the controller and from whoever ends the whole group.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: None)
     if config.pluginmanager.hasplugin("dsession"):  # the controller of -n
         for worker in psutil.Process().children():
             worker.terminate()
