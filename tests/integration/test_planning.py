@@ -11,7 +11,7 @@ import pytest
 from backfill import priority
 from backfill.errors import ContractViolation
 from backfill.messages import PlanEvent
-from backfill.store import backfills, repositories
+from backfill.store import backfills, chunks, repositories
 from backfill.store.connection import Database
 from local.simulator import Simulator, generate
 from tests.integration.in_process import Stack
@@ -63,6 +63,27 @@ def test_shares_follow_the_priorities_and_nobody_starves(stack_of: StackOf) -> N
     high, normal, low = (stack.state(name)["processed_prs"] for name in names)
     assert 1.6 <= high / normal <= 2.5
     assert 1.6 <= normal / low <= 2.5
+
+
+def test_a_worker_asks_at_three_quarters_of_the_mark_and_every_planning_fills_it(stack_of: StackOf) -> None:
+    """Chunks that run out while the planner is busy elsewhere would be a share lost."""
+    stack = stack_of({ONE: 300})
+    stack.add(ONE, chunk_size=10)
+    while stack.queues.plans:
+        stack.plan_once()
+
+    def outstanding() -> int:
+        return int(chunks.outstanding(stack.db, stack.state(ONE)["id"])["planned"])
+
+    stack.work_once()
+    assert (outstanding(), len(stack.queues.plans)) == (9, 0)
+    stack.planner.plan(PlanEvent(repository=ONE))
+    assert outstanding() == 10
+    for asked in (0, 0, 1):
+        stack.work_once()
+        assert len(stack.queues.plans) == asked
+    stack.plan_once()
+    assert outstanding() == 10
 
 
 def test_a_new_priority_counts_from_the_next_planning(stack_of: StackOf) -> None:

@@ -139,10 +139,10 @@ _LATEST = """
 """
 
 # Of expected server time, in seconds: all that the slowness was learned from weighs as much as so many, at the most.
-LEARNING_SECONDS = 6.0
+LEARNING_SECONDS = 15.0
 # What is put off for server time comes back so many seconds before a slot that it may sleep for, and after this at most:
 # GitHub may be faster by then.
-TURN_LEAD_SECONDS, LONGEST_TURN_SECONDS = 2.5, 30.0
+TURN_LEAD_SECONDS, LONGEST_TURN_SECONDS = 2.5, 20.0
 # After a secondary limit without a word on how long: at least a minute, doubled each time, an hour at most.
 FIRST_BLOCK_SECONDS = 60.0
 LONGEST_BLOCK_SECONDS = 3600.0
