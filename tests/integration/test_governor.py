@@ -18,7 +18,13 @@ from backfill.github.client import GitHub
 from backfill.github.errors import BadCredentials, RateLimited, TooLarge, Unreachable
 from backfill.github.governor import FLOOR, LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECONDS, Governor
 from backfill.github.transport import Reply, Transport
-from backfill.store.budget import FIRST_BLOCK_SECONDS, LONGEST_TURN_SECONDS, TURN_LEAD_SECONDS, PostgresBudget
+from backfill.store.budget import (
+    FIRST_BLOCK_SECONDS,
+    LONGEST_TURN_SECONDS,
+    TURN_LEAD_SECONDS,
+    TURN_SPREAD,
+    PostgresBudget,
+)
 from backfill.store.connection import Database
 from local.simulator import Simulator, generate
 
@@ -166,7 +172,7 @@ def test_server_time_is_a_schedule_short_waits_are_slept_and_long_ones_put_off(d
 
 
 def test_what_is_put_off_for_server_time_comes_back_in_turn(db: Database) -> None:
-    """Twice as often as slots of two seconds begin, before a slot that it may sleep for, and soon at the latest."""
+    """More often than slots of two seconds begin, before a slot that it may sleep for, and soon at the latest."""
     store = PostgresBudget(db)
     for _ in range(3):
         store.reserve(WHO, 1, 4.5, share=0.9, floor=FLOOR, longest_wait=60)
@@ -177,7 +183,7 @@ def test_what_is_put_off_for_server_time_comes_back_in_turn(db: Database) -> Non
         back.append(put_off.value)
     assert 15 - LONGEST_SLEEP_SECONDS < back[0].seconds <= 15 - TURN_LEAD_SECONDS
     between = [(later.until - earlier.until) / timedelta(seconds=1) for earlier, later in pairwise(back)]
-    assert between[:2] == pytest.approx([1.0, 1.0], abs=0.2)
+    assert between[:2] == pytest.approx([2 * TURN_SPREAD] * 2, abs=0.2)
     assert back[-1].seconds == pytest.approx(LONGEST_TURN_SECONDS, abs=0.1)
 
 

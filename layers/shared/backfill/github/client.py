@@ -237,13 +237,16 @@ class GitHub:
         request_size: float | None = None,
         learn: Callable[[float], None] = lambda size: None,
         seconds_left: Callable[[], float] = lambda: 900.0,
+        patience: float = LONGEST_SLEEP_SECONDS,
     ) -> ChunkDetails:
         """Read pull requests whole, followed to the last page of everything; see _Details.
+
+        The first request may wait ``patience`` seconds; later ones wait longer, for what was read already.
 
         ``request_size`` is what was learned of this repository so far; ``learn`` is told whenever that changes, at
         once, so that it is known even if this reading comes to nothing.
         """
-        return _Details(self, node_id, listed, request_size or REQUEST_SIZE, learn, seconds_left).read()
+        return _Details(self, node_id, listed, request_size or REQUEST_SIZE, learn, seconds_left, patience).read()
 
     def _listing(self, document: str, node_id: str, cursor: str | None, page_size: int) -> ListingPage:
         variables = {"repository": node_id, "first": page_size, "after": cursor}
@@ -339,12 +342,14 @@ class _Details:
         size: float,
         learn: Callable[[float], None],
         seconds_left: Callable[[], float],
+        patience: float,
     ) -> None:
         self._github = github
         self._node_id = node_id
         self._size = size
         self._learn = learn
         self._seconds_left = seconds_left
+        self._patience = patience
         self._sent = False
         self._readings = {row["number"]: _Reading(row) for row in listed}
         self._failed: dict[int, tuple[str, str]] = {}
@@ -403,7 +408,7 @@ class _Details:
         points = cost.points(sum(task.weight for task in request))
         variables = {"repository": self._node_id}
         # Once something is read of the chunk, giving it back would waste that.
-        patience = min(PATIENT_SLEEP_SECONDS, seconds - LEAST_SECONDS) if self._sent else LONGEST_SLEEP_SECONDS
+        patience = min(PATIENT_SLEEP_SECONDS, seconds - LEAST_SECONDS) if self._sent else self._patience
         self._sent = True
         try:
             reply = self._github._query(

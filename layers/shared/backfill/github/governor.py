@@ -19,6 +19,8 @@ SERVER_SHARE = 54 / 60
 FLOOR = 0.10
 # Longer waits give the chunk back instead of paying Lambda for sleep.
 LONGEST_SLEEP_SECONDS = 5.0
+# Whoever was put off before goes first: a chunk that comes for the first time sleeps for a nearer slot only.
+NEWCOMER_SLEEP_SECONDS = 2.5
 # The planner's pages are few and short: behind the workers' requests their turn would hardly come.
 LISTING_SLEEP_SECONDS = 10.0
 # In the middle of a chunk, giving it back would throw away what was read of it.

@@ -12,8 +12,8 @@ from backfill.store.connection import Database, Row
 # One statement under the row's lock: sixteen workers cannot all see the last point. Past its reset a window is full
 # again; until a reply tells when the new one ends, GitHub's hour is assumed. Server time is a schedule: each request
 # takes the slot that begins when those before it have ended, stretched so that the share of GitHub's time is kept. Who
-# would wait too long for one is told to come back when it is near, and each a little after the one before: twice as often
-# as slots begin, in case they turn out shorter.
+# would wait too long for one is told to come back when it is near, and each a little after the one before: more often than
+# slots begin, in case they turn out shorter.
 _RESERVE = """
     WITH budget AS (
         SELECT *, COALESCE(reset_at <= clock_timestamp(), false) AS turned FROM github_budget
@@ -40,7 +40,7 @@ _RESERVE = """
                    LEAST(clock_timestamp() + make_interval(secs => CAST(:longest_turn AS float8)),
                          GREATEST(clock_timestamp() + make_interval(
                                       secs => GREATEST(d.pace_wait - CAST(:lead AS float8), d.pace_wait / 2)),
-                                  b.put_off_until + make_interval(secs => LEAST(d.slot / CAST(:share AS float8) / 2,
+                                  b.put_off_until + make_interval(secs => LEAST(CAST(:spread AS float8) * d.slot / CAST(:share AS float8),
                                                                                 CAST(:lead AS float8))))) END AS turn
         FROM decided AS d JOIN budget AS b USING (identity))
     UPDATE github_budget AS b SET
@@ -143,6 +143,8 @@ LEARNING_SECONDS = 15.0
 # What is put off for server time comes back so many seconds before a slot that it may sleep for, and after this at most:
 # GitHub may be faster by then.
 TURN_LEAD_SECONDS, LONGEST_TURN_SECONDS = 2.5, 20.0
+# In slots, how long after the one before.
+TURN_SPREAD = 0.75
 # After a secondary limit without a word on how long: at least a minute, doubled each time, an hour at most.
 FIRST_BLOCK_SECONDS = 60.0
 LONGEST_BLOCK_SECONDS = 3600.0
@@ -204,6 +206,7 @@ class PostgresBudget:
             "longest_wait": longest_wait,
             "lead": TURN_LEAD_SECONDS,
             "longest_turn": LONGEST_TURN_SECONDS,
+            "spread": TURN_SPREAD,
         }
         row = self._db.one(_RESERVE, **parameters)
         if row is None:
