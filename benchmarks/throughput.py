@@ -77,6 +77,7 @@ def _at(speed: int, port: int, state: dict[str, Any], db: Database) -> list[Figu
             if sample.processed == last.processed and _is_done(db):
                 break
             last = sample
+    (learned,) = db.rows("SELECT slowness FROM github_budget ORDER BY updated_at DESC LIMIT 1")
     seconds, pull_requests = last.moment - first.moment, last.processed - first.processed
     if pull_requests <= 0:
         raise RuntimeError(f"nothing was stored at speed {speed}")
@@ -85,6 +86,8 @@ def _at(speed: int, port: int, state: dict[str, Any], db: Database) -> list[Figu
     figures = [
         Figure("throughput", f"pull requests, {what}", pull_requests / seconds, "per second"),
         Figure("throughput", f"share of GitHub's server seconds, {what}", share * 100, "%"),
+        # More than 1 is this machine's: the simulator's own work, the way there and back, requests that share a processor.
+        Figure("throughput", f"a request's time over GitHub's, {what}", learned["slowness"] * speed, "times"),
     ]
     busy = {name: last.processor[name] - first.processor.get(name, 0.0) for name in last.processor}
     for name, spent in busy.items():
