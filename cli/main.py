@@ -192,7 +192,9 @@ def status(
 
 @app.command()
 def pause(context: typer.Context, repository: Repository, as_json: Json = False) -> None:
-    """Send no more chunks of a repository; those in flight finish.
+    """Send no more chunks of a repository, until it is resumed; those in flight finish.
+
+    A pause that trouble has made, and that would end by itself, ends no more.
 
     Example: backfill pause pytorch/pytorch
     """

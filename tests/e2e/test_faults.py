@@ -75,8 +75,8 @@ class Faults:
     def wait_for(self, share: float) -> None:
         """Until this share of the pull requests is stored and chunks are being read.
 
-        What a fault has stopped may wait for the schedules (a worker that ended between asking for planning and sending
-        that request): where nothing is being read for a while, they come.
+        Messages come back here before leases end, find them taken and are gone, which the template's visibility timeout
+        rules out: where nothing is being read for a while, the schedules come.
         """
         busy = time.monotonic()
 

@@ -15,6 +15,7 @@ from backfill.chunk_processing import Worker
 from backfill.errors import Deferred, Retryable
 from backfill.messages import PlanEvent, chunk_message, plan_message
 from backfill.planning import ERROR_AGAIN_SECONDS
+from backfill.queues import LONGEST_DELAY_SECONDS
 from backfill.store import backfills, chunks
 from backfill.store.backfills import PLAN_REQUEST_SENDING_SECONDS
 from backfill.store.connection import Database, DatabaseUnavailable
@@ -247,6 +248,17 @@ def test_a_request_that_was_on_its_way_when_a_planner_died_is_answered_too(
     run.assert_is_over()
 
 
+def test_a_lease_that_is_longer_than_sqs_can_delay_is_outlived_in_two_steps(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.read_all_but(1)
+    die_in_planning(run, monkeypatch, LONGEST_DELAY_SECONDS)
+    assert "skipped" in run.plan()["backfills"][0]
+    run.age(LONGEST_DELAY_SECONDS)
+    assert "skipped" in run.plan()["backfills"][0]
+    run.assert_is_over()
+
+
 def test_planners_that_find_the_lease_taken_make_one_request_of_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     body = json.dumps({"schema_version": 1, "repository_id": run.stack.state()["repository_id"]})
     die_in_planning(run, monkeypatch)
@@ -354,9 +366,9 @@ def failing(error: Exception) -> Any:
     return fail
 
 
-def die_in_planning(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A planner that the schedule started dies while it holds the lease."""
+def die_in_planning(run: Run, monkeypatch: pytest.MonkeyPatch, seconds: float = 600) -> None:
+    """A planner that the schedule started, and that had so many seconds, dies while it holds the lease."""
     monkeypatch.setattr(backfills, "end_lease", killed)
     with pytest.raises(Killed):
-        run.planner.plan(PlanEvent())
+        replace(run.planner, seconds_left=lambda: seconds).plan(PlanEvent())
     monkeypatch.undo()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from backfill import wiring
+from backfill import outbox, wiring
 from backfill.chunk_processing import Worker
 from backfill.errors import Retryable
 from backfill.messages import chunk_message, plan_message
@@ -350,20 +350,22 @@ def test_a_redrive_sends_every_letter_to_the_queue_that_it_is_for(stack: Stack) 
 def test_planning_that_was_asked_for_while_a_planner_held_the_lease_is_asked_for_again(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second planner finds the lease taken and goes away, its message with it."""
+    """One request waits for the lease's end, however many find it taken; who ends the lease makes another, for now."""
     waiting = chunks.outstanding
     plan = json.dumps({"schema_version": 1, "repository_id": first(stack.db)["repository_id"]})
     stack.queues.plans.clear()
 
     def outstanding(db: Database, backfill_id: str) -> Row:
         monkeypatch.undo()
-        assert backfills.reserve_plan(db, backfill_id)
-        assert "skipped" in stack.planner.plan(plan_message(plan))["backfills"][0]
+        outbox.request_plan(db, stack.queues, stack.state())
+        for _ in range(3):
+            assert "skipped" in stack.planner.plan(plan_message(plan))["backfills"][0]
+        assert len(stack.queues.plans) == 1
         return waiting(db, backfill_id)
 
     monkeypatch.setattr(chunks, "outstanding", outstanding)
     stack.planner.plan(plan_message(plan))
-    assert len(stack.queues.plans) == 1
+    assert len(stack.queues.plans) == 2
     assert stack.db.one("SELECT planner_token FROM progressive_backfill_state") == {"planner_token": None}
 
 

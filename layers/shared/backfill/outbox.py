@@ -36,13 +36,14 @@ def send(
     return Sent(sent, len(waiting) - sent)
 
 
-def request_plan(db: Database, queues: Queues, backfill: Row, seconds: float = 0) -> None:
-    """Ask for the next planning of a backfill, after ``seconds``, unless it is asked for already.
+def request_plan(db: Database, queues: Queues, backfill: Row, seconds: float = 0, *, arrived: bool = False) -> None:
+    """Ask for the next planning of a backfill, after ``seconds``, unless it is asked for already; ``arrived``: by the
+    request that asks once more.
 
     While a planner holds the lease, the request comes after the lease's end: it would find it taken and go away. The
     planner itself asks once more when it is done before (``backfills.end_lease``); one that died cannot.
     """
-    reserved = backfills.reserve_plan(db, backfill["id"])
+    reserved = backfills.reserve_plan(db, backfill["id"], arrived=arrived)
     if reserved is not None:
         delay = min(max(seconds, reserved["lease_seconds"]), LONGEST_DELAY_SECONDS)
         queues.request_plan(backfill["repository_id"], delay)

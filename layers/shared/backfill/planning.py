@@ -112,7 +112,7 @@ class Planner:
         report: Row = {"repository_id": backfill["repository_id"], "pages": 0, "chunks": 0, "sent": 0}
         if held is None:
             # Whoever holds the lease may be dead, and this message is gone when it is acknowledged.
-            outbox.request_plan(self.db, self.queues, backfill)
+            outbox.request_plan(self.db, self.queues, backfill, arrived=True)
             return {**report, "skipped": "paused, or planned by another run"}
         repository = repositories.get(self.db, held["repository_id"])
         if repository is None:

@@ -185,7 +185,7 @@ _RESERVE_PLAN = """
     UPDATE progressive_backfill_state
     SET plan_requested_at = now() - make_interval(secs => :lost_seconds) + make_interval(secs => :sending_seconds)
     WHERE id = CAST(:id AS uuid) AND status = 'active'
-      AND (plan_requested_at IS NULL OR plan_requested_at < now() - make_interval(secs => :lost_seconds))
+      AND (plan_requested_at IS NULL OR plan_requested_at < now() - make_interval(secs => :late_seconds))
     RETURNING plan_requested_at AS reserved_at,
               CASE WHEN planner_lease_expires_at < now() OR planner_lease_expires_at IS NULL THEN 0
                    ELSE CAST(ceil(EXTRACT(epoch FROM planner_lease_expires_at - now())) AS integer) + 1 END AS lease_seconds
@@ -398,15 +398,17 @@ def reopen(db: Database, backfill_ids: Sequence[str], retry_hours: int) -> list[
     return [row["id"] for row in db.rows(_REOPEN, ids=list(backfill_ids), retry_hours=retry_hours)]
 
 
-def reserve_plan(db: Database, backfill_id: str) -> Row | None:
+def reserve_plan(db: Database, backfill_id: str, *, arrived: bool = False) -> Row | None:
     """Reserve the right to send a plan request, for a few seconds; None while one is on its way, or if it is not active.
 
+    ``arrived``: what should have come by now is not on its way any more.
     ``lease_seconds``: after these a planner that works on it now has no lease any more, in whole seconds as SQS counts.
     """
     return db.one(
         _RESERVE_PLAN,
         id=backfill_id,
         lost_seconds=PLAN_REQUEST_LOST_SECONDS,
+        late_seconds=-PLAN_REQUEST_SENDING_SECONDS if arrived else PLAN_REQUEST_LOST_SECONDS,
         sending_seconds=PLAN_REQUEST_SENDING_SECONDS,
     )
 
