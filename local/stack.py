@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,14 @@ class Failed(Exception):
 
 
 class Stack:
-    """State in one folder: ``stack.json`` while it runs, ``logs``, and Postgres' data."""
+    """State in one folder: ``stack.json`` while it runs, ``logs``, and Postgres' data.
 
-    def __init__(self, folder: Path) -> None:
+    ``parameters`` are the template's, over those that every local stack needs.
+    """
+
+    def __init__(self, folder: Path, parameters: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self._parameters = parameters or {}
         self.file = folder / "stack.json"
         self.logs = folder / "logs"
 
@@ -71,7 +76,7 @@ class Stack:
         self._github(state)
         self.start_aws(state)
         self._secrets(state)
-        self.deploy(state)
+        self.deploy(state, self.build())
 
     def _postgres(self, state: dict[str, Any]) -> str:
         _say("Postgres")
@@ -132,25 +137,24 @@ class Stack:
             "DatabaseSecretArn": _secret(environment, "database", environment["DATABASE_URL"]),
             "GitHubSecretArn": _secret(environment, "github", environment["GITHUB_TOKEN"]),
             "GitHubApiUrl": environment["GITHUB_API_URL"],
-            "PlannerSchedule": os.environ.get("PLANNER_SCHEDULE", "rate(30 minutes)"),
+            **self._parameters,
         }
 
-    def build(self, source: Path = ROOT) -> Path:
-        """`sam build` of the template in ``source``, for the Python of this machine; the built template."""
+    def build(self, source: Path = ROOT, name: str = "build") -> Path:
+        """`sam build` of the template in ``source``, for the Python of this machine; the built template, in folder ``name``."""
         _say("sam build")
         self.logs.mkdir(parents=True, exist_ok=True)
         environment = _tools(dict(os.environ))
         environment["LAYER_PYTHON"] = str(ROOT / ".venv-aws/bin/python")
         environment["LAYER_TARGET"] = f"--python {environment['LAYER_PYTHON']}"
-        folder = self.folder / "build"
+        folder = self.folder / name
         command = ["sam", "build", "--template", str(source / "template.yaml"), "--build-dir", str(folder)]
         self._run("sam-build", command, environment)
         _for_the_local_aws(folder / "template.yaml")
         return folder / "template.yaml"
 
-    def deploy(self, state: dict[str, Any], source: Path = ROOT) -> None:
-        """Build and `sam deploy` what is in ``source``, anew or over what is deployed."""
-        template = self.build(source)
+    def deploy(self, state: dict[str, Any], template: Path) -> None:
+        """`sam deploy` of a built template, anew or over what is deployed. Raises Failed with the end of what SAM says."""
         environment = _tools({**os.environ, **state["environment"]})
         _say("sam deploy")
         command = ["sam", "deploy", "--template-file", str(template), "--stack-name", STACK_NAME]

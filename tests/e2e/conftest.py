@@ -15,6 +15,7 @@ from backfill.store.connection import Database
 from cli.stack import DeployedStack
 from local.simulator import Simulator
 from local.stack import STACK_NAME, Stack
+from tests.integration.in_process import differences
 
 
 class Deployed:
@@ -47,6 +48,49 @@ class Deployed:
         )
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
 
+    def finish(self, seconds: float) -> None:
+        """Until all backfills are completed. Where nothing is stored for a while, the schedules come, an hour later."""
+        deadline, stored = time.monotonic() + seconds, -1
+        while not self.is_completed() and time.monotonic() < deadline:
+            time.sleep(5)
+            before, stored = (
+                stored,
+                sum(
+                    row["processed_prs"] for row in self.db.rows("SELECT processed_prs FROM progressive_backfill_state")
+                ),
+            )
+            if stored == before:
+                let_an_hour_pass(self.db)
+                self.functions.invoke("recovery", {})
+                self.functions.invoke("planner", {})
+        self.wait("all backfills are completed", self.is_completed, 1)
+
+    def assert_whole(self) -> None:
+        """The one backfill is completed; nothing is lost, nothing there twice, nothing left over."""
+        assert differences(self.db, self.simulator) == []
+        (row,) = self.db.rows("SELECT processed_prs, total_prs, status FROM progressive_backfill_state")
+        (repository,) = self.simulator.repositories.values()
+        total = len(repository.pull_requests)
+        assert row == {"processed_prs": total, "total_prs": total, "status": "completed"}
+        assert self.db.rows("SELECT * FROM backfill_chunks WHERE status <> 'completed'") == []
+        assert self.db.rows("SELECT * FROM pull_request_gaps") == []
+        assert self.dead_letters() == 0
+
+
+def let_an_hour_pass(db: Database) -> None:
+    """For leases, pauses of the system, and what was sent and should have come."""
+    db.execute(
+        "UPDATE backfill_chunks SET started_at = started_at - interval '1 hour', sent_at = sent_at - interval '1 hour',"
+        " available_at = available_at - interval '1 hour', lease_expires_at = lease_expires_at - interval '1 hour'"
+        " WHERE status IN ('pending', 'processing')"
+    )
+    db.execute(
+        "UPDATE progressive_backfill_state SET paused_until = paused_until - interval '1 hour',"
+        " plan_requested_at = plan_requested_at - interval '1 hour',"
+        " planner_lease_expires_at = planner_lease_expires_at - interval '1 hour'"
+    )
+    db.execute("UPDATE github_budget SET blocked_until = NULL, free_at = NULL")
+
 
 @contextmanager
 def running_stack(
@@ -55,12 +99,12 @@ def running_stack(
     """Deploy to a local AWS with a Postgres of its own, unless there is one, against this simulator; this process's
     environment reaches it."""
     before = dict(os.environ)
-    stack = Stack(folder)
+    stack = Stack(folder, {"PlannerSchedule": schedule})
     for name in ("DATABASE_URL", "AWS_PROFILE"):
         os.environ.pop(name, None)
     if database_url:
         os.environ["DATABASE_URL"] = database_url
-    os.environ.update(GITHUB_TOKEN="ghp_e2e", GITHUB_API_URL=simulator.url, PLANNER_SCHEDULE=schedule)
+    os.environ.update(GITHUB_TOKEN="ghp_e2e", GITHUB_API_URL=simulator.url)
     try:
         state = stack.up()
         os.environ.update(state["environment"])

@@ -21,7 +21,7 @@ from backfill.store.connection import Database, DatabaseUnavailable
 from local import postgres
 from local.simulator import Simulator, generate
 from tests.cutting_proxy import Cut, CuttingProxy
-from tests.e2e.conftest import Deployed, running_stack
+from tests.e2e.conftest import Deployed, let_an_hour_pass, running_stack
 
 NAME = "octo/faulty"
 PULL_REQUESTS = 360
@@ -216,22 +216,12 @@ class Faults:
         self.deployed.sqs = boto3.Session().client("sqs")
 
     def let_time_pass(self) -> None:
-        """An hour: leases end, pauses of the system end, what was sent should have come. A day for what had failed."""
-        self.db.execute(
-            "UPDATE backfill_chunks SET started_at = started_at - interval '1 hour', sent_at = sent_at - interval '1 hour',"
-            " available_at = available_at - interval '1 hour', lease_expires_at = lease_expires_at - interval '1 hour'"
-            " WHERE status IN ('pending', 'processing')"
-        )
-        self.db.execute(
-            "UPDATE progressive_backfill_state SET paused_until = paused_until - interval '1 hour',"
-            " plan_requested_at = plan_requested_at - interval '1 hour',"
-            " planner_lease_expires_at = planner_lease_expires_at - interval '1 hour'"
-        )
+        """An hour for everything; a day for what had failed."""
+        let_an_hour_pass(self.db)
         failed = self.db.rows("SELECT number, error_code, error FROM pull_request_gaps WHERE reason = 'failed'")
         if failed:
             print(f"failed for now: {failed}")
             self.db.execute("UPDATE pull_requests SET detail_failed_at = detail_failed_at - interval '1 day'")
-        self.db.execute("UPDATE github_budget SET blocked_until = NULL, free_at = NULL")
 
     def is_over(self) -> bool:
         return self.deployed.is_completed() and not self.db.rows("SELECT FROM pull_request_gaps")
