@@ -15,7 +15,7 @@ from local.fleet import Fleet, server_seconds_a_minute
 from local.light import light
 from local.simulator import Simulator
 
-WORKERS = (1, 4, 16)
+WORKERS = (1, 16)
 SPEED = 2.0
 # In GitHub's seconds: the first listing and the first requests, and then two minutes that count.
 WARM_UP, MEASURED = 20.0, 90.0
