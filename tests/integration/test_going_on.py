@@ -285,6 +285,19 @@ def test_a_planner_asks_again_when_sqs_took_only_some_of_its_chunks(db: Database
         assert stack.state()["status"] == "completed"
 
 
+def test_a_planner_without_time_to_cut_leaves_it_to_another(db: Database) -> None:
+    """It finds the listing ended by one that died before it had cut anything."""
+    with Simulator(generate(3, {NAME: PULL_REQUESTS}), speed=2000) as simulator:
+        run = Run(Stack(db, simulator), Broker())
+        run.operator.act({"action": "add", "repository": NAME, "chunk_size": 10})
+        run.plan()
+        db.execute("DELETE FROM backfill_chunks")
+        run.broker.chunks.clear()
+        replace(run.planner, seconds_left=lambda: 5.0).plan(PlanEvent(repository_id=run.stack.state()["repository_id"]))
+        assert len(run.broker.plans) == 1
+        run.assert_is_over()
+
+
 def test_an_undisturbed_backfill_asks_for_no_more_planning_than_there_is(db: Database) -> None:
     """Each request makes the planner list, cut or complete, but for the last chunks, whose workers all see few chunks."""
     with Simulator(generate(3, {NAME: 400}), speed=2000) as simulator:
