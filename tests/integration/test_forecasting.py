@@ -134,4 +134,6 @@ def test_the_finish_that_is_foreseen_is_when_it_ends(database_url: str, db: Data
             ratios.append((datetime.now(UTC) - began) / (foreseen - began))
         if abs(ratios[-1] - 1) <= 0.25:
             return
+        # The next one has no pace of the last hour to go by either.
+        db.execute("TRUNCATE repositories, github_budget CASCADE")
     raise AssertionError(f"runs took {ratios} times what was foreseen")
