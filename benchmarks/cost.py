@@ -16,8 +16,8 @@ from backfill.observability import UNITS
 from backfill.store.connection import Database
 from benchmarks.figures import Figure
 from benchmarks.setting import SPEED, postgres, pull_requests_at_hand
+from local.in_process import Stack
 from local.simulator import Simulator
-from tests.integration.in_process import Stack
 
 SUBJECT = "cost"
 PULL_REQUESTS = 100_000

@@ -33,7 +33,7 @@ import json, sys
 from types import SimpleNamespace
 import boto3
 from backfill import wiring
-from tests.integration.memory_queue import MemoryQueues
+from local.memory_queue import MemoryQueues
 client, queues = boto3.client("sqs"), MemoryQueues()
 wiring.queues = lambda: queues
 import app

@@ -22,9 +22,9 @@ from backfill.store.connection import Database
 from benchmarks import fixed_query
 from benchmarks.figures import Figure
 from benchmarks.setting import SPEED, client, postgres, pull_requests_at_hand
+from local.memory_queue import MemoryQueues
 from local.postgres import Postgres
 from local.simulator import Repository, Simulator
-from tests.integration.memory_queue import MemoryQueues
 
 SUBJECT = "points"
 WORKERS = 2

@@ -25,8 +25,8 @@ from backfill.store import backfills, chunks, levels, pull_requests
 from backfill.store.connection import Database, Row
 from benchmarks import setting
 from benchmarks.figures import Figure
+from local.memory_queue import MemoryQueues
 from local.simulator import Repository, Simulator, generate
-from tests.integration.memory_queue import MemoryQueues
 
 SMALL, LARGE = (10_000, 100), (1_000_000, 10_000)
 # Times of what must not depend on the size: the noise of a busy machine is in both.

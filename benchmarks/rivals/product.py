@@ -17,7 +17,7 @@ from backfill.planning import Planner
 from backfill.recovering import Recovery
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database
-from tests.integration.memory_queue import MemoryQueues
+from local.memory_queue import MemoryQueues
 
 
 def main() -> int:

@@ -22,9 +22,9 @@ from backfill.store import backfills, chunks
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database, Row
 from benchmarks import setting
+from local.memory_queue import MemoryQueues
 from local.simulator import Simulator
 from local.wire import Wire
-from tests.integration.memory_queue import MemoryQueues
 
 ROUND_TRIP_SECONDS = 0.001
 WIDTH, LEFT, BAR, GAP = 900, 90, 18, 8

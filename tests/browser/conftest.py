@@ -24,7 +24,7 @@ from backfill.widget.acting import act_and_show
 from backfill.widget.contract import view
 from backfill.widget.page import render
 from cli.dashboard import Dashboard
-from tests.integration.memory_queue import MemoryQueues
+from local.memory_queue import MemoryQueues
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / ".screenshots"

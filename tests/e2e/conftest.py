@@ -13,9 +13,9 @@ import boto3
 
 from backfill.store.connection import Database
 from cli.stack import DeployedStack
+from local.in_process import differences
 from local.simulator import Simulator
 from local.stack import STACK_NAME, Stack
-from tests.integration.in_process import differences
 
 
 class Deployed:

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 from backfill.store.connection import Database
 from cli.main import app
+from local.in_process import differences
 from local.simulator import Simulator, generate
 from local.stack import ROOT
 from tests.e2e.conftest import Deployed, running_stack
-from tests.integration.in_process import differences
 
 PRIORITIES = {
     "octo/giant": "high",

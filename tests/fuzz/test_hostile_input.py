@@ -29,9 +29,9 @@ from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database
 from backfill.widget.contract import view
 from backfill.widget.page import render
+from local.in_process import Stack
+from local.memory_queue import MemoryQueues
 from local.simulator import Simulator, generate
-from tests.integration.in_process import Stack
-from tests.integration.memory_queue import MemoryQueues
 
 NAME = "octo/hostile"
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:stack-widget"

@@ -17,7 +17,7 @@ from backfill import outbox
 from backfill.errors import StaleClaim
 from backfill.store import backfills, chunks, pull_requests
 from backfill.store.connection import Database
-from tests.integration.memory_queue import MemoryQueues
+from local.memory_queue import MemoryQueues
 from tests.integration.rows import backfill_of, details
 
 Row = dict[str, Any]

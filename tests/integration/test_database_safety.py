@@ -26,11 +26,11 @@ from backfill.config import DatabaseAddress
 from backfill.errors import Misconfigured
 from backfill.store import connection
 from backfill.store.connection import Database, DatabaseUnavailable, LoginRefused
+from local.in_process import Stack
 from local.postgres import Postgres
 from local.servers import NotHere, PgBouncer
 from local.simulator import Simulator, generate
 from migrations.runner import MigrationFailed, upgrade
-from tests.integration.in_process import Stack
 
 ROOT = Path(__file__).parents[2]
 HOST = "db.example.com"

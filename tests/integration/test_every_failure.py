@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from backfill.store.connection import Database
+from local.in_process import Stack, differences
 from local.simulator import PASSING, Simulator, generate
-from tests.integration.in_process import Stack, differences
 
 NAME = "octo/unlucky"
 # Small chunks, so that there are requests enough for all failures; and two pull requests that fail for ever.

@@ -12,9 +12,9 @@ from backfill.errors import ContractViolation, Permanent
 from backfill.messages import PlanEvent
 from backfill.store.connection import Database
 from local.fleet import Fleet
+from local.in_process import Stack
 from local.light import light
 from local.simulator import Simulator, generate
-from tests.integration.in_process import Stack
 
 SMALL, LARGE = "octo/small", "octo/large"
 DRY = PlanEvent(dry_run=True)

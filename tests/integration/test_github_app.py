@@ -15,8 +15,8 @@ from backfill.github.auth import Credentials
 from backfill.github.errors import BadCredentials
 from backfill.github.transport import Transport
 from backfill.store.connection import Database
+from local.in_process import Stack
 from local.simulator import App, Simulator, generate
-from tests.integration.in_process import Stack
 
 NAME = "octo/small"
 

@@ -19,8 +19,8 @@ from backfill.queues import LONGEST_DELAY_SECONDS
 from backfill.store import backfills, chunks
 from backfill.store.backfills import PLAN_REQUEST_SENDING_SECONDS
 from backfill.store.connection import Database, DatabaseUnavailable
+from local.in_process import Stack
 from local.simulator import Simulator, generate
-from tests.integration.in_process import Stack
 from tests.integration.stepped import Broker, Killed, Message, SteppedQueues
 
 NAME = "octo/going-on"

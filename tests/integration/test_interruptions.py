@@ -19,9 +19,9 @@ from backfill.store import backfills, chunks, pull_requests
 from backfill.store.connection import Database, DatabaseUnavailable
 from functions.chunk_worker import app as worker_app
 from functions.planner import app as planner_app
+from local.in_process import Stack
 from local.simulator import Simulator, generate
 from tests.cutting_proxy import Cut, CuttingProxy
-from tests.integration.in_process import Stack
 
 NAME = "octo/interrupted"
 Row = dict[str, Any]

@@ -12,10 +12,10 @@ from backfill.errors import Retryable
 from backfill.github.client import GROWTH
 from backfill.messages import PlanEvent, chunk_message
 from backfill.store.connection import Database
+from local.in_process import Stack
 from local.simulator import generate
 from local.simulator.failures import PASSING
 from tests.integration.demanding import Demanding, asked, comments, is_detail
-from tests.integration.in_process import Stack
 
 NAME = "octo/slow"
 COUNT = 60

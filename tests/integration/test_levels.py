@@ -11,7 +11,7 @@ from backfill.messages import PlanEvent, RecoveryEvent, chunk_message
 from backfill.observability import LEVELS, metrics
 from backfill.store import backfills, chunks, levels, repositories
 from backfill.store.connection import Database
-from tests.integration.in_process import Stack
+from local.in_process import Stack
 from tests.integration.rows import REPOSITORY
 from tests.integration.test_main_job import stack
 

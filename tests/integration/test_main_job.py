@@ -12,8 +12,8 @@ import pytest
 from backfill.errors import ContractViolation
 from backfill.messages import PlanEvent, RecoveryEvent, chunk_message, plan_message
 from backfill.store.connection import Database
+from local.in_process import Stack
 from local.simulator import Simulator, generate
-from tests.integration.in_process import Stack
 
 NAME = "octo/medium"
 

@@ -15,9 +15,9 @@ from backfill.github.transport import MOST_BYTES
 from backfill.store import backfills, chunks, repositories
 from backfill.store.connection import Database
 from benchmarks.memory import LONGEST_BODY, MOST_MEGABYTES, giants, peak, read_giants, settings
+from local.in_process import differences
 from local.simulator import Simulator
 from local.stack import ROOT
-from tests.integration.in_process import differences
 from tests.integration.rows import REPOSITORY
 
 # A margin for what Lambda's own runtime takes, and for what a longer life leaves behind.

@@ -14,10 +14,10 @@ import pytest
 
 from backfill.messages import PlanEvent
 from backfill.store.connection import Database
+from local.in_process import Stack
 from local.postgres import Postgres
 from local.simulator import Simulator, generate
 from migrations.runner import MigrationFailed, upgrade
-from tests.integration.in_process import Stack
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "migrations/versions").glob("*.sql"))

@@ -13,8 +13,8 @@ from backfill.errors import ContractViolation
 from backfill.messages import PlanEvent
 from backfill.store import backfills, chunks, repositories
 from backfill.store.connection import Database
+from local.in_process import Stack
 from local.simulator import Simulator, generate
-from tests.integration.in_process import Stack
 from tests.integration.rows import REPOSITORY
 
 ONE = "octo/one"

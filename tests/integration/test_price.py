@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from backfill.github import client, cost, documents, packing
 from backfill.github.packing import COUNTS
 from backfill.store.connection import Database
+from local.in_process import Stack
 from local.simulator import generate
 from local.simulator.price import price_of
 from tests.integration.demanding import Demanding
-from tests.integration.in_process import Stack
 
 NAME = "octo/priced"
 

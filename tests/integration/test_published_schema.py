@@ -28,10 +28,10 @@ from graphql import (
 
 from backfill.github import documents
 from backfill.store.connection import Database
+from local.in_process import Stack
 from local.simulator import generate
 from local.simulator.schema import SDL
 from tests.integration.demanding import Demanding, comments, reviews
-from tests.integration.in_process import Stack
 
 PACKAGE, VERSION = "@octokit/graphql-schema", "15.26.1"
 INTEGRITY = "sha512-RFDC2MpRBd4AxSRvUeBIVeBU7ojN/SxDfALUd7iVYOSeEK3gZaqR2MGOysj4Zh2xj2RY5fQAUT+Oqq7hWTraMA=="

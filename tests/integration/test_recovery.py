@@ -12,7 +12,7 @@ from backfill.queues import DeadLetter
 from backfill.recovering import Recovery
 from backfill.store import backfills, chunks
 from backfill.store.connection import Database
-from tests.integration.memory_queue import MemoryQueues
+from local.memory_queue import MemoryQueues
 from tests.integration.rows import backfill_of
 
 Row = dict[str, Any]

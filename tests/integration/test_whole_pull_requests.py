@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from backfill.store.connection import Database
+from local.in_process import Stack
 from local.simulator import generate
 from tests.integration.demanding import Demanding, asked, comments, commits, files, is_detail, reviews
-from tests.integration.in_process import Stack
 
 NAME = "octo/extreme"
 

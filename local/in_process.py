@@ -18,9 +18,9 @@ from backfill.planning import Planner
 from backfill.recovering import Recovery
 from backfill.store.budget import ObservedBudget, PostgresBudget
 from backfill.store.connection import Database
+from local.memory_queue import MemoryQueues
 from local.simulator import Simulator
 from local.simulator.resolvers import ENDS
-from tests.integration.memory_queue import MemoryQueues
 
 Row = dict[str, Any]
 
@@ -86,26 +86,29 @@ class Stack:
             " WHERE CAST(:name AS text) IS NULL OR r.owner || '/' || r.name = :name",
             name=name,
         )
-        assert row is not None
+        if row is None:
+            raise LookupError(f"no backfill of {name}")
         return row
 
     def progress(self, name: str) -> Row:
         """Its row of backfill_progress."""
         row = self.db.one("SELECT * FROM backfill_progress WHERE repository = :name", name=name)
-        assert row is not None
+        if row is None:
+            raise LookupError(f"no backfill of {name}")
         return row
 
     def repository(self, name: str) -> Any:
         """What the simulator holds of one repository."""
         found = self.simulator.repository(name)
-        assert found is not None
+        if found is None:
+            raise LookupError(f"the simulator has no {name}")
         return found
 
     def assert_equals_github(self) -> None:
         """Every repository that is tracked is stored as the simulator holds it."""
-        found = differences(self.db, self.simulator)
-        assert not found, found
-        assert self.db.rows("SELECT * FROM pull_request_gaps") == []
+        found = differences(self.db, self.simulator) or self.db.rows("SELECT * FROM pull_request_gaps")
+        if found:
+            raise AssertionError(f"the database differs from GitHub: {found}")
 
 
 def differences(db: Database, simulator: Simulator) -> list[str]:
