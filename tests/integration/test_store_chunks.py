@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pg8000.exceptions import DatabaseError
 
-from backfill.errors import StaleClaim
+from backfill.errors import LeaseLost, StaleClaim
 from backfill.store import backfills, chunks, pull_requests
 from backfill.store.connection import Database
 from tests.integration.rows import backfill_of, details
@@ -243,6 +243,22 @@ def test_of_two_planners_one_has_the_lease(connect: Callable[[], Database]) -> N
     assert backfills.lease(other, backfill["id"], 60) is None
     backfills.end_lease(one, held)
     assert backfills.lease(other, backfill["id"], 60) is not None
+
+
+def test_a_planner_whose_lease_was_taken_over_cuts_no_chunk_of_what_it_chose_before(db: Database) -> None:
+    """What it chose may be stored by now, and the backfill completed: nobody would send such a chunk."""
+    backfill = backfill_of(db, 2)
+    late = backfills.lease(db, backfill["id"], 60)
+    assert late is not None
+    chunks.create(db, backfill["id"], [1], planner_token=late["planner_token"])
+    db.execute("UPDATE progressive_backfill_state SET planner_lease_expires_at = now() - interval '1 second'")
+    other = backfills.lease(db, backfill["id"], 60)
+    with pytest.raises(LeaseLost):
+        chunks.create(db, backfill["id"], [2], planner_token=late["planner_token"])
+    backfills.end_lease(db, other or {})
+    with pytest.raises(LeaseLost):
+        chunks.create(db, backfill["id"], [2], planner_token=late["planner_token"])
+    assert chunks.outstanding(db, backfill["id"])["total"] == 1
 
 
 def test_the_cursor_moves_only_from_where_it_was_read(db: Database) -> None:

@@ -38,6 +38,13 @@ class StaleClaim(BackfillError):
     """The chunk belongs to somebody else by now: roll back everything and acknowledge the message."""
 
 
+class LeaseLost(Retryable):
+    """The backfill has another planner by now, which goes on with it."""
+
+    def __init__(self) -> None:
+        super().__init__("another planner took the backfill over")
+
+
 class Misconfigured(BackfillError):
     """A setting or a secret of the deployment is wrong: ``setting`` breaks ``rule``. No message is to blame for it."""
 

@@ -15,7 +15,7 @@ from backfill.chunk_processing import (
     UNAVAILABLE_PAUSE_MINUTES,
     note_pause,
 )
-from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
+from backfill.errors import ContractViolation, Deferred, LeaseLost, Permanent, Retryable
 from backfill.github import packing
 from backfill.github.client import REQUEST_SIZE, GitHub, Spent
 from backfill.github.errors import Forbidden, TooLarge
@@ -130,6 +130,8 @@ class Planner:
             again = limit.seconds
         except Permanent as error:
             again = self._stop(held, error, report)
+        except LeaseLost as lost:
+            report["skipped"] = str(lost)
         except Retryable as error:
             if backfills.record_error(self.db, held["id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES):
                 note_pause(self.db)
@@ -215,7 +217,7 @@ class Planner:
     def _find_gone(self, held: Row, repository: Row, shown: set[int]) -> None:
         """What a whole listing did not show, its last page with ``shown`` included, is asked for by number, and only then
         called gone."""
-        unseen = pull_requests.not_listed_since(self.db, held["repository_id"], held["listing_started_at"])
+        unseen = pull_requests.not_listed(self.db, held["repository_id"])
         suspects = [number for number in unseen if number not in shown]
         if not suspects:
             return
@@ -265,7 +267,7 @@ class Planner:
         created = 0
         for numbers in packing.cut(candidates, size, most, request_size=int(request_size), more=more):
             try:
-                chunks.create(self.db, held["id"], numbers)
+                chunks.create(self.db, held["id"], numbers, planner_token=held["planner_token"])
             except chunks.InAnotherChunk:
                 # Somebody asked for one of them by hand meanwhile: the next planning cuts what is left.
                 break
@@ -452,7 +454,7 @@ def _known_until(latest: datetime | None) -> datetime | None:
 
 def _kept(row: Row | None) -> Row:
     if row is None:
-        raise Retryable("another planner took the backfill over")
+        raise LeaseLost
     return row
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pg8000.exceptions import DatabaseError
 
-from backfill.errors import Retryable, StaleClaim
+from backfill.errors import LeaseLost, Retryable, StaleClaim
 from backfill.store.connection import Database, Row
 
 # Business attempts of a chunk (design section 5); SQS receives are counted apart, by the queue.
@@ -24,11 +24,13 @@ MAX_ATTEMPTS = 5
 LONGEST_LIFE_MINUTES = 16
 
 # Numbers that another unfinished chunk holds are refused by the primary key of backfill_chunk_members. The counter of
-# the backfill row gives the chunk number, and its row lock makes two creators queue up.
+# the backfill row gives the chunk number, and its row lock makes two creators queue up. A planner whose lease another one
+# took over meanwhile chose its numbers too long ago: they may be stored by now, and the backfill completed.
 _CREATE = """
     WITH numbered AS (
         UPDATE progressive_backfill_state SET next_chunk_number = next_chunk_number + 1
         WHERE id = CAST(:backfill_id AS uuid)
+          AND (CAST(:planner_token AS uuid) IS NULL OR planner_token = CAST(:planner_token AS uuid))
         RETURNING id, repository_id, next_chunk_number - 1 AS chunk_number)
     INSERT INTO backfill_chunks (backfill_state_id, repository_id, chunk_number, pr_numbers, origin)
     SELECT id, repository_id, chunk_number, CAST(:pr_numbers AS integer[]), :origin FROM numbered
@@ -240,14 +242,32 @@ class InAnotherChunk(Retryable):
     """One of the pull requests is in another unfinished chunk of the backfill."""
 
 
-def create(db: Database, backfill_id: str, pr_numbers: Sequence[int], *, origin: str = "planner") -> Row:
-    """Insert a pending chunk, which is its own outbox record. Raises InAnotherChunk."""
+def create(
+    db: Database,
+    backfill_id: str,
+    pr_numbers: Sequence[int],
+    *,
+    origin: str = "planner",
+    planner_token: str | None = None,
+) -> Row:
+    """Insert a pending chunk, which is its own outbox record; a planner does so under its lease, ``planner_token``.
+
+    Raises InAnotherChunk and LeaseLost.
+    """
     try:
-        chunk = db.one(_CREATE, backfill_id=backfill_id, pr_numbers=list(pr_numbers), origin=origin)
+        chunk = db.one(
+            _CREATE,
+            backfill_id=backfill_id,
+            pr_numbers=list(pr_numbers),
+            origin=origin,
+            planner_token=planner_token,
+        )
     except DatabaseError as error:
         if error.args[0].get("n") == "backfill_chunk_members_pkey":
             raise InAnotherChunk(f"backfill {backfill_id}: {error.args[0].get('D')}") from error
         raise
+    if chunk is None and planner_token is not None:
+        raise LeaseLost
     if chunk is None:
         raise LookupError(f"backfill {backfill_id} does not exist")
     return chunk

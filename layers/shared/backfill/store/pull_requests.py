@@ -327,10 +327,10 @@ _RETRY_FAILED = """
 """
 
 # Rows that the listing, walked from its beginning to its end, did not show.
-_NOT_LISTED_SINCE = """
-    SELECT number FROM pull_requests
-    WHERE repository_id = CAST(:repository_id AS uuid) AND gone_at IS NULL AND listed_at < CAST(:since AS timestamptz)
-    ORDER BY number
+_NOT_LISTED = """
+    SELECT p.number FROM pull_requests AS p JOIN progressive_backfill_state AS s ON s.repository_id = p.repository_id
+    WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.gone_at IS NULL AND p.listed_at < s.listing_started_at
+    ORDER BY p.number
 """
 
 
@@ -412,9 +412,9 @@ def retry_failed(db: Database, repository_id: str) -> int:
     return db.execute(_RETRY_FAILED, repository_id=repository_id)
 
 
-def not_listed_since(db: Database, repository_id: str, since: Any) -> list[int]:
-    """Numbers that the listing begun at ``since`` has not shown."""
-    return [row["number"] for row in db.rows(_NOT_LISTED_SINCE, repository_id=repository_id, since=since)]
+def not_listed(db: Database, repository_id: str) -> list[int]:
+    """Numbers that the present listing of the repository has not shown so far."""
+    return [row["number"] for row in db.rows(_NOT_LISTED, repository_id=repository_id)]
 
 
 def _of_rows(sql: str, rows: Rows, key: Sequence[str], **parameters: Any) -> tuple[str, dict[str, Any]]:
