@@ -15,6 +15,7 @@ from threading import Thread
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+import boto3
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -247,6 +248,8 @@ def iam_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[DatabaseAddress]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "example")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "IQoJ/+=" * 150)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    # boto3 keeps the credentials that it saw first, those of a test before this one.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     yield DatabaseAddress(None, "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x")
     server.shutdown()
     server.server_close()
