@@ -102,10 +102,10 @@ soak: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## the 
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
 bench: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## measure, beside rivals and targets (ONLY='subject …', JSON=file)
-	$(BIN)/python -m benchmarks $(ONLY) $(if $(JSON),--json $(JSON))
+	POWERTOOLS_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks $(ONLY) $(if $(JSON),--json $(JSON))
 
 bench-rivals: .venv/.ready ## the same repository read by other tools, each in an environment of its own
-	$(BIN)/python -m benchmarks.rivals $(ONLY)
+	POWERTOOLS_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.rivals $(ONLY)
 
 lock: .venv/.ready ## resolve the lock files anew
 	@for name in requirements/uv requirements/dev requirements/migrator requirements/sam requirements/aws requirements/lambda requirements/checks layers/shared/requirements; do \

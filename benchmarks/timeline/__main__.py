@@ -18,6 +18,7 @@ from backfill.github.client import GitHub
 from backfill.github.governor import Governor
 from backfill.github.transport import Reply, Transport
 from backfill.messages import chunk_message
+from backfill.observability import logger
 from backfill.store import backfills, chunks
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database, Row
@@ -85,6 +86,7 @@ def main() -> int:
     if len(sys.argv) != 2:
         print("usage: python -m benchmarks.timeline FILE.svg", file=sys.stderr)
         return 2
+    logger.setLevel("ERROR")
     repository = setting.pull_requests_at_hand()[0]
     with setting.postgres() as server, Simulator([repository], speed=1) as simulator:
         server.run("CREATE DATABASE timeline TEMPLATE migrated")
