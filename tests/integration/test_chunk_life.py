@@ -83,6 +83,7 @@ _AGE = """
             listing_completed_at = listing_completed_at - make_interval(secs => :s), examined_at = examined_at - make_interval(secs => :s),
             planned_at = planned_at - make_interval(secs => :s), deferred_until = deferred_until - make_interval(secs => :s)),
         p AS (UPDATE pull_requests SET listed_at = listed_at - make_interval(secs => :s),
+            detail_synced_at = detail_synced_at - make_interval(secs => :s),
             detail_failed_at = detail_failed_at - make_interval(secs => :s)),
         r AS (UPDATE repositories SET unavailable_since = unavailable_since - make_interval(secs => :s)),
         b AS (UPDATE github_budget SET blocked_until = blocked_until - make_interval(secs => :s),
@@ -91,11 +92,13 @@ _AGE = """
 """
 _RESET = "DELETE FROM repositories; DELETE FROM contributors; DELETE FROM github_budget"
 
-# One transaction holds a chunk's details and its completion.
+# One transaction holds a chunk's details and its completion. What was stored before the chunk was claimed is not its doing: a
+# person's message may have been quicker than the planner that chose it.
 _HALF = """
     SELECT p.number, c.id, c.status
     FROM backfill_chunks AS c JOIN pull_requests AS p ON p.repository_id = c.repository_id AND p.number = ANY(c.pr_numbers)
     WHERE c.status IN ('pending', 'processing') AND c.origin = 'planner' AND p.detail_updated_at >= p.updated_at
+      AND p.detail_synced_at >= c.started_at
 """
 
 # Everything that the invariants are about, in one look.

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from backfill import outbox
 from backfill.chunk_processing import Worker
 from backfill.errors import Deferred, Retryable
+from backfill.github.client import GitHub
 from backfill.messages import PlanEvent, chunk_message, plan_message
 from backfill.planning import ERROR_AGAIN_SECONDS
 from backfill.queues import LONGEST_DELAY_SECONDS
@@ -245,6 +246,29 @@ def test_a_request_that_was_on_its_way_when_a_planner_died_is_answered_too(
     assert "skipped" in run.plan()["backfills"][0]
     (request,) = run.broker.plans
     assert request.visible_at > run.broker.now
+    run.assert_is_over()
+
+
+def test_a_planner_whose_lease_was_taken_over_asks_again_and_counts_no_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who took it over may have died since, and both had the same message."""
+    run.read_all_but(0)
+
+    def taken_over(github: GitHub, node_ids: list[str]) -> Any:
+        run.stack.db.execute(
+            "UPDATE progressive_backfill_state SET planner_token = gen_random_uuid(),"
+            " planner_lease_expires_at = now() + interval '90 seconds'"
+        )
+        return examine(github, node_ids)
+
+    examine = GitHub.examine
+    with monkeypatch.context() as patch:
+        patch.setattr(GitHub, "examine", taken_over)
+        assert "another planner" in run.plan()["backfills"][0]["skipped"]
+    assert (run.stack.state()["consecutive_errors"], run.stack.state()["error_count"]) == (0, 0)
+    (request,) = run.broker.plans
+    assert request.visible_at - run.broker.now >= 89
     run.assert_is_over()
 
 

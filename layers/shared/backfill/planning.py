@@ -131,7 +131,8 @@ class Planner:
         except Permanent as error:
             again = self._stop(held, error, report)
         except LeaseLost as lost:
-            report["skipped"] = str(lost)
+            # Whoever took it over may be dead by now, as above.
+            report["skipped"], again = str(lost), 0
         except Retryable as error:
             if backfills.record_error(self.db, held["id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES):
                 note_pause(self.db)
