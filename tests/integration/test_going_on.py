@@ -89,6 +89,11 @@ class Run:
         while len(self.broker.chunks) > left:
             self.work()
 
+    def lose_plan_requests(self) -> None:
+        """None is on its way any more, and the last one was so long ago that it does not count."""
+        self.broker.plans.clear()
+        self.age(backfills.PLAN_REQUEST_LOST_SECONDS + 1)
+
     def assert_is_over(self) -> None:
         self.to_the_end()
         assert self.stack.state()["status"] == "completed"
@@ -114,8 +119,7 @@ def test_a_worker_that_ends_between_completing_and_asking_is_followed_by_its_own
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run.read_all_but(1)
-    run.broker.plans.clear()
-    run.age(backfills.PLAN_REQUEST_LOST_SECONDS + 1)
+    run.lose_plan_requests()
     monkeypatch.setattr(Worker, "_go_on", killed)
     with pytest.raises(Killed):
         run.work()
@@ -129,8 +133,7 @@ def test_a_worker_that_ends_between_reserving_and_sending_does_not_keep_others_f
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run.read_all_but(2)
-    run.broker.plans.clear()
-    run.age(backfills.PLAN_REQUEST_LOST_SECONDS + 1)
+    run.lose_plan_requests()
     monkeypatch.setattr(SteppedQueues, "request_plan", killed)
     with pytest.raises(Killed):
         run.work()
@@ -166,8 +169,7 @@ def test_what_fails_after_a_completion_is_neither_a_failure_of_the_chunk_nor_los
 ) -> None:
     error = DatabaseUnavailable("the test cut the connection") if error == "database" else error
     run.read_all_but(1)
-    run.broker.plans.clear()
-    run.age(backfills.PLAN_REQUEST_LOST_SECONDS + 1)
+    run.lose_plan_requests()
 
     def refuse(*_: Any, **__: Any) -> None:
         raise error
@@ -210,8 +212,7 @@ def test_a_released_chunk_that_sqs_does_not_take_is_sent_when_its_message_comes_
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run.read_all_but(1)
-    run.broker.plans.clear()
-    run.age(backfills.PLAN_REQUEST_LOST_SECONDS + 1)
+    run.lose_plan_requests()
     monkeypatch.setattr(run.stack.github, "details", failing(Retryable("GitHub is in a bad mood")))
     monkeypatch.setattr(SteppedQueues, "send_chunks", lambda *_: [])
     with pytest.raises(Retryable, match="SQS did not take"):
@@ -228,8 +229,7 @@ def test_a_request_that_finds_a_dead_planners_lease_is_answered_after_its_end(
 ) -> None:
     """A planner that the schedule started has no message that would come back when it dies."""
     run.read_all_but(1)
-    run.broker.plans.clear()
-    run.age(backfills.PLAN_REQUEST_LOST_SECONDS + 1)
+    run.lose_plan_requests()
     die_in_planning(run, monkeypatch)
     assert run.work() == "completed"
     (request,) = run.broker.plans

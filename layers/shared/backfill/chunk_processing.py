@@ -34,8 +34,6 @@ CREDENTIALS_PAUSE_MINUTES = 60
 UNAVAILABLE_PAUSE_MINUTES = 24 * 60
 # The statuses that a chunk does not leave, and what is counted of them.
 _ENDED = {"completed": "ChunksCompleted", "failed": "ChunksFailed"}
-# The error code of a chunk that waits for GitHub's limits.
-DEFERRED = "deferred"
 # A message by hand for pull requests that are being worked on comes back after this.
 BUSY_SECONDS = 60
 
@@ -98,7 +96,7 @@ class Worker:
         except DatabaseUnavailable:
             raise
         except Deferred as limit:
-            self._release(chunk, before, limit.until, DEFERRED, str(limit))
+            self._release(chunk, before, limit.until, chunks.DEFERRED, str(limit))
             count("ChunksDeferred")
             count("DeferralSeconds", limit.seconds)
             event("chunk deferred", reason=limit.reason, until=limit.until.isoformat(), seconds=round(limit.seconds))
@@ -183,7 +181,7 @@ class Worker:
             request_size=repository["detail_request_size"],
             learn=lambda size: repositories.set_request_size(self.db, repository["id"], size),
             seconds_left=lambda: self.seconds_left() - MARGIN_SECONDS,
-            patience=LONGEST_SLEEP_SECONDS if chunk["error_code"] == DEFERRED else NEWCOMER_SLEEP_SECONDS,
+            patience=LONGEST_SLEEP_SECONDS if chunk["error_code"] == chunks.DEFERRED else NEWCOMER_SLEEP_SECONDS,
         )
         begin, spent = time.monotonic(), self.github.spent - before
         with self.db.transaction():

@@ -39,7 +39,7 @@ class StaleClaim(BackfillError):
 
 
 class LeaseLost(Retryable):
-    """The backfill has another planner by now, which goes on with it."""
+    """The backfill has had another planner since, whose business it is now: nothing of this one's is stored any more."""
 
     def __init__(self) -> None:
         super().__init__("another planner took the backfill over")

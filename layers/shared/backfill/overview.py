@@ -9,7 +9,7 @@ from typing import Any
 
 from backfill.github.governor import FLOOR
 from backfill.queues import Queues
-from backfill.store import backfills, budget
+from backfill.store import backfills, budget, chunks
 from backfill.store.connection import Database
 
 Row = dict[str, Any]
@@ -107,7 +107,7 @@ def _wait(row: Mapping[str, Any], latest_budget: Mapping[str, Any] | None) -> Co
     if row["processing"] or row["due"]:
         return None
     if row["next_at"]:
-        code = "waiting_for_github" if row["next_code"] == "deferred" else "retrying"
+        code = "waiting_for_github" if row["next_code"] == chunks.DEFERRED else "retrying"
         return Condition(code, Kind.WAITING, f"until {row['next_at']:%H:%M:%S} UTC: {row['next_error'] or 'no reason'}")
     if latest_budget and latest_budget["waits_until"]:
         why = f"until {latest_budget['waits_until']:%H:%M:%S} UTC: {latest_budget['wait_reason']}"

@@ -20,6 +20,8 @@ from backfill.store.connection import Database, Row
 
 # Business attempts of a chunk (design section 5); SQS receives are counted apart, by the queue.
 MAX_ATTEMPTS = 5
+# The error_code of a chunk that waits for GitHub's limits.
+DEFERRED = "deferred"
 # Lambda ends every function after 15 minutes: a chunk that began longer ago has no worker, whatever its lease says.
 LONGEST_LIFE_MINUTES = 16
 
