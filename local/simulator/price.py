@@ -25,7 +25,6 @@ CONNECTIONS = {
 }  # fmt: skip
 MOST_NODES = 500_000
 # Seconds of GitHub's time: per request, per pull request of a light listing, and per pull request with connections.
-# Seconds of GitHub's time: per request, per pull request of a light listing, and per pull request with connections.
 BASE_SECONDS, LISTED_SECONDS, DETAILED_SECONDS = 0.15, 0.006, 0.1
 
 
@@ -39,15 +38,17 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Price:
-    """What a query costs by the formula, and what it touches: pull requests by number, some with connections.
+    """What a query costs by the formula, and what it touches.
 
-    ``operation`` is its name.
+    ``operation`` is its name; ``asked`` the pull requests that it names, ``read`` those of them of which it wants the
+    body, and ``detailed`` how many it asks for connections; ``listed`` how many its listings may return.
     """
 
     operation: str = ""
     weight: int = 0
     nodes: int = 0
     asked: list[int] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
     detailed: int = 0
     listed: int = 0
 
@@ -94,6 +95,8 @@ def _walk(
             below = len(arguments["ids"])
         elif name == "pullRequest" and isinstance(arguments.get("number"), int):
             price.asked.append(arguments["number"])
+            if any(each.name.value == "body" for each in _fields(field_node.selection_set, fragments)):
+                price.read.append(arguments["number"])
             before = price.weight
             _walk(field_node.selection_set, below, price, variables, fragments)
             price.detailed += price.weight > before

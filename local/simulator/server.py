@@ -71,7 +71,8 @@ class Simulator:
         self.rest = Rest(self.repository, Limits(5000, window, speed, self.clock))
         self.served: Counter[str] = Counter()
         self.tokens = Tokens(token, app, self.clock, self.served)
-        self.details: Counter[int] = Counter()
+        # How often each pull request was read with its body: by repository and number.
+        self.details: Counter[tuple[str, int]] = Counter()
         self.scripted: deque[Failure | None] = deque()
         self.poison: dict[int, str] = {}
         self._closed = False
@@ -211,7 +212,7 @@ class Simulator:
         changed = failure.change(answer) if failure is not None and failure.change is not None else answer
         content = encoded(changed)
         with self._lock:
-            self.details.update(price.asked)
+            self.details.update((str(variables.get("repository")), number) for number in price.read)
         time.sleep(max(0.0, price.seconds / self.speed - (time.monotonic() - begin)))
         return Answer(200, self._headers(), content, failure.cut if failure is not None else "")
 

@@ -49,12 +49,8 @@ def proxy(folder: Path) -> Iterator[CuttingProxy]:
 
 @pytest.fixture(scope="module")
 def deployed(folder: Path, proxy: CuttingProxy) -> Iterator[Deployed]:
-    repositories = generate(17, {NAME: PULL_REQUESTS})
-    for node in repositories[0].pull_requests.values():
-        # A page of GitHub's: each is read by one request, and what is asked for twice was read again.
-        node["commits"] = node["commits"][:100]
     with (
-        Simulator(repositories, speed=4) as simulator,
+        Simulator(generate(17, {NAME: PULL_REQUESTS}), speed=4) as simulator,
         running_stack(folder, simulator, database_url=proxy.url) as running,
     ):
         yield running

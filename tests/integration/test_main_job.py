@@ -102,10 +102,10 @@ def test_a_message_by_hand_reads_again_and_reports_what_is_no_pull_request(stack
     (repository,) = stack.simulator.repositories.values()
     number = max(repository.pull_requests)
     issue = next(n for n in range(1, 999) if n not in repository.pull_requests)
-    before = stack.simulator.details[number]
+    before = stack.simulator.details[repository.node["id"], number]
     stack.queues.send_body(json.dumps({"schema_version": 1, "repository": NAME, "pr_numbers": [number, issue]}))
     assert stack.run() == ["accepted", "completed"]
-    assert stack.simulator.details[number] == before + 2
+    assert stack.simulator.details[repository.node["id"], number] == before + 1
     chunk = stack.db.one("SELECT error FROM backfill_chunks WHERE origin = 'message'")
     assert chunk == {"error": f"#{issue}: no pull request on GitHub"}
 
