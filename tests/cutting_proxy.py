@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from backfill.store.connection import connection_options
 
-# What completes a chunk (store/chunks.py), and the simple query that ends its transaction.
-_COMPLETES = b"UPDATE backfill_chunks SET status = 'completed'"
+# What completes a chunk or gives it back (store/chunks.py), and the simple query that ends its transaction.
+COMPLETES = b"UPDATE backfill_chunks SET status = 'completed'"
+GIVES_BACK = b"UPDATE backfill_chunks SET status = 'pending', claim_token = NULL"
 _COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
 
 
@@ -23,13 +24,17 @@ class Cut(StrEnum):
 
 
 class CuttingProxy:
-    """``url`` leads to the same database; connections go through, but for those that ``cut`` ends. ``cuts`` tells which did."""
+    """``url`` leads to the same database; connections go through, but for those that ``cut`` ends. ``cuts`` tells which did.
 
-    def __init__(self, database_url: str) -> None:
+    ``of``: cut the COMMIT of a transaction with this statement in it.
+    """
+
+    def __init__(self, database_url: str, of: bytes = COMPLETES) -> None:
         path = connection_options(database_url)["unix_sock"]
         if path is None:
             raise ValueError("the proxy leads to a Unix socket; give a URL with ?host=/directory")
         self._path: str = path
+        self._of = of
         self._listener = socket.create_server(("127.0.0.1", 0))
         parts = urlsplit(database_url)
         self.url = (
@@ -47,7 +52,7 @@ class CuttingProxy:
         self._listener.close()
 
     def cut(self, *places: Cut) -> None:
-        """The next COMMITs that complete a chunk end so, one each."""
+        """The next of these COMMITs end so, one each."""
         with self._lock:
             self._due += places
 
@@ -68,12 +73,12 @@ class CuttingProxy:
             threading.Thread(target=self._back, args=(client, server, lost), daemon=True).start()
 
     def _forward(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
-        completes = False
+        is_one = False
         while data := _received(client):
-            completes |= _COMPLETES in data
+            is_one |= self._of in data
             if data.endswith(_COMMIT):
-                place = self._next() if completes else None
-                completes = False
+                place = self._next() if is_one else None
+                is_one = False
                 if place is Cut.before:
                     self.cuts.append(place)
                     break

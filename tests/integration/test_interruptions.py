@@ -21,7 +21,7 @@ from functions.chunk_worker import app as worker_app
 from functions.planner import app as planner_app
 from local.in_process import Stack
 from local.simulator import Simulator, generate
-from tests.cutting_proxy import Cut, CuttingProxy
+from tests.cutting_proxy import GIVES_BACK, Cut, CuttingProxy
 
 NAME = "octo/interrupted"
 Row = dict[str, Any]
@@ -185,6 +185,37 @@ def test_a_commit_with_unknown_result_is_settled_by_the_fence(
     stack.assert_equals_github()
     again = stack.simulator.statistics()["detailed_again"]
     assert again == (size if place is Cut.before else 0)
+
+
+@pytest.mark.parametrize("place", Cut)
+def test_a_chunk_given_back_with_an_unknown_commit_is_booked_once(
+    stack: Stack, direct_url: str, monkeypatch: pytest.MonkeyPatch, place: Cut
+) -> None:
+    """GitHub has answered, then fails: what that cost stands in the chunk and in its backfill, and in each once."""
+    before = stack.state()
+    read = stack.github.details
+
+    def details(*args: Any, **keywords: Any) -> Any:
+        read(*args, **keywords)
+        raise Retryable("GitHub is in a bad mood")
+
+    monkeypatch.setattr(stack.github, "details", details)
+    spent = stack.simulator.statistics()
+    with CuttingProxy(direct_url, of=GIVES_BACK) as proxy:
+        through = Database(lambda: proxy.url)
+        proxy.cut(place)
+        assert work(stack, replace(stack.worker, db=through)) == ("retried" if place is Cut.before else "given back")
+        through.close()
+    monkeypatch.undo()
+    assert proxy.cuts == [place]
+    chunk, after, now = first(stack.db), stack.state(), stack.simulator.statistics()
+    assert (chunk["status"], chunk["attempts"]) == ("pending", 1)
+    assert chunk["points"] == after["points_spent"] - before["points_spent"] == now["points"] - spent["points"] > 0
+    assert chunk["requests"] == after["requests_made"] - before["requests_made"] == now["requests"] - spent["requests"]
+    make_due(stack.db)
+    stack.run()
+    assert stack.state()["status"] == "completed"
+    stack.assert_equals_github()
 
 
 def test_while_postgres_is_away_the_message_comes_back(stack: Stack) -> None:

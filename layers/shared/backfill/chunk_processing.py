@@ -71,7 +71,7 @@ class Worker:
             # Committed. What follows may fail or never come: then the message comes back, and `_not_claimed` does it.
             if outcome in _ENDED:
                 self._go_on(backfill_id)
-            elif outcome in ("split", "stale"):
+            elif outcome in ("split", "given back", "stale"):
                 self._send(backfill_id=backfill_id)
             else:
                 self._send(chunk_id=chunk["id"])
@@ -129,6 +129,10 @@ class Worker:
             if now is not None and now["status"] in _ENDED and now["attempts"] == chunk["attempts"]:
                 count(_ENDED[now["status"]])
                 return str(now["status"])
+            booked = now["requests"] - chunk["requests"] if now is not None else 0
+            if booked and booked == (self.github.spent - before).requests:
+                # Its release took effect, whichever it was, and has booked what the chunk had cost.
+                return "given back"
             return self._stale(chunk, before)
 
     def _split(self, chunk: Row, before: Spent, short: OutOfTime | OutOfMemory) -> str:
