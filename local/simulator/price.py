@@ -26,6 +26,8 @@ CONNECTIONS = {
 MOST_NODES = 500_000
 # Seconds of GitHub's time: per request, per pull request of a light listing, and per pull request with connections.
 BASE_SECONDS, LISTED_SECONDS, DETAILED_SECONDS = 0.15, 0.006, 0.1
+# GitHub gives up on a query after this.
+QUERY_SECONDS = 10.0
 
 
 class Refused(Exception):
@@ -57,7 +59,16 @@ class Price:
         return max(1, (self.weight + 50) // 100)
 
     @property
+    def is_too_slow(self) -> bool:
+        return self._work > QUERY_SECONDS
+
+    @property
     def seconds(self) -> float:
+        """What GitHub spends on it, answered or not."""
+        return min(self._work, QUERY_SECONDS)
+
+    @property
+    def _work(self) -> float:
         light = self.listed + len(self.asked) - self.detailed
         return BASE_SECONDS + LISTED_SECONDS * light + DETAILED_SECONDS * self.detailed
 

@@ -125,10 +125,13 @@ _LOOK = """
 
 
 class SmallPages(GitHub):
-    """A listing of several pages, without hundreds of pull requests."""
+    """Listings and scans of several pages, without hundreds of pull requests."""
 
-    def list_pull_requests(self, node_id: str, cursor: str | None, *, page_size: int = 3) -> ListingPage:
-        return super().list_pull_requests(node_id, cursor, page_size=page_size)
+    def list_pull_requests(self, node_id: str, cursor: str | None, *, page_size: int = 100) -> ListingPage:
+        return super().list_pull_requests(node_id, cursor, page_size=min(3, page_size))
+
+    def list_updated(self, node_id: str, cursor: str | None, *, page_size: int = 100) -> ListingPage:
+        return super().list_updated(node_id, cursor, page_size=min(2, page_size))
 
 
 class Surroundings:

@@ -377,8 +377,8 @@ def test_what_a_planning_has_cost_that_came_to_nothing_is_booked(
     before, served = run.stack.state(), run.stack.simulator.statistics()
     ask = getattr(run.stack.github, name)
 
-    def in_vain(*arguments: Any) -> None:
-        ask(*arguments)
+    def in_vain(*arguments: Any, **options: Any) -> None:
+        ask(*arguments, **options)
         raise Deferred(backfills.now(run.stack.db), 600, "what was answered is of no use")
 
     monkeypatch.setattr(run.stack.github, name, in_vain)

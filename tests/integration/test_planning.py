@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from backfill import priority
-from backfill.errors import ContractViolation
+from backfill.errors import ContractViolation, Deferred
 from backfill.messages import PlanEvent
 from backfill.store import backfills, chunks, repositories
 from backfill.store.connection import Database
 from local.in_process import Stack
-from local.simulator import Simulator, generate
+from local.simulator import PASSING, Simulator, generate, price
 from tests.integration.rows import REPOSITORY
 
 ONE = "octo/one"
@@ -216,8 +216,8 @@ def test_a_change_during_the_scan_is_not_lost(stack_of: StackOf, monkeypatch: py
     pages = []
     list_updated = stack.github.list_updated
 
-    def touching(node_id: str, cursor: str | None) -> Any:
-        page = list_updated(node_id, cursor)
+    def touching(node_id: str, cursor: str | None, **options: int) -> Any:
+        page = list_updated(node_id, cursor, **options)
         pages.append(page)
         if len(pages) == 1:
             repository.change(numbers[60], title="Touched during the scan", updatedAt="2031-01-02T00:00:00Z")
@@ -249,6 +249,163 @@ def test_a_change_within_the_second_of_the_watermark_is_not_lost(stack_of: Stack
     stack.assert_equals_github()
 
 
+def change_all(stack: Stack) -> int:
+    """Every pull request of a completed repository changes; how many there are."""
+    stack.add(ONE)
+    stack.run()
+    repository = stack.repository(ONE)
+    for number in sorted(repository.pull_requests):
+        repository.change(number, title=f"Another title of {number}", updatedAt="2031-01-01T00:00:00Z")
+    return len(repository.pull_requests)
+
+
+def scanned(stack: Stack, monkeypatch: pytest.MonkeyPatch, before: Callable[[int], object]) -> list[str | None]:
+    """The cursors after which pages of changes are read, as they come. ``before`` each, with how many there were."""
+    cursors: list[str | None] = []
+    list_updated = stack.github.list_updated
+
+    def listing(node_id: str, cursor: str | None, **options: int) -> Any:
+        before(len(cursors))
+        page = list_updated(node_id, cursor, **options)
+        cursors.append(cursor)
+        return page
+
+    monkeypatch.setattr(stack.github, "list_updated", listing)
+    return cursors
+
+
+@pytest.mark.parametrize("by", ["by a limit of GitHub's", "by the end of its time"])
+def test_a_scan_that_is_interrupted_goes_on_with_the_next_page(
+    stack_of: StackOf, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """A repository that was paused for long has more changes than one run of the planner can read."""
+    left = [1e9]
+    stack = stack_of({ONE: 450}, seconds_left=lambda: left[0])
+    change_all(stack)
+    limits = iter([False, True, False, True, True, False, False, False, True, False])
+
+    def interrupt(_: int) -> None:
+        left[0] -= 6.0
+        if by == "by a limit of GitHub's" and next(limits):
+            raise Deferred(backfills.now(stack.db), 1.0, "GitHub's time is taken")
+
+    cursors = scanned(stack, monkeypatch, interrupt)
+    first = stack.heartbeat()
+    assert 1 <= len(cursors) <= 4
+    assert (stack.state()["status"], first["reopened"]) == ("active", 1)
+    assert len(stack.queues.plans) == 1, "it goes on before its chunks are read"
+    stack.run()
+    assert (stack.state()["status"], stack.state()["scan_until"]) == ("completed", None)
+    assert len(cursors) == len(set(cursors)) >= 5
+    stack.assert_equals_github()
+    stack.heartbeat()
+    assert len(cursors) == len(set(cursors)), "nothing has changed since"
+
+
+def test_a_scan_whose_cursor_github_refuses_begins_again(stack_of: StackOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = stack_of({ONE: 250})
+    change_all(stack)
+
+    refused: list[int] = []
+
+    def forget(pages: int) -> None:
+        if pages == 2 and not refused:
+            refused.append(pages)
+            stack.simulator.script(next(each for each in PASSING if each.name == "bad cursor"))
+
+    cursors = scanned(stack, monkeypatch, forget)
+    stack.heartbeat()
+    stack.run()
+    assert cursors[0] is None and cursors[2] is None
+    assert stack.state()["status"] == "completed"
+    stack.assert_equals_github()
+
+
+def test_completed_repositories_that_a_run_has_no_time_for_are_the_next_ones_first(
+    stack_of: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"octo/r{index}" for index in range(4)]
+    left = [1e9]
+    stack = stack_of(dict.fromkeys(names, 3), seconds_left=lambda: left[0])
+    for name in names:
+        stack.add(name)
+    stack.run()
+    for name in names:
+        repository = stack.repository(name)
+        repository.change(min(repository.pull_requests), title="Changed")
+    left[0] = 60.0
+    scanned(stack, monkeypatch, lambda _: left.__setitem__(0, left[0] - 15))
+    report = stack.heartbeat()
+    assert 1 <= report["reopened"] < len(names)
+    assert stack.queues.plans[-1] == '{"schema_version": 1}'
+    left[0] = 1e9
+    stack.run()
+    stack.assert_equals_github()
+
+
+def test_a_page_that_is_too_much_for_github_is_halved_and_grows_again(
+    stack_of: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten seconds are enough for 33 pull requests of this repository, and then for 100 again."""
+    monkeypatch.setattr(price, "LISTED_SECONDS", 0.3)
+    stack = stack_of({ONE: 200})
+    stack.add(ONE)
+    stack.plan_once()
+    state = stack.state()
+    assert (state["listed_prs"], state["error_count"]) == (200, 0)
+    assert 25 <= state["listing_page_size"] <= 40
+    assert state["points_spent"] == stack.simulator.statistics()["points"] - 2, (
+        "all but finding it, and whose the token is"
+    )
+    monkeypatch.undo()
+    stack.run()
+    stack.repository(ONE).open_pull_requests(100)
+    change_all(stack)
+    stack.heartbeat()
+    stack.run()
+    assert stack.state()["listing_page_size"] > 40
+    stack.assert_equals_github()
+
+
+def test_a_pull_request_that_cannot_even_be_listed_pauses_its_backfill_with_the_reason(
+    stack_of: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(price, "LISTED_SECONDS", 11.0)
+    stack = stack_of({ONE: 3})
+    stack.add(ONE)
+    stack.run()
+    state = stack.state()
+    assert (state["status"], state["pause_reason"], state["listing_page_size"]) == ("paused", "consecutive_errors", 1)
+    assert "502" in state["last_error"] and state["paused_until"] is not None
+
+
+def test_what_vanished_is_looked_for_in_pieces_that_are_kept(
+    stack_of: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = stack_of({ONE: 260})
+    stack.add(ONE)
+    stack.run()
+    repository = stack.repository(ONE)
+    repository.delete(*sorted(repository.pull_requests)[:230])
+    asked: list[int] = []
+    list_numbers = stack.github.list_numbers
+
+    def limited(node_id: str, numbers: Any) -> Any:
+        if len(asked) == 100:
+            asked.append(0)
+            raise Deferred(backfills.now(stack.db), 1.0, "GitHub's time is taken")
+        asked.extend(numbers)
+        return list_numbers(node_id, numbers)
+
+    monkeypatch.setattr(stack.github, "list_numbers", limited)
+    stack.heartbeat()
+    assert stack.db.one("SELECT count(*) AS n FROM pull_requests WHERE gone_at IS NOT NULL") == {"n": 100}
+    stack.run()
+    assert len(asked) == len(set(asked)) == 231
+    assert (stack.state()["status"], stack.state()["total_prs"]) == ("completed", 30)
+    stack.assert_equals_github()
+
+
 def test_a_count_that_no_listing_explains_does_not_list_for_ever(
     stack_of: StackOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,8 +414,8 @@ def test_a_count_that_no_listing_explains_does_not_list_for_ever(
     for name in ("list_pull_requests", "list_updated"):
         ask = getattr(stack.github, name)
 
-        def counting(*arguments: Any, ask: Any = ask) -> Any:
-            page = ask(*arguments)
+        def counting(*arguments: Any, ask: Any = ask, **options: int) -> Any:
+            page = ask(*arguments, **options)
             return replace(page, total_prs=page.total_prs + 1)
 
         monkeypatch.setattr(stack.github, name, counting)

@@ -18,7 +18,7 @@ from backfill.chunk_processing import (
 from backfill.errors import ContractViolation, Deferred, LeaseLost, Permanent, Retryable
 from backfill.github import packing
 from backfill.github.client import REQUEST_SIZE, GitHub, Spent
-from backfill.github.errors import Forbidden, TooLarge
+from backfill.github.errors import Forbidden, InvalidQuery, TooLarge
 from backfill.messages import PlanEvent
 from backfill.observability import count, event, note_levels, problem
 from backfill.queues import Queues
@@ -160,7 +160,10 @@ class Planner:
         while held["listing_completed_at"] is None and self._has_time(begin):
             held = self._list_page(held, repository, report)
             self._fill(held, size, most, report)
-        if held["listing_completed_at"] is None:
+        if held["listing_completed_at"] is not None and held["scan_until"] is not None:
+            held = self._refresh(held, repository, report)
+            self._fill(held, size, most, report)
+        if _is_listing(held):
             return 0
         if report["chunks"] == 0 and chunks.outstanding(self.db, held["id"])["total"] == 0:
             again = self._settle(held, repository, size, most, report)
@@ -182,9 +185,9 @@ class Planner:
         examined, listed = held["examined_at"], held["listing_completed_at"]
         if examined is None or examined < listed or examined < backfills.now(self.db) - EXAMINATION_LASTS:
             held = self._refresh(held, repository, report)
-            if held["listing_completed_at"] is None:
-                return 0
             self._fill(held, size, most, report)
+            if _is_listing(held):
+                return 0
         report["completed"] = backfills.settle(self.db, held["id"], FAILED_RETRY_HOURS)
         if report["completed"]:
             count("BackfillsCompleted")
@@ -192,7 +195,12 @@ class Planner:
 
     def _list_page(self, held: Row, repository: Row, report: Row) -> Row:
         with self._booking(held) as spent:
-            page = self.github.list_pull_requests(repository["node_id"], held["last_processed_cursor"])
+            try:
+                page = self.github.list_pull_requests(
+                    repository["node_id"], held["last_processed_cursor"], page_size=held["listing_page_size"]
+                )
+            except TooLarge as error:
+                return self._halve_page(held, spent(), error)
             if not page.has_next_page:
                 # Before the end is noted: a planner that is interrupted here reads the last page again, and asks again.
                 self._find_gone(held, repository, {row["number"] for row in page.pull_requests})
@@ -220,12 +228,13 @@ class Planner:
         called gone."""
         unseen = pull_requests.not_listed(self.db, held["repository_id"])
         suspects = [number for number in unseen if number not in shown]
-        if not suspects:
-            return
-        listed, people, missing, _ = self.github.list_numbers(repository["node_id"], suspects)
-        with self.db.transaction():
-            pull_requests.store_listed(self.db, held["repository_id"], people, listed)
-            pull_requests.mark_gone(self.db, held["repository_id"], missing)
+        for start in range(0, len(suspects), packing.PAGE):
+            # Stored at once: if this comes to an end half way, the rest are the suspects of the next planner.
+            some = suspects[start : start + packing.PAGE]
+            listed, people, missing, _ = self.github.list_numbers(repository["node_id"], some)
+            with self.db.transaction():
+                pull_requests.store_listed(self.db, held["repository_id"], people, listed)
+                pull_requests.mark_gone(self.db, held["repository_id"], missing)
 
     @contextmanager
     def _booking(self, held: Row) -> Iterator[Callable[[], Spent]]:
@@ -275,29 +284,31 @@ class Planner:
             created += 1
         return created
 
+    def _halve_page(self, held: Row, spent: Spent, error: TooLarge) -> Row:
+        """GitHub could not answer for a page: the next try, of this run or a later one, is for half of it. Raises the error
+        if that was a single pull request."""
+        if held["listing_page_size"] == 1:
+            raise error
+        problem("a page of the listing is halved", error=str(error), page_size=held["listing_page_size"])
+        return _kept(backfills.halve_page(self.db, held, points=spent.points, requests=spent.requests))
+
     def _refresh(self, held: Row, repository: Row, report: Row) -> Row:
-        """Everything that changed since the watermark, newest first; a whole listing if the totals differ all the same."""
+        """Everything that changed since the watermark, newest first; a whole listing if the totals differ all the same.
+
+        Where the time ends before the scan does, ``scan_until`` is left, and the next refresh goes on with the next page.
+        """
+        begin = self.seconds_left()
         for _ in range(SCANS):
-            with self._booking(held) as spent:
-                now = self._examined(repository)
-                total = now["total_prs"]
-                latest = _moment(now["latest_updated_at"])
-                watermark = held["updates_watermark"]
-                has_moved = latest is not None and (watermark is None or latest > watermark)
-                if has_moved:
-                    pages, total = self._scan(held, repository, watermark)
-                    report["pages"] += pages
-                held = _kept(
-                    backfills.set_watermark(
-                        self.db,
-                        held,
-                        watermark=_known_until(latest),
-                        total_prs=total,
-                        points=spent().points,
-                        requests=spent().requests,
-                    )
-                )
-            if not _counts_differ(held, total) or not has_moved:
+            if held["scan_until"] is None:
+                held = self._look(held, repository)
+                has_moved = held["scan_until"] is not None
+            else:
+                has_moved = True
+            while held["scan_until"] is not None:
+                if not self._has_time(begin):
+                    return held
+                held = self._scan_page(held, repository, report)
+            if not has_moved or not _counts_differ(held, held["total_prs"]):
                 break
         if _counts_differ(held, held["total_prs"]) and held["listing_completed_at"] is not None:
             difference = held["total_prs"] - held["listed_prs"]
@@ -305,20 +316,56 @@ class Planner:
             held = _kept(backfills.start_listing(self.db, held, difference))
         return held
 
-    def _scan(self, held: Row, repository: Row, watermark: datetime | None) -> tuple[int, int]:
-        """List by UPDATED_AT down to the watermark and a little further; how many pages, and GitHub's total."""
-        cursor: str | None = None
-        pages = 0
-        while True:
-            page = self.github.list_updated(repository["node_id"], cursor)
-            with self.db.transaction():
-                pull_requests.store_listed(self.db, held["repository_id"], page.contributors, page.pull_requests)
-            pages, cursor = pages + 1, page.end_cursor
+    def _look(self, held: Row, repository: Row) -> Row:
+        """Ask GitHub for its total and its newest change; if that is news, a scan begins."""
+        with self._booking(held) as spent:
+            now = self._examined(repository)
+            latest, watermark = _moment(now["latest_updated_at"]), held["updates_watermark"]
+            has_moved = latest is not None and (watermark is None or latest > watermark)
+            return self._begin_scan(held, _known_until(latest) if has_moved else None, now["total_prs"], spent())
+
+    def _begin_scan(self, held: Row, until: datetime | None, total_prs: int, spent: Spent) -> Row:
+        """At the front; with ``until`` None there is nothing to scan."""
+        return _kept(
+            backfills.begin_scan(
+                self.db, held, until=until, total_prs=total_prs, points=spent.points, requests=spent.requests
+            )
+        )
+
+    def _scan_page(self, held: Row, repository: Row, report: Row) -> Row:
+        """The next page by UPDATED_AT; the last is the one that reaches the watermark and a little further."""
+        watermark = held["updates_watermark"]
+        with self._booking(held) as spent:
+            try:
+                page = self.github.list_updated(
+                    repository["node_id"], held["scan_cursor"], page_size=held["listing_page_size"]
+                )
+            except TooLarge as error:
+                return self._halve_page(held, spent(), error)
+            except InvalidQuery:
+                if held["scan_cursor"] is None:
+                    raise
+                # An opaque cursor that GitHub refuses is worth nothing.
+                return self._begin_scan(held, held["scan_until"], held["total_prs"], spent())
             seen = [_moment(row["updated_at"]) for row in page.pull_requests]
             oldest = min((moment for moment in seen if moment is not None), default=None)
             is_far_enough = watermark is not None and oldest is not None and oldest < watermark - OVERLAP
-            if not page.has_next_page or is_far_enough:
-                return pages, page.total_prs
+            with self.db.transaction():
+                pull_requests.store_listed(self.db, held["repository_id"], page.contributors, page.pull_requests)
+                held = _kept(
+                    backfills.move_scan(
+                        self.db,
+                        held,
+                        cursor=page.end_cursor,
+                        ended=is_far_enough or not page.has_next_page,
+                        total_prs=page.total_prs,
+                        points=spent().points,
+                        requests=spent().requests,
+                    )
+                )
+        report["pages"] += 1
+        count("PagesListed")
+        return held
 
     def _examined(self, repository: Row) -> Row:
         found, _ = self.github.examine([repository["node_id"]])
@@ -350,7 +397,10 @@ class Planner:
                         raise
                     problem("completed backfills could not be examined", error=str(error))
                     return reopened, True
-                reopened += self._reopened(resting, found)
+                some, is_done = self._reopened(resting, found)
+                reopened += some
+                if not is_done:
+                    return reopened, False
         return reopened, True
 
     def _ask(self, resting: Sequence[Row]) -> dict[str, Row | None]:
@@ -369,12 +419,12 @@ class Planner:
             half = len(resting) // 2
             return {**self._ask(resting[:half]), **self._ask(resting[half:])}
 
-    def _reopened(self, resting: Sequence[Row], found: Mapping[str, Row | None]) -> list[str]:
-        """Bring completed backfills up to date with what GitHub says of them; the ids of those with work again.
+    def _reopened(self, resting: Sequence[Row], found: Mapping[str, Row | None]) -> tuple[list[str], bool]:
+        """Bring completed backfills up to date with what GitHub says of them; the ids of those with work again, and
+        whether the time was enough for all.
 
         A few statements for all of them: in most, nothing has changed.
         """
-        backfills.note_examined(self.db, [row["id"] for row in resting])
         missing = [row for row in resting if found[row["node_id"]] is None]
         again = repositories.note_unavailable(self.db, [row["repository_id"] for row in missing]) if missing else set()
         for row in missing:
@@ -382,12 +432,17 @@ class Planner:
                 backfills.pause(self.db, row["id"], "repository_unavailable", minutes=UNAVAILABLE_PAUSE_MINUTES)
         present = [(row, now) for row in resting if (now := found[row["node_id"]]) is not None]
         repositories.refresh(self.db, [now["repository"] for _, now in present])
+        left = set()
         for row, now in present:
             latest, watermark = _moment(now["latest_updated_at"]), row["updates_watermark"]
             has_moved = latest is not None and (watermark is None or latest > watermark)
             if has_moved or now["total_prs"] != row["total_prs"] or _counts_differ(row, now["total_prs"]):
-                self._refresh_at_rest(row)
-        return backfills.reopen(self.db, [row["id"] for row, _ in present], FAILED_RETRY_HOURS)
+                if self.seconds_left() < 2 * MARGIN_SECONDS:
+                    left.add(row["id"])
+                else:
+                    self._refresh_at_rest(row)
+        backfills.note_examined(self.db, [row["id"] for row in resting if row["id"] not in left])
+        return backfills.reopen(self.db, [row["id"] for row, _ in present], FAILED_RETRY_HOURS), not left
 
     def _refresh_at_rest(self, row: Row) -> None:
         """List what is new or changed of a completed backfill, under its lease."""
@@ -436,6 +491,11 @@ def tracked(db: Database, request: PlanEvent) -> Row:
             "repository", f"{request.repository} is not tracked; run: backfill add {request.repository}"
         )
     return found
+
+
+def _is_listing(backfill: Row) -> bool:
+    """Whether its listing, or a scan of its changes, goes on."""
+    return backfill["listing_completed_at"] is None or backfill["scan_until"] is not None
 
 
 def _counts_differ(backfill: Row, total_prs: int) -> bool:

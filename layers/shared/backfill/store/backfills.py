@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from backfill.store.connection import Database, Row
 
@@ -85,11 +84,13 @@ _START_LISTING = """
 """
 
 # Compare and set: the cursor moves only from where this planner read it, and only under its own lease. The first page
-# of the first listing brings the watermark: what changes from then on is newer.
+# of the first listing brings the watermark: what changes from then on is newer. The page's size grows with each that
+# GitHub could answer, as that of detail requests does.
 _MOVE_CURSOR = """
     UPDATE progressive_backfill_state SET last_processed_cursor = COALESCE(:cursor, last_processed_cursor),
            total_prs = :total_prs, last_processed_at = now(),
            listing_completed_at = CASE WHEN :ended THEN now() END,
+           listing_page_size = LEAST(100, ceil(listing_page_size * 1.1)),
            updates_watermark = COALESCE(updates_watermark, CAST(:watermark AS timestamptz)),
            points_spent = points_spent + :points, requests_made = requests_made + :requests
     WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
@@ -102,11 +103,35 @@ _DEFER = """
     WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
 """
 
-_SET_WATERMARK = """
-    UPDATE progressive_backfill_state SET total_prs = :total_prs, examined_at = now(),
-           updates_watermark = COALESCE(CAST(:watermark AS timestamptz), updates_watermark),
+# GitHub could not answer for a page of so many.
+_HALVE_PAGE = """
+    UPDATE progressive_backfill_state SET listing_page_size = GREATEST(1, listing_page_size / 2),
            points_spent = points_spent + :points, requests_made = requests_made + :requests
     WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
+    RETURNING *
+"""
+
+# GitHub was asked for its newest change: a scan begins at the front, or there is nothing to scan.
+_BEGIN_SCAN = """
+    UPDATE progressive_backfill_state SET total_prs = :total_prs, scan_cursor = NULL,
+           scan_until = CAST(:until AS timestamptz),
+           examined_at = CASE WHEN CAST(:until AS timestamptz) IS NULL THEN now() ELSE examined_at END,
+           points_spent = points_spent + :points, requests_made = requests_made + :requests
+    WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
+    RETURNING *
+"""
+
+# A page of a scan is stored: the next one begins after it, whoever reads it. What changes meanwhile moves to the front,
+# which this scan does not see again and the next one does: the watermark is of the time at which this one began.
+_MOVE_SCAN = """
+    UPDATE progressive_backfill_state SET total_prs = :total_prs, last_processed_at = now(),
+           scan_cursor = CASE WHEN NOT :ended THEN :cursor END, scan_until = CASE WHEN NOT :ended THEN scan_until END,
+           updates_watermark = CASE WHEN :ended THEN scan_until ELSE updates_watermark END,
+           examined_at = CASE WHEN :ended THEN now() ELSE examined_at END,
+           listing_page_size = LEAST(100, ceil(listing_page_size * 1.1)),
+           points_spent = points_spent + :points, requests_made = requests_made + :requests
+    WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
+      AND scan_cursor IS NOT DISTINCT FROM CAST(:from_cursor AS text)
     RETURNING *
 """
 
@@ -153,11 +178,12 @@ _RESUME = """
     WHERE id = CAST(:id AS uuid) AND status = 'paused'
 """
 
-# Completed only if nothing is left at this instant: the listing has ended, no listed pull request lacks its detail
-# (failed ones wait for their retry), and no chunk is unfinished.
+# Completed only if nothing is left at this instant: the listing and any scan have ended, no listed pull request lacks its
+# detail (failed ones wait for their retry), and no chunk is unfinished.
 _SETTLE = """
     UPDATE progressive_backfill_state AS s SET status = 'completed'
     WHERE s.id = CAST(:id AS uuid) AND s.status = 'active' AND s.listing_completed_at IS NOT NULL
+      AND s.scan_until IS NULL
       AND NOT EXISTS (SELECT FROM backfill_chunks AS c
                       WHERE c.backfill_state_id = s.id AND c.status IN ('pending', 'processing'))
       AND NOT EXISTS (SELECT FROM pull_requests AS p
@@ -170,7 +196,7 @@ _SETTLE = """
 _REOPEN = """
     UPDATE progressive_backfill_state AS s SET status = 'active'
     WHERE s.id = ANY(CAST(:ids AS uuid[])) AND s.status = 'completed'
-      AND (s.listing_completed_at IS NULL OR EXISTS (
+      AND (s.listing_completed_at IS NULL OR s.scan_until IS NOT NULL OR EXISTS (
             SELECT FROM pull_requests AS p
             WHERE p.repository_id = s.repository_id AND p.gone_at IS NULL
               AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
@@ -344,15 +370,41 @@ def move_cursor(
     )
 
 
-def set_watermark(
-    db: Database, backfill: Row, *, watermark: Any, total_prs: int, points: int, requests: int
+def halve_page(db: Database, backfill: Row, *, points: int, requests: int) -> Row | None:
+    """GitHub could not answer for a page of ``listing_page_size``, which cost so much; None if the lease was lost."""
+    token = {"id": backfill["id"], "planner_token": backfill["planner_token"]}
+    return db.one(_HALVE_PAGE, **token, points=points, requests=requests)
+
+
+def begin_scan(
+    db: Database, backfill: Row, *, until: datetime | None, total_prs: int, points: int, requests: int
 ) -> Row | None:
-    """Every change up to ``watermark`` is known; None if the lease was lost."""
+    """A scan begins that makes every change up to ``until`` known; ``until`` None: nothing has changed.
+
+    Returns None if the lease was lost.
+    """
     return db.one(
-        _SET_WATERMARK,
+        _BEGIN_SCAN,
         id=backfill["id"],
         planner_token=backfill["planner_token"],
-        watermark=watermark,
+        until=until,
+        total_prs=total_prs,
+        points=points,
+        requests=requests,
+    )
+
+
+def move_scan(
+    db: Database, backfill: Row, *, cursor: str | None, ended: bool, total_prs: int, points: int, requests: int
+) -> Row | None:
+    """Move a scan past a page that was stored in the same transaction; None if another planner moved it."""
+    return db.one(
+        _MOVE_SCAN,
+        id=backfill["id"],
+        planner_token=backfill["planner_token"],
+        from_cursor=backfill["scan_cursor"],
+        cursor=cursor,
+        ended=ended,
         total_prs=total_prs,
         points=points,
         requests=requests,
