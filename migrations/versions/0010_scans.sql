@@ -2,7 +2,7 @@
 ALTER TABLE progressive_backfill_state ADD COLUMN scan_cursor text, ADD COLUMN scan_until timestamptz;
 
 -- Pull requests of a page of the listing: less than GitHub's 100 once it could not answer for so many, and growing again.
-ALTER TABLE progressive_backfill_state ADD COLUMN listing_page_size smallint NOT NULL DEFAULT 100
+ALTER TABLE progressive_backfill_state ADD COLUMN listing_page_size integer NOT NULL DEFAULT 100
     CHECK (listing_page_size BETWEEN 1 AND 100);
 
 -- A page of a scan is progress as one of the listing is.
