@@ -11,6 +11,7 @@ import pytest
 from backfill import priority
 from backfill.errors import ContractViolation, Deferred
 from backfill.messages import PlanEvent
+from backfill.overview import Condition, Kind, overview
 from backfill.store import backfills, chunks, repositories
 from backfill.store.connection import Database
 from local.in_process import Stack
@@ -294,6 +295,8 @@ def test_a_scan_that_is_interrupted_goes_on_with_the_next_page(
     assert 1 <= len(cursors) <= 4
     assert (stack.state()["status"], first["reopened"]) == ("active", 1)
     assert len(stack.queues.plans) == 1, "it goes on before its chunks are read"
+    (row,) = overview(stack.db, stack.queues)["backfills"]
+    assert row["condition"] == Condition("listing", Kind.WORKING, "what has changed, newest first")
     stack.run()
     assert (stack.state()["status"], stack.state()["scan_until"]) == ("completed", None)
     assert len(cursors) == len(set(cursors)) >= 5

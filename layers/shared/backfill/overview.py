@@ -122,6 +122,8 @@ def _work(row: Mapping[str, Any]) -> Condition:
         return Condition("listing", Kind.WORKING, f"{row['listed_prs']:,} of {row['total_prs']:,} listed")
     if row["processing"]:
         return Condition("detailing", Kind.WORKING, f"{row['processing']} in work, {row['pending']} waiting")
+    if row["scan_until"] is not None:
+        return Condition("listing", Kind.WORKING, "what has changed, newest first")
     if row["pending"]:
         return Condition("queued", Kind.WAITING, f"{row['pending']} chunks wait for a worker")
     return Condition("queued", Kind.WAITING, "waits for the planner")

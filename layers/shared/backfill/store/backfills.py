@@ -241,15 +241,15 @@ _NOTE_EXAMINED = """
 # Chosen first: what the view counts is counted for these alone.
 _PROGRESS = """
     WITH chosen AS MATERIALIZED (
-        SELECT id, repository_id, chunk_size, requests_made, listing_completed_at, created_at, last_error_at, progressed_at,
+        SELECT id, repository_id, chunk_size, requests_made, listing_completed_at, scan_until, created_at, last_error_at, progressed_at,
                status = 'active' AND progressed_at < now() - make_interval(hours => :stalled_hours) AS stalled,
                row_number() OVER (ORDER BY CASE status WHEN 'active' THEN 0 WHEN 'paused' THEN 1 ELSE 2 END,
                                            last_processed_at DESC NULLS LAST, id) AS place
         FROM progressive_backfill_state
         WHERE CAST(:repository_id AS uuid) IS NULL OR repository_id = CAST(:repository_id AS uuid)
         ORDER BY place LIMIT :limit)
-    SELECT p.*, s.id AS backfill_id, s.chunk_size, s.requests_made, s.listing_completed_at, s.created_at, s.last_error_at,
-           s.progressed_at, s.stalled,
+    SELECT p.*, s.id AS backfill_id, s.chunk_size, s.requests_made, s.listing_completed_at, s.scan_until, s.created_at,
+           s.last_error_at, s.progressed_at, s.stalled,
            c.pending, c.processing, c.failed, c.expired_leases, c.due, c.next_at, c.next_code, c.next_error
     FROM chosen AS s
     JOIN backfill_progress AS p ON p.repository_id = s.repository_id
