@@ -42,8 +42,9 @@ class Refused(Exception):
 class Price:
     """What a query costs by the formula, and what it touches.
 
-    ``operation`` is its name; ``asked`` the pull requests that it names, ``read`` those of them of which it wants the
-    body, and ``detailed`` how many it asks for connections; ``listed`` how many its listings may return.
+    ``operation`` is its name; ``asked`` the pull requests that it names, ``read`` those of them that it begins to read
+    (with the body, and no further pages), and ``detailed`` how many it asks for connections; ``listed`` how many its
+    listings may return.
     """
 
     operation: str = ""
@@ -106,7 +107,9 @@ def _walk(
             below = len(arguments["ids"])
         elif name == "pullRequest" and isinstance(arguments.get("number"), int):
             price.asked.append(arguments["number"])
-            if any(each.name.value == "body" for each in _fields(field_node.selection_set, fragments)):
+            below_it = list(_fields(field_node.selection_set, fragments))
+            pages_on = any(each.name.value in ("after", "before") for one in below_it for each in one.arguments or ())
+            if not pages_on and any(each.name.value == "body" for each in below_it):
                 price.read.append(arguments["number"])
             before = price.weight
             _walk(field_node.selection_set, below, price, variables, fragments)

@@ -49,6 +49,22 @@ def test_the_formula_gives_the_simulators_points_and_nodes(rows: list[tuple[dict
     assert price.nodes <= 500_000
 
 
+def test_a_pull_request_is_read_once_however_many_pages_follow() -> None:
+    """What tests count as read again is neither a look at the list's fields nor a further page."""
+    (part,) = packing.parts_of(
+        {"number": 1, "total_comments_count": 0, **dict.fromkeys(COUNTS.values(), 0), "commits_count": 250}
+    )
+    asked = {
+        1: documents.LISTED,
+        2: f"...pullRequest {documents.connection(part)}",
+        3: f"...pullRequest {documents.connection(part, after='cursor')}",
+        4: "...pullRequest",
+    }
+    text = " ".join(documents.pull_request(f"p{number}", number, fields) for number, fields in asked.items())
+    price = price_of(parse(documents.details(text + " ", "")), {"repository": "R_1"})
+    assert (price.asked, price.read) == ([1, 2, 3, 4], [2, 4])
+
+
 @pytest.fixture
 def stack(db: Database) -> Iterator[Stack]:
     with Demanding(generate(3, {NAME: 120}), speed=2000) as simulator:
