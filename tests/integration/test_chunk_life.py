@@ -34,7 +34,7 @@ from hypothesis.stateful import (
 )
 
 from backfill.chunk_processing import Worker
-from backfill.errors import ContractViolation
+from backfill.errors import ContractViolation, NotSent
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub, ListingPage
 from backfill.github.governor import Governor
@@ -68,7 +68,7 @@ MOST_ACTORS = 4
 # The digest of no children at all.
 NOTHING = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 # What an invocation may end with; anything else is a defect.
-EXPECTED = (Killed, DatabaseUnavailable, ClientError)
+EXPECTED = (Killed, DatabaseUnavailable, ClientError, NotSent)
 
 # Time passes by moving every timestamp that decides something.
 _AGE = """

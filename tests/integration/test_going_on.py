@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from backfill import outbox
 from backfill.chunk_processing import Worker
-from backfill.errors import Deferred, Retryable
+from backfill.errors import Deferred, NotSent, Retryable
 from backfill.github.client import GitHub
 from backfill.messages import PlanEvent, chunk_message, plan_message
 from backfill.planning import ERROR_AGAIN_SECONDS
@@ -215,7 +215,7 @@ def test_a_released_chunk_that_sqs_does_not_take_is_sent_when_its_message_comes_
     run.lose_plan_requests()
     monkeypatch.setattr(run.stack.github, "details", failing(Retryable("GitHub is in a bad mood")))
     monkeypatch.setattr(SteppedQueues, "send_chunks", lambda *_: [])
-    with pytest.raises(Retryable, match="SQS did not take"):
+    with pytest.raises(NotSent, match="SQS did not take"):
         run.work()
     monkeypatch.undo()
     run.assert_is_over()

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from backfill import outbox, wiring
 from backfill.chunk_processing import Worker
-from backfill.errors import Retryable
+from backfill.errors import NotSent, Retryable
 from backfill.messages import chunk_message, plan_message
 from backfill.queues import DeadLetter
 from backfill.store import backfills, chunks, pull_requests
@@ -265,7 +265,7 @@ def test_what_cannot_be_buried_comes_back(stack: Stack, monkeypatch: pytest.Monk
 def test_a_deferred_message_that_sqs_does_not_take_again_comes_back(stack: Stack) -> None:
     stack.db.execute("UPDATE backfill_chunks SET available_at = now() + interval '10 minutes'")
     stack.queues.refuse = 1
-    with pytest.raises(Retryable, match="did not take"):
+    with pytest.raises(NotSent, match="did not take"):
         work(stack)
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from backfill import outbox, priority
-from backfill.errors import ContractViolation, Deferred, Permanent, Retryable, StaleClaim
+from backfill.errors import ContractViolation, Deferred, NotSent, Permanent, Retryable, StaleClaim
 from backfill.github.client import ChunkDetails, GitHub, Spent
 from backfill.github.errors import OutOfMemory, OutOfTime
 from backfill.github.governor import LONGEST_SLEEP_SECONDS, NEWCOMER_SLEEP_SECONDS
@@ -166,7 +166,7 @@ class Worker:
         early = chunks.seconds_early(self.db, dispatch.chunk_id, dispatch.dispatch_id)
         if early:
             if not self.queues.send_chunks([(dispatch.chunk_id, dispatch.dispatch_id, early)]):
-                raise Retryable("SQS did not take the message of a deferred chunk again")
+                raise NotSent("SQS did not take the message of a deferred chunk again")
             return "early"
         count("DuplicateMessages")
         event("claim refused", chunk_id=dispatch.chunk_id, dispatch_id=dispatch.dispatch_id)
@@ -339,10 +339,10 @@ class Worker:
         backfills.book(self.db, chunk["backfill_state_id"], points=spent.points, requests=spent.requests)
 
     def _send(self, *, backfill_id: str | None = None, chunk_id: str | None = None) -> None:
-        """What is committed and was not sent. Raises Retryable if SQS does not take it all: the message comes back."""
+        """What is committed and was not sent. Raises NotSent if SQS does not take it all."""
         sent = outbox.send(self.db, self.queues, backfill_id=backfill_id, chunk_id=chunk_id)
         if sent.refused:
-            raise Retryable(f"SQS did not take {sent.refused} messages of {sent.refused + sent.accepted}")
+            raise NotSent(f"SQS did not take {sent.refused} messages of {sent.refused + sent.accepted}")
 
     def _go_on(self, backfill_id: str) -> None:
         """Few chunks left: ask for planning, which also settles the backfill when nothing is left."""

@@ -45,6 +45,10 @@ class LeaseLost(Retryable):
         super().__init__("another planner took the backfill over")
 
 
+class NotSent(Retryable):
+    """SQS did not take a message that follows from the one at hand: that one comes back, and whoever gets it sends again."""
+
+
 class Misconfigured(BackfillError):
     """A setting or a secret of the deployment is wrong: ``setting`` breaks ``rule``. No message is to blame for it."""
 
