@@ -443,6 +443,60 @@ def test_a_count_that_no_listing_explains_does_not_list_for_ever(
     assert stack.simulator.statistics()["requests"] == served + 1
 
 
+def test_one_vanishes_after_the_other_and_each_is_noticed(stack_of: StackOf) -> None:
+    """The same difference between count and listing as the last time is not the same pull request."""
+    stack = stack_of({ONE: 12})
+    stack.add(ONE)
+    stack.run()
+    repository = stack.repository(ONE)
+    for left in (11, 10, 9):
+        repository.delete(sorted(repository.pull_requests)[3])
+        assert stack.heartbeat()["reopened"] == 1
+        stack.run()
+        state = stack.state()
+        assert (state["status"], state["listed_prs"], state["total_prs"], state["unlisted_prs"]) == (
+            "completed",
+            left,
+            left,
+            0,
+        )
+        stack.assert_equals_github()
+
+
+def test_a_count_that_is_explained_again_is_no_explanation_for_the_next(
+    stack_of: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub counts one less than it shows, for a while."""
+    stack = stack_of({ONE: 12})
+    stack.add(ONE)
+    stack.run()
+    examine, list_pull_requests = stack.github.examine, stack.github.list_pull_requests
+    with monkeypatch.context() as patch:
+
+        def examining(ids: Any) -> Any:
+            found, points = examine(ids)
+            return {key: {**row, "total_prs": row["total_prs"] - 1} for key, row in found.items() if row}, points
+
+        def counting(node_id: str, cursor: str | None, **options: int) -> Any:
+            page = list_pull_requests(node_id, cursor, **options)
+            return replace(page, total_prs=page.total_prs - 1)
+
+        patch.setattr(stack.github, "examine", examining)
+        patch.setattr(stack.github, "list_pull_requests", counting)
+        stack.heartbeat()
+        stack.run()
+        assert stack.state()["unlisted_prs"] == -1
+        assert stack.heartbeat()["reopened"] == 0
+    stack.heartbeat()
+    stack.run()
+    assert (stack.state()["unlisted_prs"], stack.state()["total_prs"]) == (0, 12)
+    repository = stack.repository(ONE)
+    repository.delete(min(repository.pull_requests))
+    stack.heartbeat()
+    stack.run()
+    stack.assert_equals_github()
+
+
 def test_resuming_what_is_not_paused_changes_nothing(stack_of: StackOf) -> None:
     stack = stack_of({ONE: 5})
     stack.add(ONE)

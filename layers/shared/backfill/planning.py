@@ -436,7 +436,13 @@ class Planner:
         for row, now in present:
             latest, watermark = _moment(now["latest_updated_at"]), row["updates_watermark"]
             has_moved = latest is not None and (watermark is None or latest > watermark)
-            if has_moved or now["total_prs"] != row["total_prs"] or _counts_differ(row, now["total_prs"]):
+            is_explained = bool(row["unlisted_prs"]) and now["total_prs"] == row["listed_prs"]
+            if (
+                has_moved
+                or is_explained
+                or now["total_prs"] != row["total_prs"]
+                or _counts_differ(row, now["total_prs"])
+            ):
                 if self.seconds_left() < 2 * MARGIN_SECONDS:
                     left.add(row["id"])
                 else:

@@ -85,11 +85,13 @@ _START_LISTING = """
 
 # Compare and set: the cursor moves only from where this planner read it, and only under its own lease. The first page
 # of the first listing brings the watermark: what changes from then on is newer. The page's size grows with each that
-# GitHub could answer, as that of detail requests does.
+# GitHub could answer, as that of detail requests does. A listing that ends with another difference to GitHub's count than
+# it began with has explained it: the next one, though it be as large, is another.
 _MOVE_CURSOR = """
     UPDATE progressive_backfill_state SET last_processed_cursor = COALESCE(:cursor, last_processed_cursor),
            total_prs = :total_prs, last_processed_at = now(),
            listing_completed_at = CASE WHEN :ended THEN now() END,
+           unlisted_prs = CASE WHEN :ended AND :total_prs - listed_prs <> unlisted_prs THEN 0 ELSE unlisted_prs END,
            listing_page_size = LEAST(100, ceil(listing_page_size * 1.1)),
            updates_watermark = COALESCE(updates_watermark, CAST(:watermark AS timestamptz)),
            points_spent = points_spent + :points, requests_made = requests_made + :requests
@@ -115,6 +117,7 @@ _HALVE_PAGE = """
 _BEGIN_SCAN = """
     UPDATE progressive_backfill_state SET total_prs = :total_prs, scan_cursor = NULL,
            scan_until = CAST(:until AS timestamptz),
+           unlisted_prs = CASE WHEN :total_prs = listed_prs THEN 0 ELSE unlisted_prs END,
            examined_at = CASE WHEN CAST(:until AS timestamptz) IS NULL THEN now() ELSE examined_at END,
            points_spent = points_spent + :points, requests_made = requests_made + :requests
     WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid)
