@@ -301,9 +301,7 @@ class Planner:
         for _ in range(SCANS):
             if held["scan_until"] is None:
                 held = self._look(held, repository)
-                has_moved = held["scan_until"] is not None
-            else:
-                has_moved = True
+            has_moved = held["scan_until"] is not None
             while held["scan_until"] is not None:
                 if not self._has_time(begin):
                     return held
