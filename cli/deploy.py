@@ -18,6 +18,8 @@ import typer
 from cfnlint.decode import decode_str
 
 ROOT = Path(__file__).parents[1]
+# STACK-chunk-worker is a function, whose name has 64 characters at most.
+LONGEST_STACK_NAME = 51
 HEAD = """\
 # The parameters of your deployment: edit, and `make deploy` again. Every line that begins with # shows a parameter's default.
 # On a stack that exists, a parameter without a line keeps the value of the last deployment: to go back, write the default.

@@ -21,7 +21,7 @@ def status(out: Console, answer: Row, *, everything: bool) -> None:
         return
     hidden = 0
     if not everything and sum(row["status"] == "completed" for row in rows) > MOST_COMPLETED:
-        shown = [row for row in rows if row["status"] != "completed"]
+        shown = [row for row in rows if row["status"] != "completed" or row["condition"].get("kind") == "trouble"]
         hidden, rows = len(rows) - len(shown), shown
     table = _table(
         "repository", "status", "priority", "+pull requests", "+%", "+per hour", "+failed", "+points", "finish"

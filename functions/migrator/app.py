@@ -7,7 +7,7 @@ import urllib.request
 from typing import Any
 
 from backfill import wiring
-from backfill.observability import logger, metrics, note_levels
+from backfill.observability import count, logger, metrics, note_levels
 from backfill.store import levels
 from migrations.runner import upgrade
 
@@ -25,9 +25,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """
     seconds = wiring.seconds_left(context) - ANSWER_SECONDS
     if "ResponseURL" not in event:
-        return {"applied": upgrade(wiring.database_url(), seconds=seconds)}
+        return {"applied": _migrate(seconds)}
     try:
-        applied = upgrade(wiring.database_url(), seconds=seconds) if _asks_for_more(event) else []
+        applied = _migrate(seconds) if _asks_for_more(event) else []
     except Exception as error:
         logger.exception("the migration failed")
         _answer(event, context, "FAILED", str(error), [])
@@ -37,6 +37,17 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         # A first sign of life: the planner's own heartbeat comes half an hour later.
         note_levels(levels.read(wiring.database()))
     return {"applied": applied}
+
+
+def _migrate(seconds: float) -> list[str]:
+    """Upgrade the schema, and report to the alarm that it failed (1) or that it did not (0)."""
+    try:
+        applied = upgrade(wiring.database_url(), seconds=seconds)
+    except Exception:
+        count("MigrationsFailed")
+        raise
+    count("MigrationsFailed", 0)
+    return applied
 
 
 def _asks_for_more(event: dict[str, Any]) -> bool:

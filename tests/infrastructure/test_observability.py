@@ -251,3 +251,23 @@ def test_tracing_is_active_and_nothing_is_imported_for_it(resources: dict[str, A
         assert function["TracingConfig"] == {"Mode": {"Ref": "Tracing"}}
     # Powertools' Tracer imports the X-Ray SDK, about 400 ms of a cold start.
     assert not [path for path in SOURCES if re.search(r"\bTracer\b|xray_sdk", path.read_text(encoding="utf-8"))]
+
+
+def test_an_alarm_watches_migrations_that_failed(resources: dict[str, Any]) -> None:
+    """The migrator answers CloudFormation and returns, so Lambda counts no error of it: tests/integration/test_migrator.py."""
+    alarm = resources["MigrationsAlarm"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Threshold"]) == (NAMESPACE, "MigrationsFailed", 1)
+
+
+def test_throttles_of_whatever_a_queue_invokes_are_told(resources: dict[str, Any]) -> None:
+    invoked = {
+        each["Properties"]["FunctionName"]["Ref"]
+        for each in resources.values()
+        if each["Type"] == "AWS::Lambda::EventSourceMapping"
+    }
+    watched = {
+        each["Properties"]["Dimensions"][0]["Value"]["Ref"]
+        for each in resources.values()
+        if each["Type"] == "AWS::CloudWatch::Alarm" and each["Properties"]["MetricName"] == "Throttles"
+    }
+    assert watched == invoked != set()

@@ -11,6 +11,7 @@ import pytest
 from cfnlint.decode import decode_str
 
 ROOT = Path(__file__).parents[2]
+SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:backfill/worker-AbCdEf"
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +85,38 @@ def test_every_parameter_says_what_it_is_and_refuses_what_it_is_not(template: di
             assert "ConstraintDescription" in parameter, name
             assert re.match(
                 parameter["AllowedPattern"],
-                parameter.get("Default", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x"),
+                parameter.get("Default", SECRET),
             )
+
+
+@pytest.mark.parametrize("name", ["DatabaseSecretArn", "GitHubSecretArn", "MigratorDatabaseSecretArn"])
+def test_a_secrets_arn_without_its_six_characters_is_refused(template: dict[str, Any], name: str) -> None:
+    """Secrets Manager finds the secret by it, and IAM denies it: the policy names this ARN and no other."""
+    pattern = template["Parameters"][name]["AllowedPattern"]
+    assert re.match(pattern, SECRET)
+    for cut in (SECRET.removesuffix("-AbCdEf"), SECRET.removesuffix("AbCdEf"), SECRET[:-1], f"{SECRET}-??????"):
+        assert not re.match(pattern, cut), cut
+
+
+def test_an_address_of_github_that_holds_a_password_is_refused(template: dict[str, Any]) -> None:
+    pattern = template["Parameters"]["GitHubApiUrl"]["AllowedPattern"]
+    for good in ("https://api.github.com", "https://github.example.com/api", "http://localhost:8080"):
+        assert re.match(pattern, good), good
+    for bad in ("https://me:secret@github.example.com/api", "https://token@github.example.com", "https://h/api/"):
+        assert not re.match(pattern, bad), bad
+
+
+def test_the_functions_fit_into_a_new_account(template: dict[str, Any]) -> None:
+    """Ten concurrent executions: workers and planners of the queues, and one each of what schedules and people start."""
+    resources = template["Resources"]
+    from_queues = sum(
+        default(template, source["Properties"]["ScalingConfig"]["MaximumConcurrency"])
+        for each in resources.values()
+        for source in each.get("Properties", {}).get("Events", {}).values()
+        if source["Type"] == "SQS"
+    )
+    alone = {"the planner of the schedule", "recovery", "console", "widget"}
+    assert from_queues + len(alone) <= 10
 
 
 def test_a_guided_deployment_needs_two_answers_and_asks_for_them_first(template: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from cli.deploy import ROOT, Unusable, ask, command, problem, read, template_par
 
 PARAMETERS = template_parameters(ROOT / "template.yaml")
 NEEDED = {
-    name: f"arn:aws:secretsmanager:eu-west-1:123456789012:secret:{name}"
+    name: f"arn:aws:secretsmanager:eu-west-1:123456789012:secret:{name}-AbCdEf"
     for name in PARAMETERS
     if "Default" not in PARAMETERS[name]
 }

@@ -57,6 +57,7 @@ EVENTS = {
     "SyncRequests": MetricUnit.Count,
     "BackfillsCompleted": MetricUnit.Count,
     "BackfillsPaused": MetricUnit.Count,
+    "MigrationsFailed": MetricUnit.Count,
 }
 # ... and a level is what a heartbeat or a reply found at that moment.
 LEVELS = {
@@ -70,6 +71,7 @@ LEVELS = {
     "ExpiredLeases": MetricUnit.Count,
     "OldestPendingChunk": MetricUnit.Seconds,
     "PlannerLag": MetricUnit.Seconds,
+    "OldestCheck": MetricUnit.Seconds,
     "DeadLettersLeft": MetricUnit.Count,
 }
 

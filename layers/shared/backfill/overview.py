@@ -70,14 +70,26 @@ _PAUSES = {
 def condition(row: Mapping[str, Any], latest_budget: Mapping[str, Any] | None) -> Condition:
     """Of one row of ``backfills.progress``, beside the ``budget.latest`` of its GitHub identity."""
     if row["status"] == "completed":
-        if row["failed_prs"]:
+        if row["failed_prs"] and not row["unchecked"]:
             return Condition(
                 "completed_with_failures", Kind.TROUBLE, f"{row['failed_prs']:,} pull requests could not be read"
             )
-        return Condition("completed", Kind.DONE)
+        return _checked(row)
     if row["status"] == "paused":
         return _paused(row)
     return _trouble(row) or _wait(row, latest_budget) or _work(row)
+
+
+def _checked(row: Mapping[str, Any]) -> Condition:
+    """Completed is what GitHub had at the last check: without checks nobody knows of a change, or that the token is revoked."""
+    when = f"{row['checked_at']:%Y-%m-%d %H:%M} UTC"
+    if row["unchecked"]:
+        return Condition(
+            "unchecked",
+            Kind.TROUBLE,
+            f"not checked for changes since {when}; look at the token and at the planner's log",
+        )
+    return Condition("completed", Kind.DONE, f"checked for changes at {when}")
 
 
 def _paused(row: Mapping[str, Any]) -> Condition:

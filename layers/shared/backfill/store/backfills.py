@@ -12,6 +12,8 @@ from backfill.store.connection import Database, Row
 MAX_CONSECUTIVE_ERRORS = 3
 # An active backfill without progress for this long stands still: no budget window of GitHub's is longer than an hour.
 STALLED_HOURS = 2
+# A completed one whose last check for changes is older than this: six heartbeats of the default schedule did not reach it.
+UNCHECKED_HOURS = 3
 # A plan request that nobody answered in this time is taken for lost.
 PLAN_REQUEST_LOST_SECONDS = 300
 # How long others wait for somebody who is about to send a plan request, and may die before.
@@ -246,13 +248,16 @@ _PROGRESS = """
     WITH chosen AS MATERIALIZED (
         SELECT id, repository_id, chunk_size, requests_made, listing_completed_at, scan_until, created_at, last_error_at, progressed_at,
                status = 'active' AND progressed_at < now() - make_interval(hours => :stalled_hours) AS stalled,
+               COALESCE(examined_at, listing_completed_at, created_at) AS checked_at,
+               status = 'completed' AND COALESCE(examined_at, listing_completed_at, created_at)
+                                        < now() - make_interval(hours => :unchecked_hours) AS unchecked,
                row_number() OVER (ORDER BY CASE status WHEN 'active' THEN 0 WHEN 'paused' THEN 1 ELSE 2 END,
                                            last_processed_at DESC NULLS LAST, id) AS place
         FROM progressive_backfill_state
         WHERE CAST(:repository_id AS uuid) IS NULL OR repository_id = CAST(:repository_id AS uuid)
         ORDER BY place LIMIT :limit)
     SELECT p.*, s.id AS backfill_id, s.chunk_size, s.requests_made, s.listing_completed_at, s.scan_until, s.created_at,
-           s.last_error_at, s.progressed_at, s.stalled,
+           s.last_error_at, s.progressed_at, s.stalled, s.checked_at, s.unchecked,
            c.pending, c.processing, c.failed, c.expired_leases, c.due, c.next_at, c.next_code, c.next_error
     FROM chosen AS s
     JOIN backfill_progress AS p ON p.repository_id = s.repository_id
@@ -495,8 +500,14 @@ def set_priority(db: Database, backfill_id: str, priority: str) -> None:
 
 def progress(db: Database, repository_id: str | None, limit: int) -> list[Row]:
     """backfill_progress with what its chunks do and wait for (``next_…``: the pending one that comes next), of one
-    repository or of all: active first, then paused, then completed."""
-    return db.rows(_PROGRESS, repository_id=repository_id, stalled_hours=STALLED_HOURS, limit=limit)
+    repository or of all: active first, then paused, then completed, which were ``checked_at`` for changes."""
+    return db.rows(
+        _PROGRESS,
+        repository_id=repository_id,
+        stalled_hours=STALLED_HOURS,
+        unchecked_hours=UNCHECKED_HOURS,
+        limit=limit,
+    )
 
 
 def counts(db: Database) -> dict[str, int]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from backfill.store.backfills import STALLED_HOURS
 from backfill.store.connection import Database, Row
 
-# The partial indexes keep completed backfills and chunks out of it, however many there are.
+# The partial indexes keep completed backfills and chunks out of it, however many there are. Of the completed ones it reads
+# the one whose check for changes is the oldest, which is the first of the index by which the planner chooses.
 _LEVELS = """
-    SELECT b.*, c.*
+    SELECT b.*, c.*, COALESCE(r."OldestCheck", 0) AS "OldestCheck"
     FROM (
         SELECT count(*) FILTER (WHERE status = 'active') AS "ActiveBackfills",
                count(*) FILTER (WHERE status = 'active' AND progressed_at < now() - make_interval(hours => :stalled_hours))
@@ -28,6 +29,10 @@ _LEVELS = """
                    AS "OldestPendingChunk"
         FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
         WHERE c.status IN ('pending', 'processing')) AS c
+    LEFT JOIN (
+        SELECT GREATEST(0, EXTRACT(epoch FROM now() - COALESCE(examined_at, listing_completed_at, created_at))) AS "OldestCheck"
+        FROM progressive_backfill_state WHERE status = 'completed'
+        ORDER BY examined_at NULLS FIRST LIMIT 1) AS r ON true
 """
 
 
