@@ -12,20 +12,23 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from backfill.errors import BackfillError
-from backfill.store.connection import connect
+from backfill.store.connection import connect_patiently
 
 HERE = Path(__file__).parent
 OLDEST_POSTGRES = 14
 
 
-def upgrade(database_url: str, to: str = "head", seconds: float | None = None) -> list[str]:
+def upgrade(database_url: str, to: str = "head", seconds: float | None = None, wake_seconds: float = 0) -> list[str]:
     """Apply what is missing, up to the revision ``to``, and return the names of what was applied, oldest first.
 
     Nothing is done to a schema that is newer than this code: a deployment is being rolled back, and migrations are such that
-    older code works on. Two runs at once wait for each other. No statement may take longer than ``seconds``. Raises
-    MigrationFailed with Postgres' reason; then nothing was applied.
+    older code works on. Two runs at once wait for each other. No statement may take longer than ``seconds``. A database that
+    cannot be reached is tried again for ``wake_seconds``. Raises MigrationFailed with Postgres' reason, or
+    DatabaseUnavailable; then nothing was applied.
     """
-    engine = create_engine("postgresql+pg8000://", creator=lambda: connect(pg8000.dbapi.connect, database_url))
+    engine = create_engine(
+        "postgresql+pg8000://", creator=lambda: connect_patiently(pg8000.dbapi.connect, database_url, wake_seconds)
+    )
     config = Config()
     config.set_main_option("script_location", str(HERE))
     config.set_main_option("path_separator", "os")

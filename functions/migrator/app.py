@@ -13,6 +13,9 @@ from migrations.runner import upgrade
 
 # Kept back from the migrations, for the answer to CloudFormation.
 ANSWER_SECONDS = 30
+# A database that scales to zero may sleep when a stack is made, and a migrator that fails deletes the new stack. A tenth of
+# the function's time at most.
+WAKE_SECONDS = 60
 
 
 @logger.inject_lambda_context
@@ -42,7 +45,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def _migrate(seconds: float) -> list[str]:
     """Upgrade the schema, and report to the alarm that it failed (1) or that it did not (0)."""
     try:
-        applied = upgrade(wiring.database_url(), seconds=seconds)
+        wake_seconds = min(WAKE_SECONDS, seconds / 10)
+        applied = upgrade(wiring.database_url(), seconds=seconds - wake_seconds, wake_seconds=wake_seconds)
     except Exception:
         count("MigrationsFailed")
         raise

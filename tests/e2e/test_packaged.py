@@ -16,6 +16,7 @@ import boto3
 import pytest
 
 from backfill.store.connection import Database
+from local import invoke as local_invoke
 from local.invoke import FUNCTIONS, Emulator
 from local.postgres import Postgres
 from local.simulator import Simulator, generate
@@ -208,8 +209,10 @@ def test_the_migrator_tells_cloudformation_what_became_of_the_schema(
 
 
 def test_postgres_away_fails_a_deployment_and_neither_its_way_back_nor_the_end_of_the_stack(
-    invoke: Callable[..., Any], cloudformation: CloudFormation
+    invoke: Callable[..., Any], cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The migrator waits for a database that may be waking up, a tenth of its time at most.
+    monkeypatch.setattr(local_invoke, "INVOKE_SECONDS", 60)
     nowhere = "postgresql://u:secret@127.0.0.1:9/d"
     expected = [
         (cloudformation.event("Create"), "FAILED"),

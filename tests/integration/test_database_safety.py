@@ -173,7 +173,11 @@ def test_timeouts_hold_inside_a_transaction_and_nothing_stays_behind(db: Databas
     with db.transaction():
         assert db.one("SHOW statement_timeout") == {"statement_timeout": "1min"}
         assert db.one("SHOW idle_in_transaction_session_timeout") == {"idle_in_transaction_session_timeout": "1min"}
-    assert db.one("SHOW statement_timeout") == {"statement_timeout": "0"}
+    # A single statement brings its own limit along; of neither does anything stay in the session.
+    assert db.one("SHOW statement_timeout") == {"statement_timeout": "1min"}
+    with db._usable() as session:
+        assert session.run("SHOW statement_timeout") == [["0"]]
+        assert session.run("SHOW idle_in_transaction_session_timeout") == [["0"]]
 
 
 @contextmanager

@@ -7,12 +7,16 @@ import json
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from backfill import wiring
+from backfill.store import connection
+from local.stack import free_port
+from tests.integration.test_database_outages import Network
 from tests.integration.test_levels import printed
 
 ROOT = Path(__file__).parents[2]
@@ -99,3 +103,16 @@ def test_a_migration_that_fails_is_answered_and_counted_and_one_that_succeeds_en
     assert migrator(database_url, "Create") == {"applied": []}
     assert printed(capsys)["MigrationsFailed"] == 0
     assert [each["Status"] for each in cloudformation[1]] == ["FAILED", "SUCCESS", "SUCCESS"]
+
+
+@pytest.mark.filterwarnings("ignore:No application metrics")
+def test_a_database_that_sleeps_does_not_fail_a_new_stack(
+    migrator: Migrator, direct_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "WAKE_STEP_SECONDS", 0.1)
+    port, started = free_port(), list[Network]()
+    Timer(0.5, lambda: started.append(Network(direct_url, port))).start()
+    url = f"postgresql://postgres@127.0.0.1:{port}{urlsplit(direct_url).path}"
+    assert migrator(url, "Create") == {"applied": []}
+    for each in started:
+        each.close()

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from backfill.config import Settings
+from backfill import config
+from backfill.config import DatabaseAddress, Settings
 from backfill.errors import ContractViolation, Misconfigured
+from backfill.github.transport import Transport
 from backfill.messages import planner_event, recovery_event
-from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.store.connection import Database, DatabaseUnavailable, connection_options
 
 EVENTS = Path(__file__).parents[2] / "events"
 COMPLETE = {
@@ -43,6 +45,47 @@ def test_a_missing_setting_is_named(missing: str, named: str) -> None:
 def test_an_unreachable_database_says_where_and_what_to_check() -> None:
     with pytest.raises(DatabaseUnavailable, match=r"127\.0\.0\.1:9.*security group"):
         Database(lambda: "postgresql://u:secret@127.0.0.1:9/d").rows("SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://u@h/d?sslmode=require&pgbouncer=true", "option 'pgbouncer' is not understood.*sslmode"),
+        ("postgresql://u@h/d?options=-csearch_path%3Dmine", "option 'options' is not understood"),
+        ("postgresql://u@h/d?connect_timeout=", "option 'connect_timeout' is not understood"),
+        ("postgresql://u@h/d?sslmode=verify_full", "sslmode must be one of disable, allow"),
+        ("postgresql://u@h/d?channel_binding=disable", "channel_binding must be one of prefer, require"),
+        ("postgresql://u:pa#ss@h/d", "percent-encoded"),
+        ("postgresql://u:p@h/d#more", "percent-encoded"),
+    ],
+)
+def test_an_option_that_is_not_understood_is_refused(url: str, told: str) -> None:
+    with pytest.raises(Misconfigured, match=told):
+        connection_options(url)
+
+
+@pytest.mark.parametrize("query", ["", "?sslmode=require&channel_binding=require", "?sslmode=verify-full"])
+def test_an_address_as_providers_show_it_is_taken(query: str) -> None:
+    options = connection_options(f"postgresql://role.ref:p%40ss@aws-0.pooler.example.com:6543/postgres{query}")
+    assert (options["user"], options["password"], options["port"]) == ("role.ref", "p@ss", 6543)
+
+
+def test_a_socket_in_the_hosts_place_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = {"username": "u", "password": "p/:@", "host": "/var/run/PostgreSQL", "port": 5433, "dbname": "d"}
+    monkeypatch.setattr(config, "_secret", lambda arn: json.dumps(secret))
+    for url in ("postgresql://u:p%2F%3A%40@%2Fvar%2Frun%2FPostgreSQL:5433/d", DatabaseAddress(None, "arn")()):
+        options = connection_options(url)
+        assert options["unix_sock"] == "/var/run/PostgreSQL/.s.PGSQL.5433"
+        assert (options["user"], options["password"], options["database"]) == ("u", "p/:@", "d")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:secret@github.example.com/api", "https://secret@github.example.com/api", "https://[secret/api"]
+)
+def test_an_address_of_github_that_holds_credentials_is_refused_without_showing_them(url: str) -> None:
+    with pytest.raises(Misconfigured, match="GITHUB_API_URL") as refused:
+        Transport(url)
+    assert "secret" not in str(refused.value).replace("a secret of its own", "")
 
 
 def test_an_address_that_is_none_is_refused() -> None:

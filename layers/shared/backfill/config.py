@@ -105,7 +105,8 @@ def _url(fields: Mapping[str, Any]) -> str:
         password = aws.client("rds").generate_db_auth_token(DBHostname=host, Port=port, DBUsername=user)
     else:
         password = str(fields["password"])
-    place = f"[{host}]" if ":" in host else host
+    # An IPv6 address, or the directory of a Unix socket.
+    place = f"[{host}]" if ":" in host else quote(host, safe="")
     database = quote(str(fields.get("dbname") or "postgres"), safe="")
     return f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@{place}:{port}/{database}"
 

@@ -81,8 +81,16 @@ class Transport:
 
     def __init__(self, api_url: str, clock: Callable[[], float] = time.time) -> None:
         base = api_url.rstrip("/").removesuffix("/graphql").removesuffix("/v3")
-        parts = urlsplit(base)
-        local = parts.hostname in LOOPBACK
+        try:
+            parts = urlsplit(base)
+            local = parts.hostname in LOOPBACK
+        except ValueError:
+            raise Misconfigured("GITHUB_API_URL", "must be an address as https://api.github.com") from None
+        # Every error about the way to GitHub names this address.
+        if "@" in parts.netloc:
+            raise Misconfigured("GITHUB_API_URL", "must hold no user or password: the token has a secret of its own")
+        if parts.query or parts.fragment:
+            raise Misconfigured("GITHUB_API_URL", "must end with its path: GitHub's API takes nothing after ? or #")
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
             raise Misconfigured("GITHUB_API_URL", "must begin with https://, for the token travels with each request")
         self.api_url = base

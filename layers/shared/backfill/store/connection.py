@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import select
+import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import pg8000.native
 from pg8000 import core
@@ -18,7 +21,9 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 
 from backfill.errors import Misconfigured, Retryable
 
-CONNECT_SECONDS = 10
+# Aurora Serverless takes about 15 seconds to resume from 0 ACU, and accepts no connection meanwhile:
+# https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2-auto-pause.html
+CONNECT_SECONDS = 20
 # No statement of the product comes near this; one that does is stuck. The server ends it and, because a frozen or killed
 # function leaves its connection open, ends an idle transaction too, which would hold its locks for ever.
 STATEMENT_SECONDS = 60
@@ -30,6 +35,21 @@ _BEGIN = f"""
     SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s';
     SET LOCAL idle_in_transaction_session_timeout = '{STATEMENT_SECONDS}s'
 """
+# The same for a statement outside a transaction. It travels in the statement's own round trip, and Postgres runs both as one
+# transaction, at whose end the setting is gone. A client that gave up would leave a backend that waits for a lock, and
+# whose statement takes effect when nobody expects it any more.
+_LIMITED: tuple[str, Mapping[str, Any]] = (
+    "SELECT set_config('statement_timeout', :limit, true)",
+    {"limit": f"{STATEMENT_SECONDS}s"},
+)
+# Lambda freezes a container between invocations, and NAT gateways drop a connection that is idle for 350 seconds, without a
+# word to either side. Opening one is cheap; to wait on a dead one is not. https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
+MOST_IDLE_SECONDS = 60
+# After a failover the name leads to the old primary until its DNS record expires (5 seconds, RDS; 30 with some resolvers).
+FAILOVER_SECONDS = 20
+FAILOVER_STEP_SECONDS = 1
+# Between two tries to reach a database that is being woken up.
+WAKE_STEP_SECONDS = 2
 # Certificates of authorities that the system does not know, as of RDS or Supabase: put their .pem files there.
 CERTIFICATES = Path(__file__).parents[1] / "certificates"
 # This machine by name; host.docker.internal is what a container calls it.
@@ -41,6 +61,14 @@ Row = dict[str, Any]
 # SQLSTATE classes after which the same statement may succeed: connection, rollback (deadlock, serialization),
 # resources, operator intervention, and system errors. https://www.postgresql.org/docs/current/errcodes-appendix.html
 _TRANSIENT = ("08", "40", "53", "57", "58")
+# The session is of no more use, and another one may be: read_only_sql_transaction (the server has become a standby),
+# idle_in_transaction_session_timeout (Postgres ends the session), lock_not_available.
+_READ_ONLY = "25006"
+_LEAVE = (_READ_ONLY, "25P03", "55P03")
+# Of a URL. What is not understood is refused: an option that is ignored is a promise that nobody keeps.
+_SSL_MODES = ("", "disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_CHANNEL_BINDINGS = ("", "prefer", "require")
+_OPTIONS = ("host", "sslmode", "sslrootcert", "channel_binding")
 
 
 class DatabaseUnavailable(Retryable):
@@ -61,18 +89,33 @@ class LoginRefused(DatabaseUnavailable):
     """Postgres, or a pooler before it, does not take this user, password, token or database."""
 
 
+class Untrusted(DatabaseUnavailable):
+    """The server's certificate is not one that this function trusts for this host name."""
+
+
 class Database:
     """A connection that runs named-parameter SQL (``:name``) and returns rows as dictionaries.
 
     ``url`` is called when a connection is opened. If Postgres refuses the login, ``on_refused`` is called, and then
-    ``url`` once more: the secret may have been rotated.
+    ``url`` once more: the secret may have been rotated. ``clock`` gives seconds; a connection that was idle for
+    MOST_IDLE_SECONDS by it is opened anew.
     """
 
-    def __init__(self, url: Callable[[], str], on_refused: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        url: Callable[[], str],
+        on_refused: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._url = url
         self._on_refused = on_refused
+        # Not the monotonic one, which may stand still while the container is frozen.
+        self._clock = clock
+        self._last_used = 0.0
         self._connection: _Connection | None = None
         self._depth = 0
+        self._is_reading = False
+        self._met_standby = False
 
     def rows(self, sql: str, **parameters: Any) -> list[Row]:
         """Run one statement; every returned row as ``{column: value}``."""
@@ -86,7 +129,7 @@ class Database:
     def execute(self, sql: str, **parameters: Any) -> int:
         """Run one statement for its effect; the number of rows that it touched."""
         with self._usable() as connection:
-            return int(connection.pipeline([(sql, parameters)])[0].row_count)
+            return int(self._run(connection, [(sql, parameters)])[0].row_count)
 
     def pipeline(self, statements: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[Row]]:
         """Run several statements in one round trip, each seeing what the ones before it did; the rows of each.
@@ -95,7 +138,7 @@ class Database:
         little: all of them are written before the first reply is read.
         """
         with self._usable() as connection:
-            return [_dictionaries(context) for context in connection.pipeline(statements)]
+            return [_dictionaries(context) for context in self._run(connection, statements)]
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -121,7 +164,11 @@ class Database:
         """A transaction in which Postgres refuses every write."""
         with self.transaction():
             self.execute("SET TRANSACTION READ ONLY")
-            yield
+            self._is_reading = True
+            try:
+                yield
+            finally:
+                self._is_reading = False
 
     def close(self) -> None:
         """Close the connection; the next statement opens another."""
@@ -129,6 +176,14 @@ class Database:
         if connection is not None:
             with suppress(InterfaceError, OSError):  # it may be broken, which is why it is closed
                 connection.close()
+
+    def _run(
+        self, connection: _Connection, statements: Sequence[tuple[str, Mapping[str, Any]]]
+    ) -> Sequence[core.Context]:
+        """What each statement came to. Inside a transaction, that one's limits hold."""
+        if self._depth:
+            return connection.pipeline(statements)
+        return connection.pipeline([_LIMITED, *statements])[1:]
 
     def _roll_back(self) -> None:
         if self._connection is not None:
@@ -150,19 +205,44 @@ class Database:
         connection.register_in_adapter(UUID_OID, str)
         return connection
 
+    def _open_primary(self) -> _Connection:
+        """A connection that takes writes. A container that fails at once takes messages faster than those that work, so
+        this one waits until the name leads to the new primary."""
+        deadline = time.monotonic() + FAILOVER_SECONDS
+        while True:
+            connection = self._open()
+            if connection.run("SHOW transaction_read_only") == [["off"]]:
+                self._met_standby = False
+                return connection
+            connection.close()
+            if time.monotonic() > deadline:
+                raise DatabaseUnavailable(
+                    f"Postgres takes no writes: its address has led to a standby for {FAILOVER_SECONDS} seconds. "
+                    "Give the secret the address of the primary (of a cluster: the writer endpoint)"
+                )
+            time.sleep(FAILOVER_STEP_SECONDS)
+
+    def _is_worn_out(self, connection: _Connection) -> bool:
+        """It was idle for long, by a clock that may have been set; or the server has closed it."""
+        return not 0 <= self._clock() - self._last_used <= MOST_IDLE_SECONDS or _has_news(connection)
+
     @contextmanager
     def _usable(self) -> Iterator[_Connection]:
-        if self._connection is not None and not self._depth and _has_news(self._connection):
+        if self._connection is not None and not self._depth and self._is_worn_out(self._connection):
             self.close()
-        if self._connection is None:
-            if self._depth:
-                raise DatabaseUnavailable("the connection was lost inside a transaction")
-            self._connection = self._open()
+        if self._connection is None and self._depth:
+            raise DatabaseUnavailable("the connection was lost inside a transaction")
         try:
+            if self._connection is None:
+                self._connection = self._open_primary() if self._met_standby else self._open()
             yield self._connection
         except DatabaseError as error:
             details = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
             code = str(details.get("C", ""))
+            if code in _LEAVE and not (code == _READ_ONLY and self._is_reading):
+                self._met_standby = code == _READ_ONLY
+                self.close()
+                raise DatabaseUnavailable(f"Postgres: {details.get('M', error)} ({code})") from error
             if code.startswith(_TRANSIENT):
                 if code.startswith(("08", "57P")):
                     self.close()
@@ -173,6 +253,8 @@ class Database:
         except (InterfaceError, OSError) as error:
             self.close()
             raise DatabaseUnavailable(f"the connection to Postgres broke: {error}") from error
+        finally:
+            self._last_used = self._clock()
 
 
 class _Connection(pg8000.native.Connection):  # type: ignore[misc] # pg8000 has no types
@@ -231,19 +313,24 @@ def _dictionaries(context: core.Context) -> list[Row]:
 
 
 def connection_options(url: str) -> dict[str, Any]:
-    """What pg8000 needs to connect to a ``postgresql://`` URL (``?host=/directory`` for a Unix socket).
+    """What pg8000 needs to connect to a ``postgresql://`` URL. A Unix socket is ``?host=/directory``, or the directory in the
+    host's place with ``%2F`` for each slash, as libpq takes it.
 
-    Raises Misconfigured for anything else, and for a URL that asks for plaintext to another machine.
+    Raises Misconfigured for anything else, for an option that is not understood, and for a URL that asks for plaintext to
+    another machine.
     """
     try:
         parts = urlsplit(url)
-        port = parts.port or 5432
-        host_in_place = parts.hostname
+        port, host_in_place = parts.port or 5432, _host_in_place(parts)
     except ValueError:
         parts, port, host_in_place = urlsplit(""), 0, None
-    if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
-        raise Misconfigured("DATABASE_URL", "must be postgresql://user:password@host:port/database")
-    options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/") or parts.fragment:
+        raise Misconfigured(
+            "DATABASE_URL",
+            "must be postgresql://user:password@host:port/database, with each of :/?#[]@% in user and password "
+            "percent-encoded",
+        )
+    options = _url_options(parts.query)
     host = options.get("host") or host_in_place or "localhost"
     return {
         "user": unquote(parts.username or "postgres"),
@@ -259,7 +346,26 @@ def connection_options(url: str) -> dict[str, Any]:
     }
 
 
-Opened = TypeVar("Opened")
+def _host_in_place(parts: SplitResult) -> str | None:
+    """The host of the URL. A directory keeps its capitals, which urllib takes from every other host."""
+    place = parts.netloc.rpartition("@")[2]
+    return unquote(place.partition(":")[0]) if place[:3].upper() == "%2F" else parts.hostname
+
+
+def _url_options(query: str) -> dict[str, str]:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for name in options:
+        if name not in _OPTIONS:
+            raise Misconfigured(
+                "DATABASE_URL", f"the option {name!r} is not understood: remove it. Understood: {', '.join(_OPTIONS)}"
+            )
+    for name, known in (("sslmode", _SSL_MODES), ("channel_binding", _CHANNEL_BINDINGS)):
+        if options.get(name, "") not in known:
+            raise Misconfigured("DATABASE_URL", f"{name} must be one of {', '.join(known[1:])}")
+    return options
+
+
+Opened = TypeVar("Opened", bound=core.CoreConnection)
 
 
 def connect(driver: Callable[..., Opened], url: str) -> Opened:
@@ -267,30 +373,82 @@ def connect(driver: Callable[..., Opened], url: str) -> Opened:
     options = connection_options(url)
     place = f"{options['host']}:{options['port']}"
     try:
-        return driver(**options)
+        connection = driver(**options)
     except (DatabaseError, InterfaceError, OSError) as error:
-        refusal: BaseException | None = error
-        # pg8000 says goodbye to a server that has refused and hung up, fails at that, and hides the refusal.
-        while refusal is not None and not isinstance(refusal, DatabaseError | ssl.SSLError):
-            refusal = refusal.__context__
-        if isinstance(refusal, ssl.SSLError):
-            raise DatabaseUnavailable(
-                f"Postgres at {place} cannot be trusted: {refusal}. Put the certificate of its authority into "
-                "layers/shared/backfill/certificates, and use the host name that its certificate is for"
-            ) from error
-        if refusal is None:
-            raise DatabaseUnavailable(
-                f"cannot reach Postgres at {place}: {error}. "
-                "Check the address, the security group and the subnets of the functions"
-            ) from error
-        details = refusal.args[0] if refusal.args and isinstance(refusal.args[0], dict) else {}
-        # Full (53) or shutting down (57): no other password would help. All else may be the login, and poolers give no
-        # code of their own for it.
-        busy = str(details.get("C", "")).startswith(("53", "57"))
-        raise (DatabaseUnavailable if busy else LoginRefused)(
-            f"Postgres at {place} refused the connection: {details.get('M', refusal)}. "
-            "Check the user, the password and the database name in the secret"
-        ) from error
+        raise _refusal(error, place) from error
+    if _url_options(urlsplit(url).query).get("channel_binding") == "require" and not _is_bound(connection):
+        connection.close()
+        raise Untrusted(f"Postgres at {place} offers no channel binding, which the URL requires (channel_binding)")
+    return connection
+
+
+def connect_patiently(driver: Callable[..., Opened], url: str, seconds: float) -> Opened:
+    """As ``connect``, but a database that does not answer yet is tried again for so long: it may be waking up."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return connect(driver, url)
+        except (LoginRefused, Untrusted):
+            raise
+        except DatabaseUnavailable:
+            if time.monotonic() + WAKE_STEP_SECONDS > deadline:
+                raise
+            time.sleep(WAKE_STEP_SECONDS)
+
+
+def _is_bound(connection: core.CoreConnection) -> bool:
+    """Whether the login was tied to this TLS session (SCRAM-SHA-256-PLUS)."""
+    login = getattr(connection, "auth", None)
+    return login is not None and str(login.mechanism_name).endswith("-PLUS")
+
+
+def _refusal(error: Exception, place: str) -> DatabaseUnavailable:
+    """Why there is no connection, and what to check."""
+    refusal: BaseException | None = error
+    # pg8000 says goodbye to a server that has refused and hung up, fails at that, and hides the refusal.
+    while refusal is not None and not isinstance(refusal, DatabaseError | ssl.SSLError):
+        refusal = refusal.__context__
+    if isinstance(refusal, ssl.SSLError):
+        return Untrusted(
+            f"Postgres at {place} cannot be trusted: {refusal}. Put the certificate of its authority into "
+            "layers/shared/backfill/certificates, and use the host name that its certificate is for"
+        )
+    if refusal is None:
+        return DatabaseUnavailable(f"cannot reach Postgres at {place}: {_cause(error)}")
+    details = refusal.args[0] if refusal.args and isinstance(refusal.args[0], dict) else {}
+    # Full (53) or shutting down (57): no other password would help. All else may be the login, and poolers give no
+    # code of their own for it.
+    busy = str(details.get("C", "")).startswith(("53", "57"))
+    return (DatabaseUnavailable if busy else LoginRefused)(
+        f"Postgres at {place} refused the connection: {details.get('M', refusal)}. "
+        "Check the user, the password and the database name in the secret"
+    )
+
+
+def _cause(error: BaseException) -> str:
+    """What the network said, which pg8000 keeps behind its own words, and what to do about it."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, OSError):
+        found = found.__cause__ or found.__context__
+    if isinstance(found, socket.gaierror):
+        return f"DNS gives no address for this name ({found.strerror}). Check the host in the secret"
+    if isinstance(found, TimeoutError):
+        return (
+            f"no answer within {CONNECT_SECONDS} seconds (timed out). Check the database's security group, the subnets of "
+            "the functions, and whether the database is stopped"
+        )
+    if isinstance(found, ConnectionRefusedError):
+        return "connection refused. Nothing listens at this port: check the address, and the security group of a proxy"
+    if found is not None and found.errno in _NO_WAY:
+        return (
+            f"unreachable ({found.strerror}). There is no route: a host with IPv6 addresses alone needs the IPv4 address of "
+            "its pooler; else check the subnets of the functions"
+        )
+    return f"{found or error}. Check the address, the security group and the subnets of the functions"
+
+
+# The errors of a network without a way to the address, IPv6 in a Lambda function without it among them.
+_NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 def _tls(host: str, options: dict[str, str]) -> ssl.SSLContext | bool:
