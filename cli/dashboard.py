@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,6 +51,11 @@ class Dashboard(ThreadingHTTPServer):
         self.stack, self.seconds, self.read_only = stack, seconds, read_only
         self.token = secrets.token_urlsafe(32)
         self.hosts = {f"{name}:{self.server_address[1]}" for name in ("127.0.0.1", "localhost")}
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that went away, or never said anything, is nothing to tell; anything else is shown with its traceback."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
     @property
     def address(self) -> str:
@@ -107,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             length = int(self.headers.get("content-length") or 0)
             event = json.loads(self.rfile.read(length)) if 0 < length <= MOST_BYTES else None
-        except ValueError:
+        except (ValueError, RecursionError):  # brackets within brackets, more than Python follows
             return None
         return event if isinstance(event, dict) else None
 

@@ -17,9 +17,21 @@ from typing import Annotated, Any
 import typer
 from cfnlint.decode import decode_str
 
+from cli.stack import chosen_region
+
 ROOT = Path(__file__).parents[1]
 # STACK-chunk-worker is a function, whose name has 64 characters at most.
 LONGEST_STACK_NAME = 51
+SECRETS = ("DatabaseSecretArn", "MigratorDatabaseSecretArn", "GitHubSecretArn")
+# The answers of AWS to credentials that it does not take.
+_BAD_CREDENTIALS = {
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
 HEAD = """\
 # The parameters of your deployment: edit, and `make deploy` again. Every line that begins with # shows a parameter's default.
 # On a stack that exists, a parameter without a line keeps the value of the last deployment: to go back, write the default.
@@ -28,6 +40,14 @@ HEAD = """\
 
 class Unusable(Exception):
     """What is wrong with the parameters, and what to do."""
+
+
+class NoWay(Unusable):
+    """AWS cannot be asked: no region, no credentials, no network. Another answer does not help."""
+
+
+class NotAllowed(Unusable):
+    """These credentials may not ask this."""
 
 
 def template_parameters(template: Path) -> dict[str, dict[str, Any]]:
@@ -66,6 +86,8 @@ def read(file: Path, parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, s
         raise Unusable(f"{file}: " + "\n".join(problems))
     if bool(given.get("SubnetIds")) != bool(given.get("SecurityGroupIds")):
         raise Unusable(f"{file}: give SubnetIds and SecurityGroupIds together, or neither")
+    if len({given[name].split(":")[3] for name in SECRETS if given.get(name)}) > 1:
+        raise Unusable(f"{file}: the secrets are in different regions; the functions read them in their own")
     return given
 
 
@@ -89,6 +111,8 @@ def ask(
             given = prompt(question, default).strip()
             try:
                 told = problem(name, parameters[name], found := find(given) if given else "")
+            except NoWay:
+                raise
             except Unusable as error:
                 told = str(error)
             if told is None:
@@ -123,16 +147,69 @@ def _prompt(question: str, default: str) -> str:
 
 
 def arn_of(secret: str) -> str:
-    """The ARN of a secret that exists, by its name or ARN. Raises Unusable."""
+    """The whole ARN of a secret that exists, by its name or ARN. Raises Unusable; NotAllowed, NoWay."""
+    region = secret.split(":")[3] if secret.startswith("arn:") and secret.count(":") >= 6 else None
+    return str(_asked("secretsmanager", region, "describe_secret", SecretId=secret)["ARN"])
+
+
+def account(region: str | None) -> str:
+    """The account and region to deploy to, for people. Raises NoWay where there is none."""
+    import boto3
+
+    known = chosen_region(region) or boto3.Session().region_name
+    if known is None:
+        raise NoWay(
+            "no region is configured. Choose the one of the secrets: export AWS_REGION=eu-west-1, or aws configure"
+        )
+    return f"{_asked('sts', known, 'get_caller_identity')['Account']}, {known}"
+
+
+def _asked(service: str, region: str | None, operation: str, **arguments: str) -> dict[str, Any]:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        return str(boto3.client("secretsmanager").describe_secret(SecretId=secret)["ARN"])
+        answer: dict[str, Any] = getattr(boto3.client(service, region_name=chosen_region(region)), operation)(
+            **arguments
+        )
     except ClientError as error:
-        raise Unusable(f"{secret}: {error.response['Error'].get('Message') or error}") from None
+        code, words = error.response["Error"].get("Code", ""), error.response["Error"].get("Message") or str(error)
+        if code in _BAD_CREDENTIALS:
+            raise NoWay(f"AWS refuses the credentials: {words} ({code}). Log in again, or choose AWS_PROFILE") from None
+        told = f"{', '.join(arguments.values()) or service}: {words}"
+        raise (NotAllowed if code.startswith("AccessDenied") else Unusable)(told) from None
     except BotoCoreError as error:
-        raise Unusable(f"{error}. Check the AWS configuration: aws sts get-caller-identity") from None
+        raise NoWay(f"{error}. Check the AWS configuration: aws sts get-caller-identity") from None
+    return answer
+
+
+def configured_stack_name(samconfig: Path) -> str:
+    """The name that SAM takes where none is given."""
+    configured = tomllib.loads(samconfig.read_text(encoding="utf-8"))
+    return str(configured["default"]["global"]["parameters"]["stack_name"])
+
+
+def check_stack_name(name: str) -> None:
+    """Raises Unusable for a name that CloudFormation would refuse, or some resource of it when others are made."""
+    if len(name) > LONGEST_STACK_NAME or not re.fullmatch("[A-Za-z][A-Za-z0-9-]*", name):
+        raise Unusable(
+            f"the stack's name must be letters, digits and hyphens, a letter first, {LONGEST_STACK_NAME} characters at most, "
+            f"because functions are named after it; it is {name!r} ({len(name)} characters)"
+        )
+
+
+def check_secrets(given: Mapping[str, str], secret_arn: Callable[[str], str]) -> None:
+    """Raises Unusable for a secret that is not there, or an ARN that is not the whole one: IAM compares every character."""
+    for name in SECRETS:
+        if not given.get(name):
+            continue
+        try:
+            found = secret_arn(given[name])
+        except NotAllowed as error:
+            typer.echo(f"warning: {name} could not be checked ({error})", err=True)
+            continue
+        if found != given[name]:
+            raise Unusable(f"{name} is {given[name]}; the ARN of that secret is {found}")
 
 
 def command(file: Path, parameters: Mapping[str, str], stack_name: str | None, template: Path | None) -> list[str]:
@@ -162,15 +239,20 @@ def main(
     """
     parameters = template_parameters(ROOT / "template.yaml")
     try:
+        check_stack_name(stack_name or configured_stack_name(ROOT / "samconfig.toml"))
         if not file.exists():
             if not sys.stdin.isatty():
                 raise Unusable(
                     f"{file} is not there, and nobody is here to be asked; docs/deploying.md shows what it holds"
                 )
+            account(None)
             answers = ask(parameters, _prompt, arn_of)
             file.write_text(written(parameters, answers), encoding="utf-8")
             typer.echo(f"Kept in {file}, beside every other parameter and its default.")
         given = read(file, parameters)
+        place = account(given["DatabaseSecretArn"].split(":")[3])
+        check_secrets(given, arn_of)
+        typer.echo(f"Deploying to the account and region: {place}")
     except Unusable as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

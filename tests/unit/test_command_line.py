@@ -7,14 +7,18 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cfnlint.decode import decode_str
 from typer.testing import CliRunner, Result
 
+import cli.stack
 from cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +29,7 @@ class Lambda:
 
     def __init__(self) -> None:
         self.payload: Any = {}
+        self.seconds = 0.0
         self.asked: list[tuple[str, dict[str, Any]]] = []
         recorder = self
 
@@ -32,13 +37,15 @@ class Lambda:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 recorder.asked.append((self.path.split("/")[3], body))
+                time.sleep(recorder.seconds)
                 answer = json.dumps(recorder.payload).encode()
                 self.send_response(200)
                 self.send_header("content-length", str(len(answer)))
                 if isinstance(recorder.payload, dict) and "errorMessage" in recorder.payload:
                     self.send_header("X-Amz-Function-Error", "Unhandled")
                 self.end_headers()
-                self.wfile.write(answer)
+                with suppress(ConnectionError):  # it may have been given up
+                    self.wfile.write(answer)
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Quiet."""
@@ -191,3 +198,15 @@ def test_every_command_has_an_example_that_its_own_parser_takes(aws: Lambda, com
     done = run(aws, *example.replace("--watch", "--all").split())
     assert done.exit_code != 2, done.stderr
     assert aws.asked
+
+
+def test_the_command_waits_as_long_as_a_function_may_run(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded, _ = decode_str((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    allowed = dict(decoded or {})["Parameters"]["WorkerTimeout"]["AllowedValues"]
+    assert max(int(seconds) for seconds in allowed) < cli.stack.READ_SECONDS
+    aws.seconds = 2.0
+    monkeypatch.setattr(cli.stack, "READ_SECONDS", 1)
+    done = run(aws, "status", "--json")
+    aws.seconds = 0.0
+    assert done.exit_code == 1
+    assert "did not answer within 1 seconds; it may still be at work" in done.stderr

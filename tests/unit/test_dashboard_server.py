@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,9 +22,14 @@ class Recorded:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.delay = 0.0
+        self.breaks = False
 
     def show(self, function: str, event: dict[str, Any]) -> str:
         self.calls.append((function, event))
+        time.sleep(self.delay)
+        if self.breaks:
+            raise ZeroDivisionError
         if event.get("fail"):
             raise InvocationFailed("there is no function here")
         return "<p>hello</p>"
@@ -76,7 +83,11 @@ def test_another_page_is_refused_even_with_the_token(served: Dashboard, stack: R
     assert (post(served, origin=origin).status_code, stack.calls) == (403, [])
 
 
-@pytest.mark.parametrize("body", ["", "no json", "[]", '{"x": "' + "y" * MOST_BYTES + '"}'])
+@pytest.mark.parametrize(
+    "body",
+    ["", "no json", "[]", '{"x": "' + "y" * MOST_BYTES + '"}', '{"x":' * 10_000, "[" * MOST_BYTES],
+    ids=["empty", "no JSON", "no object", "long", "objects within objects", "lists within lists"],
+)
 def test_what_is_no_event_is_refused(served: Dashboard, stack: Recorded, body: str) -> None:
     assert (post(served, body=body).status_code, stack.calls) == (400, [])
 
@@ -94,3 +105,26 @@ def test_it_listens_on_this_machine_alone_and_scripts_come_from_its_file_alone(s
         assert answer.status_code == 200
         assert "script-src 'self';" in answer.headers["content-security-policy"]
         assert served.token not in answer.text
+
+
+def test_a_browser_that_goes_away_leaves_no_traceback(
+    served: Dashboard, stack: Recorded, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It reloads the page, say, while the stack is asked."""
+    stack.delay = 0.3
+    host = f"127.0.0.1:{served.server_address[1]}"
+    head = f"POST /widget HTTP/1.1\r\nhost: {host}\r\nx-backfill-token: {served.token}\r\ncontent-length: 2\r\n\r\n{{}}"
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", served.server_address[1])) as browser:
+            # Closing with a reset, as when the answer of a page that is gone arrives.
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            browser.sendall(head.encode())
+            time.sleep(0.1)
+    time.sleep(0.5)
+    assert len(stack.calls) == 3
+    assert capfd.readouterr().err == ""
+    # Another error of the server is shown as before.
+    stack.breaks = True
+    with pytest.raises(requests.ConnectionError):
+        post(served, "/widget", "{}")
+    assert "ZeroDivisionError" in capfd.readouterr().err
