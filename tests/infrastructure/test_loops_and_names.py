@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli.deploy import LONGEST_STACK_NAME
-from tests.infrastructure.shapes import shape, translated
+from tests.infrastructure.shapes import ROOT, shape, translated
 from tests.infrastructure.test_shapes import functions, names_in, of_type
 
 # Properties that end in Name and refer to something else than the resource itself.
@@ -68,6 +68,8 @@ def test_the_functions_of_the_loop_and_they_alone_may_recur() -> None:
     resources = shape()
     allowed = {name for name, each in functions(resources).items() if each.get("RecursiveLoop") == "Allow"}
     assert in_a_loop(resources) == allowed == {"PlannerFunction", "ChunkWorkerFunction"}
+    document = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
+    assert "lambda:PutFunctionRecursionConfig" in document and "lambda:GetFunctionRecursionConfig" in document
 
 
 def test_where_lambda_lacks_the_setting_a_parameter_leaves_it_out() -> None:

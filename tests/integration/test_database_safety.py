@@ -6,6 +6,7 @@ import datetime
 import json
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from pg8000.exceptions import DatabaseError
 from backfill.config import DatabaseAddress
 from backfill.errors import Misconfigured
 from backfill.store import connection
-from backfill.store.connection import Database, DatabaseUnavailable, LoginRefused
+from backfill.store.connection import Database, DatabaseUnavailable, LoginRefused, Untrusted
 from local.in_process import Stack
 from local.postgres import Postgres
 from local.servers import NotHere, PgBouncer
@@ -41,11 +42,11 @@ NAME = "octo/roles"
 class Authority:
     """A certificate authority with one certificate for HOST, as files."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, strict: bool = True) -> None:
         folder.mkdir()
         key, name = ec.generate_private_key(ec.SECP256R1()), _name(f"authority of {folder.name}")
         self.pem = folder / "authority.pem"
-        certificate = _certificate(name, name, key.public_key(), key, authority=True)
+        certificate = _certificate(name, name, key.public_key(), key, authority=True, strict=strict)
         self.pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         own = ec.generate_private_key(ec.SECP256R1())
         self.certificate, self.key = folder / "server.crt", folder / "server.key"
@@ -63,7 +64,13 @@ def _name(text: str) -> x509.Name:
 
 
 def _certificate(
-    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, signer: Any, *, authority: bool
+    subject: x509.Name,
+    issuer: x509.Name,
+    public: ec.EllipticCurvePublicKey,
+    signer: Any,
+    *,
+    authority: bool,
+    strict: bool = True,
 ) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
     builder = (
@@ -74,7 +81,7 @@ def _certificate(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=strict)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
@@ -128,6 +135,43 @@ def test_a_certificate_in_the_folder_is_trusted(
 ) -> None:
     monkeypatch.setattr(connection, "CERTIFICATES", authority.pem.parent)
     assert ask(f"postgresql://postgres@{HOST}:{ports['tls']}/postgres") == {"answer": 1}
+
+
+def test_a_certificate_is_found_under_the_name_that_its_provider_gives_it(
+    ports: dict[str, int], authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Supabase's is prod-ca-2021.crt."""
+    (tmp_path / "prod-ca-2021.crt").write_bytes(authority.pem.read_bytes())
+    (tmp_path / "README.md").write_text("no certificate", encoding="utf-8")
+    monkeypatch.setattr(connection, "CERTIFICATES", tmp_path)
+    assert ask(f"postgresql://postgres@{HOST}:{ports['tls']}/postgres") == {"answer": 1}
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="older Pythons do not look")
+def test_an_authority_that_python_3_13_does_not_take_is_told_as_deploying_md_says(
+    postgres: Postgres, tmp_path: Path, ports: dict[str, int]
+) -> None:
+    lax = Authority(tmp_path / "lax", strict=False)
+    url = postgres.url("postgres")
+    server = PgBouncer(url, tls=(lax.certificate, lax.key))
+    try:
+        port = urlsplit(server.url(url)).port
+        with pytest.raises(Untrusted, match="Basic Constraints of CA cert not marked critical") as refused:
+            ask(f"postgresql://postgres@{HOST}:{port}/postgres?sslrootcert={lax.pem}")
+    finally:
+        server.stop()
+    rows = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
+    assert "Basic Constraints of CA cert not marked critical" in str(refused.value) and "not marked critical" in rows
+
+
+def test_a_channel_binding_that_is_required_and_not_there_is_refused(
+    ports: dict[str, int], authority: Authority
+) -> None:
+    """PgBouncer offers none. Neon, whose addresses ask for it, does."""
+    url = f"postgresql://postgres@{HOST}:{ports['tls']}/postgres?sslrootcert={authority.pem}"
+    assert ask(f"{url}&channel_binding=prefer") == {"answer": 1}
+    with pytest.raises(Untrusted, match="offers no channel binding"):
+        ask(f"{url}&channel_binding=require")
 
 
 def test_sslrootcert_is_trusted(ports: dict[str, int], authority: Authority) -> None:
@@ -346,3 +390,33 @@ def test_the_documented_worker_role_does_all_its_work_and_changes_no_table(roles
         with pytest.raises(DatabaseError, match="42501"):
             db.execute(forbidden)
     db.close()
+
+
+def test_by_the_documented_roles_supabases_data_api_sees_nothing(
+    postgres: Postgres, roles: Callable[[str], str]
+) -> None:
+    """There the administrator's tables in ``public`` belong to the roles of the Data API by default."""
+    document = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
+    exposed = re.search(r"```sql\n(SELECT [^`]*'anon'[^`]*)```", document)
+    assert exposed is not None
+    administrator = Database(lambda: roles("administrator"))
+    for role in ("anon", "authenticated"):
+        postgres.run(f"CREATE ROLE {role} NOLOGIN")
+        administrator.execute(f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO {role}")
+    try:
+        upgrade(roles("backfill_owner"))
+        assert administrator.rows(exposed[1].strip(";\n")) == []
+        # What is made by the administrator himself is seen, which is why he shall not be the owner.
+        administrator.execute("CREATE TABLE by_the_administrator (id integer)")
+        found = administrator.rows(exposed[1].strip(";\n"))
+        assert {(row["grantee"], row["table_name"]) for row in found} == {
+            ("anon", "by_the_administrator"),
+            ("authenticated", "by_the_administrator"),
+        }
+    finally:
+        for role in ("anon", "authenticated"):
+            administrator.execute(f"ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE ALL ON TABLES FROM {role}")
+            administrator.execute("DROP TABLE IF EXISTS by_the_administrator")
+        administrator.close()
+        for role in ("anon", "authenticated"):
+            postgres.run(f"DROP ROLE {role}")

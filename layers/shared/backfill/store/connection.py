@@ -50,7 +50,7 @@ FAILOVER_SECONDS = 20
 FAILOVER_STEP_SECONDS = 1
 # Between two tries to reach a database that is being woken up.
 WAKE_STEP_SECONDS = 2
-# Certificates of authorities that the system does not know, as of RDS or Supabase: put their .pem files there.
+# Certificates of authorities that the system does not know, as of RDS or Supabase: put their .pem or .crt files there.
 CERTIFICATES = Path(__file__).parents[1] / "certificates"
 # This machine by name; host.docker.internal is what a container calls it.
 _LOOPBACK = ("localhost", "host.docker.internal")
@@ -466,8 +466,9 @@ def _tls(host: str, options: dict[str, str]) -> ssl.SSLContext | bool:
         if root != "system":
             return ssl.create_default_context(cafile=root)
         context = ssl.create_default_context()
-        for bundle in CERTIFICATES.glob("*.pem"):
-            context.load_verify_locations(bundle)
+        for bundle in sorted(CERTIFICATES.iterdir()):
+            if bundle.suffix in (".pem", ".crt"):
+                context.load_verify_locations(bundle)
     except (OSError, ssl.SSLError) as error:
         raise Misconfigured("DATABASE_URL", f"the certificates cannot be read: {error}") from None
     return context
