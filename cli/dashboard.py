@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         event = self._event()
         if event is None:
-            self._answer(400, {"error": f"A JSON object of at most {MOST_BYTES} bytes is needed."})
+            self._refuse()
             return
         try:
             self._answer(200, self.server.answer(self.path, event))
@@ -108,6 +108,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(502, {"error": str(failure)})
         except KeyError:
             self._answer(404, {"error": "There is no such thing here."})
+        except RecursionError:  # what Python could just read, it could not write for Lambda
+            self._refuse()
+
+    def _refuse(self) -> None:
+        self._answer(400, {"error": f"A JSON object of at most {MOST_BYTES} bytes, and not deeply nested, is needed."})
 
     def _event(self) -> dict[str, Any] | None:
         try:

@@ -255,3 +255,14 @@ def test_a_login_that_is_refused_is_not_waited_for(direct_url: str) -> None:
     with pytest.raises(LoginRefused, match="does not exist"):
         connect_patiently(pg8000.native.Connection, f"postgresql://postgres@/missing?{parts.query}", 30)
     assert time.monotonic() - began < 2
+
+
+def test_a_connection_that_dies_in_a_statement_says_how(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_SILENCE_SECONDS", 0.5)
+    database = Database(lambda: network.url)
+    backend(database)
+    network.forget()
+    with pytest.raises(DatabaseUnavailable, match="the connection to Postgres broke: timed out"):
+        database.one("SELECT 1 AS one")
+    assert backend(database)
+    database.close()

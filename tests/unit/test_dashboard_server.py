@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ class Recorded:
 
     def show(self, function: str, event: dict[str, Any]) -> str:
         self.calls.append((function, event))
+        json.dumps(event)  # as for Lambda
         time.sleep(self.delay)
         if self.breaks:
             raise ZeroDivisionError
@@ -90,6 +92,19 @@ def test_another_page_is_refused_even_with_the_token(served: Dashboard, stack: R
 )
 def test_what_is_no_event_is_refused(served: Dashboard, stack: Recorded, body: str) -> None:
     assert (post(served, body=body).status_code, stack.calls) == (400, [])
+
+
+def test_no_depth_of_an_event_ends_in_a_traceback(served: Dashboard, capfd: pytest.CaptureFixture[str]) -> None:
+    """Between what Python reads and what it writes are a few levels."""
+    few, many = 1, MOST_BYTES // 2 - 10
+    while many - few > 1:
+        depth = (few + many) // 2
+        answer = post(served, body='{"x":' + "[" * depth + "]" * depth + "}")
+        assert answer.status_code in (200, 400)
+        few, many = (depth, many) if answer.status_code == 200 else (few, depth)
+    for depth in range(few - 5, few + 6):
+        assert post(served, body='{"x":' + "[" * depth + "]" * depth + "}").status_code in (200, 400)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_failing_stack_is_told_and_an_unknown_path_does_not_exist(served: Dashboard) -> None:

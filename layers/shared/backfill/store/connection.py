@@ -252,7 +252,8 @@ class Database:
             raise
         except (InterfaceError, OSError) as error:
             self.close()
-            raise DatabaseUnavailable(f"the connection to Postgres broke: {error}") from error
+            said = _os_error(error) or error
+            raise DatabaseUnavailable(f"the connection to Postgres broke: {said}") from error
         finally:
             self._last_used = self._clock()
 
@@ -425,11 +426,17 @@ def _refusal(error: Exception, place: str) -> DatabaseUnavailable:
     )
 
 
-def _cause(error: BaseException) -> str:
-    """What the network said, which pg8000 keeps behind its own words, and what to do about it."""
+def _os_error(error: BaseException) -> OSError | None:
+    """The error of the operating system that an error of pg8000's comes from."""
     found: BaseException | None = error
     while found is not None and not isinstance(found, OSError):
         found = found.__cause__ or found.__context__
+    return found
+
+
+def _cause(error: BaseException) -> str:
+    """What the network said, which pg8000 keeps behind its own words, and what to do about it."""
+    found = _os_error(error)
     if isinstance(found, socket.gaierror):
         return f"DNS gives no address for this name ({found.strerror}). Check the host in the secret"
     if isinstance(found, TimeoutError):
