@@ -80,7 +80,14 @@ def test_a_socket_in_the_hosts_place_is_one(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["https://me:secret@github.example.com/api", "https://secret@github.example.com/api", "https://[secret/api"]
+    "url",
+    [
+        "https://me:secret@github.example.com/api",
+        "https://secret@github.example.com/api",
+        "https://[secret/api",
+        "https://github.example.com/api?token=secret",
+        "https://github.example.com/api#secret",
+    ],
 )
 def test_an_address_of_github_that_holds_credentials_is_refused_without_showing_them(url: str) -> None:
     with pytest.raises(Misconfigured, match="GITHUB_API_URL") as refused:
