@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pg8000.dbapi
 from alembic import command, op
@@ -34,13 +35,15 @@ def upgrade(database_url: str, to: str = "head", seconds: float | None = None, w
     config.set_main_option("path_separator", "os")
     names = sorted(path.stem for path in (HERE / "versions").glob("*.sql"))
     try:
-        with engine.connect() as connection:
+        with engine.connect() as connection, TemporaryDirectory(prefix="revisions-") as revisions:
             version = connection.dialect.server_version_info or (0,)
             if version < (OLDEST_POSTGRES,):
                 raise MigrationFailed(f"PostgreSQL {OLDEST_POSTGRES} or newer is needed; this is {version[0]}")
             before = _revision(connection)
             if before > names[-1][:4]:
                 return []
+            _write_revisions(Path(revisions), names)
+            config.set_main_option("version_locations", revisions)
             config.attributes.update(connection=connection, seconds=seconds)
             command.upgrade(config, to)
             connection.commit()
@@ -70,8 +73,20 @@ def _reason(error: Exception) -> str:
     return f"{fields['M']} ({fields.get('C')})" if "M" in fields else str(cause)
 
 
+def _write_revisions(folder: Path, names: list[str]) -> None:
+    """Write the module that Alembic wants for each SQL file. A revision is the file's number, and follows the one before."""
+    before: str | None = None
+    for name in names:
+        (folder / f"{name}.py").write_text(
+            f"from migrations.runner import run_sql\n\nrevision = {name[:4]!r}\ndown_revision = {before!r}\n\n\n"
+            f"def upgrade() -> None:\n    run_sql({name + '.sql'!r})\n",
+            encoding="utf-8",
+        )
+        before = name[:4]
+
+
 def run_sql(name: str) -> None:
-    """Run a whole SQL file inside Alembic's transaction. Called by the revision modules.
+    """Run a whole SQL file inside Alembic's transaction. Called by the generated revision modules.
 
     The simple query protocol takes many statements at once and looks for no parameters in them.
     """

@@ -57,7 +57,7 @@ def later(deployed: Deployed, first: Version, tmp_path_factory: pytest.TempPathF
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "template.yaml", source)
     replace(source / "functions/chunk_worker/app.py", '"message handled"', f'"{LATER}"')
-    migrate(source / "migrations", first.revision, "9000", "ALTER TABLE files ADD COLUMN later text DEFAULT 'yes';")
+    migrate(source / "migrations", "9000", "ALTER TABLE files ADD COLUMN later text DEFAULT 'yes';")
     replace(source / "template.yaml", f'SchemaVersion: "{first.revision}"', 'SchemaVersion: "9000"')
     return Version(deployed.stack.build(source, "later"), "9000")
 
@@ -67,7 +67,7 @@ def broken(deployed: Deployed, later: Version) -> Version:
     """A version after it, as built: its migration fails half way."""
     folder = shutil.copytree(later.template.parent, deployed.stack.folder / "broken")
     sql = "ALTER TABLE files ADD COLUMN half integer; SELECT 1 / 0;"
-    migrate(folder / "MigratorFunction/migrations", later.revision, "9001", sql)
+    migrate(folder / "MigratorFunction/migrations", "9001", sql)
     replace(folder / "template.yaml", "SchemaVersion: '9000'", "SchemaVersion: '9001'")
     return Version(folder / "template.yaml", "9001")
 
@@ -78,15 +78,9 @@ def replace(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def migrate(folder: Path, before: str, revision: str, sql: str) -> None:
+def migrate(folder: Path, revision: str, sql: str) -> None:
     """One more migration."""
     (folder / f"versions/{revision}_more.sql").write_text(sql, encoding="utf-8")
-    (folder / f"versions/{revision}_more.py").write_text(
-        "from migrations.runner import run_sql\n\n"
-        f'revision = "{revision}"\ndown_revision = "{before}"\n\n\n'
-        f'def upgrade() -> None:\n    run_sql("{revision}_more.sql")\n',
-        encoding="utf-8",
-    )
 
 
 def deploy(deployed: Deployed, version: Version) -> None:
