@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
 import pg8000.native
@@ -135,7 +136,7 @@ def test_a_single_statement_that_waits_for_a_lock_is_ended_by_the_server(
     """Its client may have given up: it must not take effect when the lock is free at last."""
     holder, waiting = Database(lambda: direct_url), Database(lambda: limited)
     assert waiting.one("SHOW statement_timeout") == {"statement_timeout": f"{connection.STATEMENT_SECONDS // 60}min"}
-    monkeypatch.setattr(connection, "_LIMITED", (connection._LIMITED[0], {"limit": "300ms"}))
+    monkeypatch.setattr(connection, "STATEMENT_SECONDS", 0.3)
     holder.execute("INSERT INTO github_budget (identity) VALUES ('i')")
     claim = "UPDATE github_budget SET block_reason = 'claimed' WHERE identity = 'i'"
     with holder.transaction():
@@ -180,6 +181,41 @@ def test_after_a_failover_a_container_waits_for_the_new_primary(
     assert warm.execute(WRITE) == 1
     later.join()
     warm.close()
+
+
+def test_one_container_on_the_old_primary_does_not_take_the_messages_of_the_others(
+    direct_url: str, failover: Callable[[str], None]
+) -> None:
+    """Failing is faster than working."""
+    failover("on")
+    containers = [Database(lambda: direct_url)]
+    backend(containers[0])
+    failover("off")
+    containers += [Database(lambda: direct_url) for _ in range(3)]
+    messages: SimpleQueue[int] = SimpleQueue()
+    for number in range(40):
+        messages.put(number)
+    failed: list[int] = []
+
+    def run(container: Database) -> None:
+        with suppress(Empty):
+            while True:
+                number = messages.get_nowait()
+                try:
+                    with container.transaction():
+                        container.execute(WRITE)
+                        time.sleep(0.02)
+                except DatabaseUnavailable:
+                    failed.append(number)
+
+    threads = [threading.Thread(target=run, args=(each,)) for each in containers]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(failed) == 1
+    for container in containers:
+        container.close()
 
 
 def test_an_address_that_leads_to_a_standby_for_long_is_told(

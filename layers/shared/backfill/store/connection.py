@@ -38,10 +38,7 @@ _BEGIN = f"""
 # The same for a statement outside a transaction. It travels in the statement's own round trip, and Postgres runs both as one
 # transaction, at whose end the setting is gone. A client that gave up would leave a backend that waits for a lock, and
 # whose statement takes effect when nobody expects it any more.
-_LIMITED: tuple[str, Mapping[str, Any]] = (
-    "SELECT set_config('statement_timeout', :limit, true)",
-    {"limit": f"{STATEMENT_SECONDS}s"},
-)
+_LIMIT = "SELECT set_config('statement_timeout', :limit, true)"
 # Lambda freezes a container between invocations, and NAT gateways drop a connection that is idle for 350 seconds, without a
 # word to either side. Opening one is cheap; to wait on a dead one is not. https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
 MOST_IDLE_SECONDS = 60
@@ -183,7 +180,7 @@ class Database:
         """What each statement came to. Inside a transaction, that one's limits hold."""
         if self._depth:
             return connection.pipeline(statements)
-        return connection.pipeline([_LIMITED, *statements])[1:]
+        return connection.pipeline([(_LIMIT, {"limit": f"{STATEMENT_SECONDS}s"}), *statements])[1:]
 
     def _roll_back(self) -> None:
         if self._connection is not None:
