@@ -28,12 +28,18 @@ Row = dict[str, Any]
 class Stack:
     """Everything that works on one database. ``seconds_left`` is what planner runs ask for."""
 
-    def __init__(self, db: Database, simulator: Simulator, seconds_left: Callable[[], float] = lambda: 600.0) -> None:
+    def __init__(
+        self,
+        db: Database,
+        simulator: Simulator,
+        seconds_left: Callable[[], float] = lambda: 600.0,
+        queues: MemoryQueues | None = None,
+    ) -> None:
         transport = Transport(simulator.url)
         credentials = Credentials(transport, lambda _: {"token": "ghp_test"})
         self.github = GitHub(transport, credentials, Governor(PostgresBudget(db), sleep=lambda _: None))
         observing = GitHub(transport, credentials, Governor(ObservedBudget(db), sleep=lambda _: None))
-        self.db, self.simulator, self.queues = db, simulator, MemoryQueues()
+        self.db, self.simulator, self.queues = db, simulator, queues or MemoryQueues()
         self.planner = Planner(db, self.github, self.queues, seconds_left)
         self.forecaster = Forecaster(db, observing, seconds_left)
         self.worker = Worker(db, self.github, self.queues, lambda: 600.0)

@@ -90,7 +90,7 @@ _AGE = """
             free_at = free_at - make_interval(secs => :s), reset_at = reset_at - make_interval(secs => :s))
     SELECT 1
 """
-_RESET = "DELETE FROM repositories; DELETE FROM contributors; DELETE FROM github_budget"
+_RESET = "DELETE FROM repositories; DELETE FROM contributors; DELETE FROM github_budget; DELETE FROM planner_round"
 
 # One transaction holds a chunk's details and its completion. What was stored before the chunk was claimed is not its doing: a
 # person's message may have been quicker than the planner that chose it.

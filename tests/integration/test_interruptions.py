@@ -304,12 +304,12 @@ def test_a_plan_request_that_can_never_succeed_is_buried_too(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wire(stack, monkeypatch)
-    unknown = '{"schema_version": 1, "repository_id": "00000000-0000-0000-0000-000000000000"}'
+    unknown = '{"schema_version": 1, "repository": "octo/nowhere"}'
     for body in ("[]", unknown):
         event = {"Records": [{"messageId": "m1", "body": body}]}
         assert planner_app.handler(event, Context()) == {"batchItemFailures": []}
     assert [letter.body for letter in stack.queues.dead] == ["[]", unknown]
-    assert "has no backfill" in str(stack.queues.dead[1].reason)
+    assert "is not tracked" in str(stack.queues.dead[1].reason)
     assert "InvalidMessages" in capsys.readouterr().out
 
 

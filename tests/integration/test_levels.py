@@ -60,7 +60,7 @@ def test_a_backfill_that_is_active_and_does_not_come_forward_stands_still(db: Da
     # A planner run that finds nothing, and errors, are not progress: green runs kept the old script idle for two months.
     held = backfills.lease(db, still["id"], 60)
     assert held is not None
-    backfills.end_lease(db, held)
+    backfills.end_lease(db, held, has_progressed=False)
     backfills.record_error(db, still["id"], "boom", pause_minutes=60)
     db.execute("UPDATE progressive_backfill_state SET current_prs = 0 WHERE id = CAST(:id AS uuid)", id=moving["id"])
     set_back(db, waiting, backfills.STALLED_HOURS - 0.1)

@@ -426,7 +426,9 @@ def test_a_count_that_no_listing_explains_does_not_list_for_ever(
 
     def examining(ids: Any) -> Any:
         found, points = examine(ids)
-        return {key: {**row, "total_prs": row["total_prs"] + 1} for key, row in found.items() if row}, points
+        return {
+            key: {**row, "total_prs": row["total_prs"] + 1} for key, row in found.items() if isinstance(row, dict)
+        }, points
 
     monkeypatch.setattr(stack.github, "examine", examining)
     stack.add(ONE)
@@ -475,7 +477,9 @@ def test_a_count_that_is_explained_again_is_no_explanation_for_the_next(
 
         def examining(ids: Any) -> Any:
             found, points = examine(ids)
-            return {key: {**row, "total_prs": row["total_prs"] - 1} for key, row in found.items() if row}, points
+            return {
+                key: {**row, "total_prs": row["total_prs"] - 1} for key, row in found.items() if isinstance(row, dict)
+            }, points
 
         def counting(node_id: str, cursor: str | None, **options: int) -> Any:
             page = list_pull_requests(node_id, cursor, **options)

@@ -241,7 +241,7 @@ def test_of_two_planners_one_has_the_lease(connect: Callable[[], Database]) -> N
     held = backfills.lease(one, backfill["id"], 60)
     assert held is not None
     assert backfills.lease(other, backfill["id"], 60) is None
-    backfills.end_lease(one, held)
+    backfills.end_lease(one, held, has_progressed=False)
     assert backfills.lease(other, backfill["id"], 60) is not None
 
 
@@ -255,7 +255,7 @@ def test_a_planner_whose_lease_was_taken_over_cuts_no_chunk_of_what_it_chose_bef
     other = backfills.lease(db, backfill["id"], 60)
     with pytest.raises(LeaseLost):
         chunks.create(db, backfill["id"], [2], planner_token=late["planner_token"])
-    backfills.end_lease(db, other or {})
+    backfills.end_lease(db, other or {}, has_progressed=False)
     with pytest.raises(LeaseLost):
         chunks.create(db, backfill["id"], [2], planner_token=late["planner_token"])
     assert chunks.outstanding(db, backfill["id"])["total"] == 1

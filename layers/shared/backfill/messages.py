@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ class PlanEvent:
     chunk_size: int | None = None
     max_chunks: int | None = None
     dry_run: bool = False
+    # It came from the plan queue: a follow-up of an earlier run, or published by a person.
+    is_message: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def chunk_message(body: str) -> Dispatch | SyncRequest:
 
 def plan_message(body: str) -> PlanEvent:
     """A message of the plan queue."""
-    return planner_event(parse(body))
+    return replace(planner_event(parse(body)), is_message=True)
 
 
 def plan_request(body: str) -> PlanEvent | None:

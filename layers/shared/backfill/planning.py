@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backfill import outbox, priority
+from backfill import brake, outbox, priority
 from backfill.chunk_processing import (
     CREDENTIALS_PAUSE_MINUTES,
     ERROR_PAUSE_MINUTES,
@@ -18,11 +18,11 @@ from backfill.chunk_processing import (
 from backfill.errors import ContractViolation, Deferred, LeaseLost, Permanent, Retryable
 from backfill.github import packing
 from backfill.github.client import REQUEST_SIZE, GitHub, Spent
-from backfill.github.errors import Forbidden, InvalidQuery, TooLarge
+from backfill.github.errors import Forbidden, InvalidQuery, TooLarge, Unexplained
 from backfill.messages import PlanEvent
 from backfill.observability import count, event, note_levels, problem
 from backfill.queues import Queues
-from backfill.store import backfills, chunks, levels, pull_requests, repositories
+from backfill.store import backfills, chunks, levels, pull_requests, repositories, rounds
 from backfill.store.connection import Database, DatabaseUnavailable
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
@@ -34,15 +34,21 @@ MOST_BACKFILLS = 200
 EXAMINED_AT_ONCE = 100
 # Completed backfills read from the database at once: to choose a hundred costs as much as to choose them all.
 READ_AT_ONCE = 10_000
-# What a run found in this time before it is left alone by runs that go on with a round: less than the heartbeat's 30
-# minutes, so that a round ends, and more than a round takes.
-ROUND = timedelta(minutes=25)
+# Requests about completed repositories that fail in a row, before GitHub as a whole is taken to be in trouble: one bad
+# repository among a hundred is found after seven.
+MOST_REFUSALS = 10
 # A run lists one repository no longer than this, then others have their turn; the plan queue brings it back.
 LISTING_SECONDS = 10.0
 # After an error that may pass.
 ERROR_AGAIN_SECONDS = 60.0
 # A planner stops this long before its function ends: a page may wait for its turn, and take GitHub's ten seconds.
 MARGIN_SECONDS = 20.0
+# To check a completed repository is a request, and a page of what has changed.
+CHECK_MARGIN_SECONDS = 40.0
+# No margin takes more than this part of the function's time, or a function with a short timeout would never begin. The
+# shortest timeout is WorkerTimeout's in template.yaml: a run that begins with less begins too late.
+LARGEST_MARGIN = 2 / 3
+SHORTEST_TIMEOUT_SECONDS = 30.0
 LEASE_MARGIN_SECONDS = 30.0
 # Stalled backfills that a run wakes, and for how long one that was planned is not stalled.
 MOST_WOKEN = 10
@@ -56,6 +62,29 @@ EXAMINATION_LASTS = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
+class Margins:
+    """With less time than this left, a run begins nothing: no ``page``, no ``check`` of completed repositories. In seconds."""
+
+    page: float = MARGIN_SECONDS
+    check: float = CHECK_MARGIN_SECONDS
+
+    @classmethod
+    def of(cls, timeout_seconds: float) -> Margins:
+        """The margins of a run that begins with so much time."""
+        most = max(timeout_seconds, SHORTEST_TIMEOUT_SECONDS) * LARGEST_MARGIN
+        return cls(min(MARGIN_SECONDS, most), min(CHECK_MARGIN_SECONDS, most))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How far one part of a round came: whether it is done, else after how long to go on, and how many things it moved."""
+
+    is_done: bool
+    wait_seconds: float = 0.0
+    moved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Planner:
     """What one invocation works with. ``seconds_left`` is the function's remaining time."""
 
@@ -63,48 +92,69 @@ class Planner:
     github: GitHub
     queues: Queues
     seconds_left: Callable[[], float]
+    margins: Margins = Margins()
 
     def plan(self, request: PlanEvent) -> Row:
         """One run: what it did, per backfill."""
+        return replace(self, margins=Margins.of(self.seconds_left()))._run(request)
+
+    def _run(self, request: PlanEvent) -> Row:
         resumed = backfills.resume_due(self.db)
         if request == PlanEvent():
             # The heartbeat, before anything can go wrong.
             note_levels(levels.read(self.db))
+        reopened: list[str] = []
         if request.repository_id or request.repository:
-            reopened: list[str] = []
-            planned = [self._plan(tracked(self.db, request), request)]
+            planned = [self._plan(backfill, request) for backfill in self._named(request)]
             self._wake()
         else:
-            reopened, examined_all = self._examine_completed()
-            planned, planned_all, wait = self._round(request)
-            if not (examined_all and planned_all):
-                self.queues.request_plan(None, wait)
+            began = rounds.go_on(self.db) if request.is_message else rounds.begin(self.db)
+            reopened, checked = self._check_completed(began)
+            planned, done = self._round(request, began)
+            self._follow_up(checked, done)
         return {"dry_run": False, "resumed": len(resumed), "reopened": len(reopened), "backfills": planned}
 
-    def _round(self, request: PlanEvent) -> tuple[list[Row], bool, float]:
-        """Active backfills, the longest unplanned first; whether that was all, and after how long to go on.
+    def _named(self, request: PlanEvent) -> list[Row]:
+        """The backfill of a request. A message outlives a repository that is removed: then there is nothing to do."""
+        if request.is_message and request.repository_id and not backfills.of_repository(self.db, request.repository_id):
+            event("a plan request is of a repository that was removed", repository_id=request.repository_id)
+            return []
+        return [tracked(self.db, request)]
 
-        A limit of GitHub's ends the round: it is the same for all.
+    def _round(self, request: PlanEvent, began: datetime) -> tuple[list[Row], Part]:
+        """Active backfills that this round has not planned, the longest unplanned first.
+
+        A limit of GitHub's ends the run: it is the same for all.
         """
-        waiting = backfills.due(self.db, MOST_BACKFILLS + 1)
+        due = backfills.due(self.db, MOST_BACKFILLS + 1)
+        waiting = [row for row in due if row["planned_at"] is None or row["planned_at"] < began]
         reports: list[Row] = []
-        wait = 0.0
         for backfill in waiting[:MOST_BACKFILLS]:
-            if self.seconds_left() < MARGIN_SECONDS:
+            if self.seconds_left() < self.margins.page:
                 break
             reports.append(self._plan(backfill, request))
             if "deferred_seconds" in reports[-1]:
                 wait = reports[-1]["deferred_seconds"]
-                break
-        rest = waiting[len(reports) :]
-        long_ago = backfills.now(self.db) - ROUND
-        is_done = all(row["planned_at"] is not None and row["planned_at"] > long_ago for row in rest)
-        return reports, is_done, wait
+                return reports, Part(len(reports) == len(waiting), wait, len(reports) - 1)
+        return reports, Part(len(reports) == len(waiting), moved=len(reports))
+
+    def _follow_up(self, *parts: Part) -> None:
+        """Send the message that goes on with the round, unless it is done. After runs that moved nothing it waits longer."""
+        if all(part.is_done for part in parts):
+            rounds.end(self.db)
+            return
+        run = rounds.count_run(self.db, has_progressed=any(part.moved for part in parts))
+        if run.is_sent:
+            return
+        wait = max(part.wait_seconds for part in parts)
+        delay = min(max(wait, brake.delay_seconds(run.idle_runs)), brake.LONGEST_SECONDS)
+        self.queues.request_plan(None, delay)
+        rounds.note_sent(self.db, delay)
 
     def _wake(self) -> None:
         """Backfills that nothing moves: resumed by SQL, or their plan request was lost."""
         for backfill in backfills.stalled(self.db, MOST_WOKEN, REST_SECONDS):
-            outbox.request_plan(self.db, self.queues, backfill)
+            outbox.request_plan(self.db, self.queues, backfill, brake.SHORTEST_SECONDS)
 
     def _plan(self, backfill: Row, request: PlanEvent) -> Row:
         """Plan one backfill under its lease. Every failure is recorded with it; only the database's are raised."""
@@ -112,7 +162,7 @@ class Planner:
         report: Row = {"repository_id": backfill["repository_id"], "pages": 0, "chunks": 0, "sent": 0}
         if held is None:
             # Whoever holds the lease may be dead, and this message is gone when it is acknowledged.
-            outbox.request_plan(self.db, self.queues, backfill, arrived=True)
+            outbox.request_plan(self.db, self.queues, backfill, brake.SHORTEST_SECONDS, arrived=True)
             return {**report, "skipped": "paused, or planned by another run"}
         repository = repositories.get(self.db, held["repository_id"])
         if repository is None:
@@ -132,17 +182,19 @@ class Planner:
             again = self._stop(held, error, report)
         except LeaseLost as lost:
             # Whoever took it over may be dead by now, as above.
-            report["skipped"], again = str(lost), 0
+            report["skipped"], again = str(lost), brake.SHORTEST_SECONDS
         except Retryable as error:
             if backfills.record_error(self.db, held["id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES):
                 note_pause(self.db)
             report["error"] = str(error)
             again = ERROR_AGAIN_SECONDS
         finally:
-            requested = backfills.end_lease(self.db, held)
+            has_progressed = bool(report["pages"] or report["chunks"] or report.get("completed"))
+            ended = backfills.end_lease(self.db, held, has_progressed=has_progressed)
         # Only now: a planner that comes while the lease is held goes away again.
-        if requested or again is not None:
-            outbox.request_plan(self.db, self.queues, held, again or 0)
+        if ended.is_requested or again is not None:
+            delay = max(again or 0.0, brake.delay_seconds(ended.idle_runs))
+            outbox.request_plan(self.db, self.queues, held, delay)
         event("planned", **report)
         return report
 
@@ -169,7 +221,7 @@ class Planner:
             again = self._settle(held, repository, size, most, report)
             if again is not None:
                 return again
-        if self.seconds_left() <= MARGIN_SECONDS and not report.get("completed"):
+        if self.seconds_left() <= self.margins.page and not report.get("completed"):
             # Somebody who has time cuts what this run could not.
             return 0
         # SQS did not take them all: nobody else would come and send the rest.
@@ -177,7 +229,7 @@ class Planner:
 
     def _has_time(self, begin: float) -> bool:
         left = self.seconds_left()
-        return left > MARGIN_SECONDS and begin - left < LISTING_SECONDS
+        return left > self.margins.page and begin - left < LISTING_SECONDS
 
     def _settle(self, held: Row, repository: Row, size: int, most: int, report: Row) -> float | None:
         """Nothing is left as far as is known. GitHub may know of changes since the listing: ask, but not again and again
@@ -253,7 +305,7 @@ class Planner:
     def _fill(self, held: Row, size: int, most: int, report: Row) -> None:
         """Cut chunks until ``most`` are outstanding, and send everything that waits in the outbox."""
         room = most - chunks.outstanding(self.db, held["id"])["planned"]
-        while room > 0 and self.seconds_left() > MARGIN_SECONDS:
+        while room > 0 and self.seconds_left() > self.margins.page:
             some = min(room, packing.POOL_CHUNKS)
             cut = self._cut(held, size, some)
             report["chunks"] += cut
@@ -368,6 +420,8 @@ class Planner:
     def _examined(self, repository: Row) -> Row:
         found, _ = self.github.examine([repository["node_id"]])
         now = found[repository["node_id"]]
+        if isinstance(now, Unexplained):
+            raise now
         if now is None:
             raise Permanent(
                 "repository_unavailable", f"GitHub has no {repository['owner']}/{repository['name']} for this token"
@@ -375,93 +429,124 @@ class Planner:
         repositories.upsert(self.db, now["repository"])
         return now
 
-    def _examine_completed(self) -> tuple[list[str], bool]:
-        """Completed backfills whose repositories changed become active; and whether every one was looked at.
+    def _check_completed(self, began: datetime) -> tuple[list[str], Part]:
+        """Check for changes, once a round, whatever is completed; the ids of those that became active.
 
         100 repositories cost a point where nothing has changed.
         """
-        began = backfills.now(self.db)
         reopened: list[str] = []
+        checked = 0
         while at_rest := backfills.to_examine(self.db, READ_AT_ONCE, began):
-            for start in range(0, len(at_rest), EXAMINED_AT_ONCE):
-                resting = at_rest[start : start + EXAMINED_AT_ONCE]
-                if self.seconds_left() < 2 * MARGIN_SECONDS:
-                    is_recent = all(row["examined_at"] and row["examined_at"] > began - ROUND for row in resting)
-                    return reopened, is_recent
-                try:
-                    found = self._ask(resting)
-                except (Deferred, Retryable, Permanent) as error:
-                    if isinstance(error, DatabaseUnavailable):
-                        raise
-                    problem("completed backfills could not be examined", error=str(error))
-                    return reopened, True
-                some, is_done = self._reopened(resting, found)
-                reopened += some
-                if not is_done:
-                    return reopened, False
-        return reopened, True
-
-    def _ask(self, resting: Sequence[Row]) -> dict[str, Row | None]:
-        """What GitHub says about each. A repository that spoils the answer for all is found by halves."""
-        try:
-            return self.github.examine([row["node_id"] for row in resting])[0]
-        except (Forbidden, TooLarge) as error:
-            if len(resting) == 1 and isinstance(error, Forbidden):
-                backfills.pause(
-                    self.db, resting[0]["id"], error.code, minutes=CREDENTIALS_PAUSE_MINUTES, error=str(error)
-                )
-                note_pause(self.db)
-                return {resting[0]["node_id"]: None}
-            if len(resting) == 1:
+            if self.seconds_left() < self.margins.check:
+                return reopened, Part(False, moved=checked)
+            try:
+                for resting, found in self._answers(at_rest):
+                    some, limit = self._reopened(resting, found)
+                    reopened += some
+                    if limit is not None:
+                        is_done = not backfills.to_examine(self.db, 1, began)
+                        return reopened, Part(is_done, limit.seconds, checked)
+                    checked += len(resting)
+            except Deferred as limit:
+                return reopened, Part(False, limit.seconds, checked)
+            except DatabaseUnavailable:
                 raise
-            half = len(resting) // 2
-            return {**self._ask(resting[:half]), **self._ask(resting[half:])}
+            except (Retryable, Permanent) as error:
+                # GitHub, or the token: the next heartbeat asks again.
+                problem("completed backfills could not be checked for changes", error=str(error))
+                return reopened, Part(True, moved=checked)
+        return reopened, Part(True, moved=checked)
 
-    def _reopened(self, resting: Sequence[Row], found: Mapping[str, Row | None]) -> tuple[list[str], bool]:
-        """Bring completed backfills up to date with what GitHub says of them; the ids of those with work again, and
-        whether the time was enough for all.
+    def _answers(self, at_rest: Sequence[Row]) -> Iterator[tuple[Sequence[Row], dict[str, Row | Unexplained | None]]]:
+        """What GitHub says about each, while there is time. A repository that spoils the answer for others is found by
+        halves, and gets the error."""
+        waiting = [at_rest[start : start + EXAMINED_AT_ONCE] for start in range(0, len(at_rest), EXAMINED_AT_ONCE)]
+        refusals = 0
+        while waiting and self.seconds_left() >= self.margins.check:
+            some = waiting.pop(0)
+            try:
+                found = self.github.examine([row["node_id"] for row in some])[0]
+            except (Forbidden, TooLarge, Unexplained) as error:
+                refusals += 1
+                half = len(some) // 2
+                if half:
+                    waiting = [some[:half], some[half:], *waiting]
+                else:
+                    self._note_unchecked(some[0], error)
+                if refusals == MOST_REFUSALS:
+                    raise
+                continue
+            refusals = 0
+            yield some, found
 
-        A few statements for all of them: in most, nothing has changed.
+    def _note_unchecked(self, row: Row, error: Exception) -> None:
+        """One completed repository could not be checked. It keeps the error, and the next round asks again."""
+        problem("a completed repository could not be checked for changes", backfill=row["id"], error=str(error))
+        backfills.note_unchecked(self.db, row["id"], str(error)[:2000])
+        if isinstance(error, Forbidden):
+            backfills.pause(self.db, row["id"], error.code, minutes=CREDENTIALS_PAUSE_MINUTES, error=str(error)[:2000])
+            note_pause(self.db)
+
+    def _reopened(
+        self, resting: Sequence[Row], found: Mapping[str, Row | Unexplained | None]
+    ) -> tuple[list[str], Deferred | None]:
+        """Bring completed backfills up to date with what GitHub says of them; the ids of those with work again, and the
+        limit that interrupted this.
+
+        A few statements for all of them: in most, nothing has changed. What the time or a limit leaves over is not noted
+        as checked, and this round asks again.
         """
         missing = [row for row in resting if found[row["node_id"]] is None]
         again = repositories.note_unavailable(self.db, [row["repository_id"] for row in missing]) if missing else set()
         for row in missing:
             if row["repository_id"] in again:
                 backfills.pause(self.db, row["id"], "repository_unavailable", minutes=UNAVAILABLE_PAUSE_MINUTES)
-        present = [(row, now) for row in resting if (now := found[row["node_id"]]) is not None]
+        checked, present = {row["id"] for row in missing}, []
+        for row in resting:
+            now = found[row["node_id"]]
+            if isinstance(now, Unexplained):
+                self._note_unchecked(row, now)
+            elif now is not None:
+                present.append((row, now))
         repositories.refresh(self.db, [now["repository"] for _, now in present])
-        left = set()
+        limit: Deferred | None = None
         for row, now in present:
-            latest, watermark = _moment(now["latest_updated_at"]), row["updates_watermark"]
-            has_moved = latest is not None and (watermark is None or latest > watermark)
-            is_explained = bool(row["unlisted_prs"]) and now["total_prs"] == row["listed_prs"]
-            if (
-                has_moved
-                or is_explained
-                or now["total_prs"] != row["total_prs"]
-                or _counts_differ(row, now["total_prs"])
-            ):
-                if self.seconds_left() < 2 * MARGIN_SECONDS:
-                    left.add(row["id"])
-                else:
-                    self._refresh_at_rest(row)
-        backfills.note_examined(self.db, [row["id"] for row in resting if row["id"] not in left])
-        return backfills.reopen(self.db, [row["id"] for row, _ in present], FAILED_RETRY_HOURS), not left
+            try:
+                if self._is_current(row, now) or (limit is None and self._refresh_at_rest(row)):
+                    checked.add(row["id"])
+            except Deferred as met:
+                limit = met
+        backfills.note_examined(self.db, sorted(checked))
+        return backfills.reopen(self.db, [row["id"] for row, _ in present], FAILED_RETRY_HOURS), limit
 
-    def _refresh_at_rest(self, row: Row) -> None:
-        """List what is new or changed of a completed backfill, under its lease."""
+    def _is_current(self, row: Row, now: Row) -> bool:
+        """Whether GitHub has nothing new of a completed repository."""
+        latest, watermark = _moment(now["latest_updated_at"]), row["updates_watermark"]
+        has_moved = latest is not None and (watermark is None or latest > watermark)
+        is_explained = bool(row["unlisted_prs"]) and now["total_prs"] == row["listed_prs"]
+        has_other_total = now["total_prs"] != row["total_prs"] or _counts_differ(row, now["total_prs"])
+        return not (has_moved or is_explained or has_other_total)
+
+    def _refresh_at_rest(self, row: Row) -> bool:
+        """List what is new or changed of a completed backfill, under its lease; False if that failed or time is short."""
+        if self.seconds_left() < self.margins.check:
+            return False
         repository = repositories.get(self.db, row["repository_id"])
         held = backfills.lease(self.db, row["id"], max(1.0, self.seconds_left()) + LEASE_MARGIN_SECONDS)
         if held is None or repository is None:
-            return
+            # Another run has it in hand.
+            return True
+        report: Row = {"pages": 0}
         try:
-            self._refresh(held, repository, {"pages": 0})
-        except (Deferred, Retryable, Permanent) as error:
-            if isinstance(error, DatabaseUnavailable):
-                raise
-            problem("a completed backfill waits for its refresh", error=str(error))
+            self._refresh(held, repository, report)
+        except (Deferred, DatabaseUnavailable):
+            raise
+        except (Retryable, Permanent) as error:
+            self._note_unchecked(row, error)
+            return False
         finally:
-            backfills.end_lease(self.db, held)
+            backfills.end_lease(self.db, held, has_progressed=report["pages"] > 0)
+        return True
 
     def _stop(self, held: Row, error: Permanent, report: Row) -> float | None:
         """The token, the repository or the cursor is the trouble: pause with an end, or try again in so many seconds."""

@@ -166,18 +166,19 @@ class GitHub:
         return records.repository(node), int(node["pullRequests"]["totalCount"])
 
     @understood()
-    def examine(self, node_ids: Sequence[str]) -> tuple[dict[str, Row | None], int]:
-        """Up to 100 repositories at once: identity, ``total_prs`` and ``latest_updated_at``; None where it is missing.
+    def examine(self, node_ids: Sequence[str]) -> tuple[dict[str, Row | Unexplained | None], int]:
+        """Up to 100 repositories at once: identity, ``total_prs`` and ``latest_updated_at``; None where it is missing,
+        Unexplained where GitHub gave null without a reason.
 
         The second value is the points spent.
         """
         weight = cost.weight([cost.Connection(1)], parents=len(node_ids))
         expected = cost.seconds(listed=len(node_ids))
         reply = self._query(documents.EXAMINE, {"ids": list(node_ids)}, points=cost.points(weight), expected=expected)
-        found: dict[str, Row | None] = dict.fromkeys(node_ids)
+        found: dict[str, Row | Unexplained | None] = dict.fromkeys(node_ids)
         for index, (node_id, node) in enumerate(zip(node_ids, reply.data["nodes"], strict=True)):
             if not node and ("nodes", index) not in reply.missing:
-                raise Unexplained(f"GitHub gave null for repository {node_id} without a reason")
+                found[node_id] = Unexplained(f"GitHub gave null for repository {node_id} without a reason")
             if node:
                 newest = node["pullRequests"]["nodes"]
                 found[node_id] = {

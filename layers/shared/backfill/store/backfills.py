@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from backfill.store.connection import Database, Row
@@ -73,9 +74,10 @@ _END_LEASE = """
         SELECT id, plan_requested_at FROM progressive_backfill_state
         WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid) FOR UPDATE)
     UPDATE progressive_backfill_state AS s SET planner_token = NULL, planner_lease_expires_at = NULL,
-           plan_requested_at = NULL, last_processed_at = now(), planned_at = now()
+           plan_requested_at = NULL, last_processed_at = now(), planned_at = now(),
+           idle_runs = CASE WHEN :has_progressed THEN 0 ELSE idle_runs + 1 END
     FROM ending WHERE s.id = ending.id
-    RETURNING ending.plan_requested_at
+    RETURNING ending.plan_requested_at IS NOT NULL AS is_requested, s.idle_runs
 """
 
 _START_LISTING = """
@@ -147,7 +149,7 @@ _BOOK = """
 """
 
 _RECORD_SUCCESS = """
-    UPDATE progressive_backfill_state SET consecutive_errors = 0, last_processed_at = now(),
+    UPDATE progressive_backfill_state SET consecutive_errors = 0, last_processed_at = now(), idle_runs = 0,
            points_spent = points_spent + :points, requests_made = requests_made + :requests
     WHERE id = CAST(:id AS uuid)
 """
@@ -198,8 +200,9 @@ _SETTLE = """
     RETURNING s.*
 """
 
+# Whoever made the check had its lease, which is no planning: the round that reopens it plans it.
 _REOPEN = """
-    UPDATE progressive_backfill_state AS s SET status = 'active'
+    UPDATE progressive_backfill_state AS s SET status = 'active', planned_at = NULL
     WHERE s.id = ANY(CAST(:ids AS uuid[])) AND s.status = 'completed'
       AND (s.listing_completed_at IS NULL OR s.scan_until IS NOT NULL OR EXISTS (
             SELECT FROM pull_requests AS p
@@ -228,19 +231,27 @@ _NOTE_PLAN_SENT = """
     WHERE id = CAST(:id AS uuid) AND plan_requested_at = CAST(:reserved_at AS timestamptz)
 """
 
-# Repositories at rest that this round has not looked at yet, the longest unexamined first.
+# Repositories at rest that this round has not asked about yet, the longest unasked first.
 # Each repository by its key: what a run reads grows with what it examines, and with nothing else.
 _TO_EXAMINE = """
     SELECT s.id, s.repository_id, s.total_prs, s.listed_prs, s.unlisted_prs, s.updates_watermark, s.examined_at, r.node_id
     FROM (SELECT * FROM progressive_backfill_state
-          WHERE status = 'completed' AND (examined_at IS NULL OR examined_at < CAST(:before AS timestamptz))
-          ORDER BY examined_at NULLS FIRST LIMIT :limit) AS s
+          WHERE status = 'completed' AND (asked_at IS NULL OR asked_at < CAST(:before AS timestamptz))
+            AND (examined_at IS NULL OR examined_at < CAST(:before AS timestamptz))
+          ORDER BY asked_at NULLS FIRST LIMIT :limit) AS s
     CROSS JOIN LATERAL (SELECT node_id FROM repositories WHERE id = s.repository_id OFFSET 0) AS r
-    ORDER BY s.examined_at NULLS FIRST
+    ORDER BY s.asked_at NULLS FIRST
 """
 
 _NOTE_EXAMINED = """
-    UPDATE progressive_backfill_state SET examined_at = now() WHERE id = ANY(CAST(:ids AS uuid[]))
+    UPDATE progressive_backfill_state SET examined_at = now(), asked_at = now() WHERE id = ANY(CAST(:ids AS uuid[]))
+"""
+
+# Asked, and no answer that says anything: the next round asks again, and examined_at still tells when GitHub last answered.
+_NOTE_UNCHECKED = """
+    UPDATE progressive_backfill_state SET asked_at = now(), last_error = :error, last_error_at = now(),
+           error_count = error_count + 1
+    WHERE id = CAST(:id AS uuid)
 """
 
 # Chosen first: what the view counts is counted for these alone.
@@ -329,10 +340,19 @@ def lease(db: Database, backfill_id: str, seconds: float) -> Row | None:
     return db.one(_LEASE, id=backfill_id, seconds=seconds)
 
 
-def end_lease(db: Database, backfill: Row) -> bool:
-    """Let the next planner in; True if a plan was requested meanwhile, which nobody else could answer."""
-    ended = db.one(_END_LEASE, id=backfill["id"], planner_token=backfill["planner_token"])
-    return ended is not None and ended["plan_requested_at"] is not None
+@dataclass(frozen=True, slots=True)
+class LeaseEnd:
+    """Whether a plan was requested meanwhile, which nobody else could answer; and runs in a row without progress."""
+
+    is_requested: bool = False
+    idle_runs: int = 1
+
+
+def end_lease(db: Database, backfill: Row, *, has_progressed: bool) -> LeaseEnd:
+    """Let the next planner in, and count this run if it moved nothing."""
+    token = {"id": backfill["id"], "planner_token": backfill["planner_token"]}
+    ended = db.one(_END_LEASE, **token, has_progressed=has_progressed)
+    return LeaseEnd(**ended) if ended is not None else LeaseEnd()
 
 
 def start_listing(db: Database, backfill: Row, unlisted_prs: int = 0) -> Row | None:
@@ -479,13 +499,18 @@ def note_plan_sent(db: Database, backfill_id: str, reserved_at: datetime, delay_
 
 
 def to_examine(db: Database, limit: int, before: datetime) -> list[Row]:
-    """Completed backfills that were not examined since ``before``, with their repositories' node ids."""
+    """Completed backfills that GitHub was not asked about since ``before``, with their repositories' node ids."""
     return db.rows(_TO_EXAMINE, limit=limit, before=before)
 
 
 def note_examined(db: Database, backfill_ids: list[str]) -> None:
-    """GitHub was asked about these just now."""
+    """GitHub answered about these just now."""
     db.execute(_NOTE_EXAMINED, ids=backfill_ids)
+
+
+def note_unchecked(db: Database, backfill_id: str, error: str) -> None:
+    """GitHub was asked about this one, and did not answer for it."""
+    db.execute(_NOTE_UNCHECKED, id=backfill_id, error=error)
 
 
 def set_priority(db: Database, backfill_id: str, priority: str) -> None:

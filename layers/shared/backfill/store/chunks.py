@@ -115,13 +115,16 @@ _COMPLETE = """
     RETURNING id
 """
 
-# Back to pending with another dispatch. A deferral gives its attempt back: a limit is not an error. What a chunk does not
+# Back to pending with another dispatch. A deferral gives its attempt back: a limit is not an error. Attempts do not end a
+# chunk that is only ever deferred, so its wait is at least 1 s, 2 s, 4 s … 15 minutes. What a chunk does not
 # keep goes into a chunk of its own, in the same transaction.
 _RELEASE = """
     UPDATE backfill_chunks SET status = 'pending', claim_token = NULL, lease_expires_at = NULL, sent_at = NULL,
            dispatch_id = gen_random_uuid(), attempts = attempts - :attempts_back,
            pr_numbers = COALESCE(CAST(:keep AS integer[]), pr_numbers),
-           available_at = GREATEST(now(), CAST(:available_at AS timestamptz)),
+           deferrals = deferrals + :attempts_back,
+           available_at = GREATEST(now() + make_interval(secs => :attempts_back * LEAST(900, 2 ^ LEAST(deferrals, 10))),
+                                   CAST(:available_at AS timestamptz)),
            points = points + :points, requests = requests + :requests,
            error = CAST(:error AS text), error_code = CAST(:error_code AS text)
     WHERE id = CAST(:id AS uuid) AND claim_token = CAST(:claim_token AS uuid) AND status = 'processing'
