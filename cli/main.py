@@ -21,6 +21,7 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 MOST_NUMBERS = 500
+HIDDEN = "{:,} dead letters are in the hands of recovery or of another command: try again in a minute"
 
 
 class Priority(StrEnum):
@@ -181,9 +182,9 @@ def status(
     if follow and as_json:
         raise typer.BadParameter("--watch and --json exclude each other")
     if follow:
-        watch(lambda: _console(context, event), out)
+        watch(lambda: _status(context, event), out)
         return
-    answer = _console(context, event)
+    answer = _status(context, event)
     if as_json:
         _print_json(answer)
     else:
@@ -262,10 +263,14 @@ def gaps(context: typer.Context, repository: Repository, as_json: Json = False) 
 
     Example: backfill gaps pytorch/pytorch
     """
-    answer = _console(context, {"action": "gaps", "repository": repository})
+    event = {"action": "gaps", "repository": repository}
+    answer = page = _console(context, event)
+    while page.get("more"):
+        page = _console(context, {**event, "after": page["after"]})
+        answer["gaps"] += page["gaps"]
+    answer.pop("after", None)
+    answer["more"] = False
     lines = [f"#{row['number']}  {row['reason']}  {row['error'] or ''}".rstrip() for row in answer["gaps"]]
-    if answer["more"]:
-        lines.append("and more: SELECT * FROM pull_request_gaps")
     _tell(answer, "\n".join(lines) or f"{repository}: no gaps", as_json)
 
 
@@ -330,17 +335,23 @@ def list_dead_letters(context: typer.Context, as_json: Json = False) -> None:
     lines = [
         f"{row['message_id']}  {row['reason'] or 'received too often'}  {row['body']}" for row in answer["dead_letters"]
     ]
+    if answer.get("more"):
+        lines.append(f"and {answer['more']} more: discard or redrive some of these first")
+    if answer.get("hidden"):
+        lines.append(HIDDEN.format(answer["hidden"]))
     _tell(answer, "\n".join(lines) or "No dead letters", as_json)
 
 
 @dead_letters_app.command()
 def redrive(context: typer.Context, as_json: Json = False) -> None:
-    """Send them to the chunk queue again.
+    """Send them again as they are, each to the queue that it comes from.
 
     Example: backfill dead-letters redrive
     """
     answer = _console(context, {"action": "redrive"})
-    _tell(answer, f"{answer['redriven']} messages were sent again", as_json)
+    lines = [f"{answer['redriven']} messages were sent again"] if answer["redriven"] or not answer.get("hidden") else []
+    lines += [HIDDEN.format(answer["hidden"])] if answer.get("hidden") else []
+    _tell(answer, "\n".join(lines), as_json)
 
 
 @dead_letters_app.command()
@@ -358,7 +369,26 @@ def discard(
         raise typer.BadParameter("give the ids of messages, or --all")
     event: dict[str, Any] = {"action": "discard"} | ({"message_ids": message_ids} if message_ids else {})
     answer = _console(context, event)
-    _tell(answer, f"{answer['discarded']} dead letters were discarded", as_json)
+    lines = [f"{answer['discarded']} dead letters were discarded"]
+    lines += [HIDDEN.format(answer["hidden"])] if answer.get("hidden") else []
+    _tell(answer, "\n".join(lines), as_json)
+    if answer.get("missing"):
+        _complain(f"there is no dead letter {', '.join(answer['missing'])}; see: backfill dead-letters list")
+        raise typer.Exit(1)
+
+
+def _status(context: typer.Context, event: dict[str, Any]) -> dict[str, Any]:
+    """The whole status, whatever number of answers it takes."""
+    event = event if "repository" in event else {**event, "paged": True}
+    answer = page = _console(context, event)
+    while page.get("more"):
+        page = _console(context, {**event, "after_id": page["after_id"]})
+        answer["backfills"] += page["backfills"]
+    for name in ("more", "after_id"):
+        answer.pop(name, None)
+    answer["backfills"].sort(key=lambda row: row.get("last_processed_at") or "", reverse=True)
+    answer["backfills"].sort(key=lambda row: ("active", "paused", "completed").index(row["status"]))
+    return answer
 
 
 def _console(context: typer.Context, event: dict[str, Any]) -> dict[str, Any]:

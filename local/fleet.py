@@ -26,7 +26,7 @@ from backfill.messages import chunk_message, plan_message
 from backfill.observability import logger, metrics
 from backfill.operating import Operator
 from backfill.planning import Planner
-from backfill.queues import DeadLetter
+from backfill.queues import DeadLetter, Source
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database
 
@@ -107,8 +107,11 @@ class Queues:
         named = {"repository_id": repository_id} if repository_id else {}
         self._mailbox.send(PLANS, json.dumps({"schema_version": 1, **named}), delay_seconds)
 
-    def bury(self, body: str, reason: str) -> None:
+    def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
         self._mailbox.send(DEAD, body, 0)
+
+    def redrive(self, letter: DeadLetter) -> None:
+        raise NotImplementedError("recovery has no part in a fleet")
 
     def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
         raise NotImplementedError("recovery has no part in a fleet")

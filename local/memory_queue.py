@@ -6,17 +6,22 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from backfill.queues import DeadLetter
+from backfill.queues import DeadLetter, Source, collect
 
 
 @dataclass
 class MemoryQueues:
-    """Messages as bodies; ``refuse`` makes the next batches answer with failures, as SendMessageBatch may."""
+    """Messages as bodies; ``refuse`` makes the next batches answer with failures, as SendMessageBatch may.
+
+    Every other receive of dead letters comes back empty, as SQS's may. Those whose ids are in ``hidden`` were received by
+    somebody else: they are counted and not seen.
+    """
 
     chunks: list[str] = field(default_factory=list)
     plans: list[str] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     refuse: int = 0
+    hidden: set[str] = field(default_factory=set)
 
     def send_chunks(self, dispatches: Iterable[tuple[str, str, float]]) -> list[tuple[str, str]]:
         accepted = []
@@ -36,11 +41,26 @@ class MemoryQueues:
             json.dumps({"schema_version": 1, **({"repository_id": repository_id} if repository_id else {})})
         )
 
-    def bury(self, body: str, reason: str) -> None:
-        self.dead.append(DeadLetter(f"m{len(self.dead)}", body, "r", reason))
+    def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
+        self.dead.append(DeadLetter(f"m{len(self.dead)}", body, "r", reason, source))
+
+    def redrive(self, letter: DeadLetter) -> None:
+        (self.plans if letter.queue is Source.PLANS else self.chunks).append(letter.body)
 
     def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
-        return self.dead[:most]
+        seen = [each for each in self.dead if each.message_id not in self.hidden]
+        receives = 0
+
+        def receive(count: int) -> list[DeadLetter]:
+            nonlocal receives
+            receives += 1
+            if receives % 2:
+                return []
+            taken = seen[:count]
+            del seen[:count]
+            return taken
+
+        return collect(receive, most)
 
     def delete_dead_letter(self, letter: DeadLetter) -> None:
         self.dead.remove(letter)

@@ -10,6 +10,7 @@ from backfill.forecasting import Forecaster
 from backfill.messages import PlanEvent, plan_message, planner_event
 from backfill.observability import about, count, logger, metrics, problem
 from backfill.planning import Planner
+from backfill.queues import Source
 
 
 @logger.inject_lambda_context
@@ -47,4 +48,4 @@ def _handle(body: str, context: Any) -> None:
     except ContractViolation as violation:
         count("InvalidMessages")
         problem("a plan message breaks its contract", field=violation.field, rule=violation.rule)
-        wiring.queues().bury(body, str(violation))
+        wiring.queues().bury(body, str(violation), Source.PLANS)

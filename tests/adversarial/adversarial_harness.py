@@ -9,7 +9,7 @@ from typing import Any
 
 from backfill.errors import ContractViolation
 from backfill.messages import RecoveryEvent, chunk_message, plan_message
-from backfill.queues import DeadLetter
+from backfill.queues import DeadLetter, Source
 from backfill.store.connection import Database
 from local.in_process import Stack
 from local.memory_queue import MemoryQueues
@@ -76,8 +76,8 @@ class Sqs(MemoryQueues):
         super().request_plan(repository_id, delay_seconds)
         self._put_off(self.plans, delay_seconds)
 
-    def bury(self, body: str, reason: str) -> None:
-        super().bury(body, reason)
+    def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
+        super().bury(body, reason, source)
         self.deaths.append(reason)
 
     def receive(self, queue: list[str], handle: Callable[[str], str]) -> str:

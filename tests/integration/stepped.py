@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from backfill.github.errors import Unreachable
 from backfill.github.transport import Transport
-from backfill.queues import DeadLetter
+from backfill.queues import DeadLetter, Source
 from backfill.store.connection import Database, DatabaseUnavailable
 from local.simulator import Simulator
 
@@ -254,9 +254,13 @@ class SteppedQueues:
         with self._point():
             self._broker.put(self._broker.plans, json.dumps(body), delay_seconds)
 
-    def bury(self, body: str, reason: str) -> None:
+    def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
         with self._point():
             self._broker.bury(body, reason)
+
+    def redrive(self, letter: DeadLetter) -> None:
+        with self._point():
+            self._broker.put(self._broker.plans if letter.queue is Source.PLANS else self._broker.chunks, letter.body)
 
     def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
         with self._point():

@@ -258,7 +258,7 @@ def test_what_cannot_be_buried_comes_back(stack: Stack, monkeypatch: pytest.Monk
     def refuse(body: str, reason: str) -> None:
         raise ClientError({"Error": {"Code": "ServiceUnavailable"}}, "SendMessage")
 
-    stack.queues.bury = refuse  # type: ignore[method-assign]
+    stack.queues.bury = refuse  # type: ignore[method-assign,assignment]
     assert handled(stack, "no json", monkeypatch) == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backfill.messages import RecoveryEvent
-from backfill.queues import DeadLetter
+from backfill.queues import DeadLetter, Source
 from backfill.recovering import Recovery
 from backfill.store import backfills, chunks
 from backfill.store.connection import Database
@@ -154,7 +154,7 @@ def test_a_pause_of_the_system_ends_by_recovery_too(db: Database, recovery: Reco
     }
 
 
-def test_a_run_sends_and_takes_back_no_more_than_its_cap(
+def test_a_run_takes_back_no_more_than_its_cap_and_sends_everything(
     db: Database, queues: MemoryQueues, recovery: Recovery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backfill.recovering.MOST_SENT", 3)
@@ -165,9 +165,9 @@ def test_a_run_sends_and_takes_back_no_more_than_its_cap(
         chunks.create(db, backfill["id"], [number])
     age(db, 60)
     first = recovery.recover(RecoveryEvent())
-    assert (first["requeued"], first["sent"], len(queues.chunks)) == (3, 3, 3)
+    assert (first["requeued"], first["sent"], len(queues.chunks)) == (3, 8, 8)
     recovery.recover(RecoveryEvent())
-    assert len(queues.chunks) == 6
+    assert len(queues.chunks) == 10
 
 
 def test_what_is_exhausted_has_failed_with_a_reason(db: Database, recovery: Recovery) -> None:
@@ -241,16 +241,6 @@ def test_dead_letters_of_settled_chunks_are_harmless_and_removed(
             "m", '{"schema_version": 1, "repository": "octo/unknown", "pr_numbers": [1]}', "r", "repository: unknown"
         ),
         DeadLetter("m", '{"schema_version": 1, "repository": "octo/hello", "pr_numbers": [1]}', "r"),
-        DeadLetter(
-            "m",
-            dispatch(
-                {"id": "0" * 8 + "-0000-0000-0000-" + "0" * 12, "dispatch_id": "1" * 8 + "-0000-0000-0000-" + "0" * 12}
-            ),
-            "r",
-        ),
-        DeadLetter(
-            "m", json.dumps({"schema_version": 1, "repository_id": "0" * 8 + "-0000-0000-0000-" + "0" * 12}), "r"
-        ),
         # Buried for its reason from the chunk queue, where it was no plan request.
         DeadLetter("m", '{"schema_version": 1}', "r", "event: must have either chunk_id and dispatch_id"),
     ],
@@ -265,6 +255,51 @@ def test_a_dead_letter_that_matches_nothing_stays_and_is_reported(
     assert queues.dead == [letter]
     (line,) = [each for each in caplog.records if each.message == "a dead letter matches nothing"]
     assert (line.__dict__["message_id"], bool(line.__dict__["reason"])) == ("m", True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        dispatch(
+            {"id": "0" * 8 + "-0000-0000-0000-" + "0" * 12, "dispatch_id": "1" * 8 + "-0000-0000-0000-" + "0" * 12}
+        ),
+        json.dumps({"schema_version": 1, "repository_id": "0" * 8 + "-0000-0000-0000-" + "0" * 12}),
+    ],
+    ids=["chunk", "repository"],
+)
+def test_a_dead_letter_of_what_was_removed_is_settled(
+    db: Database, queues: MemoryQueues, recovery: Recovery, body: str
+) -> None:
+    backfill_of(db, 1)
+    queues.dead.append(DeadLetter("m", body, "r"))
+    report = recovery.recover(RecoveryEvent())
+    assert (report["dead_letters_matched"], report["dead_letters_left"], queues.dead) == (1, 0, [])
+    assert (queues.chunks, queues.plans) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("letter", "queue"),
+    [
+        (DeadLetter("m", '{"schema_version": 1, "repository": "octo/hello"}', "r", None, Source.PLANS), "plans"),
+        (DeadLetter("m", '{"schema_version": 1, "chunk_size": 7}', "r", None, Source.PLANS), "plans"),
+    ],
+)
+def test_a_persons_plan_request_is_sent_again_as_it_is(
+    db: Database, queues: MemoryQueues, recovery: Recovery, letter: DeadLetter, queue: str
+) -> None:
+    backfill_of(db, 1)
+    queues.dead.append(letter)
+    recovery.recover(RecoveryEvent())
+    assert (queues.plans, queues.chunks, queues.dead) == ([letter.body], [], [])
+
+
+def test_a_malformed_chunk_message_is_no_request_to_plan_everything(
+    db: Database, queues: MemoryQueues, recovery: Recovery
+) -> None:
+    backfill_of(db, 1)
+    queues.dead.append(DeadLetter("m", '{"schema_version": 1}', "r", None, Source.CHUNKS))
+    report = recovery.recover(RecoveryEvent())
+    assert (report["dead_letters_left"], queues.plans) == (1, [])
 
 
 def test_a_dead_plan_request_is_answered_by_a_fresh_one_and_removed(

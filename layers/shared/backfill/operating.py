@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -11,9 +11,9 @@ from typing import Any
 
 from backfill.errors import ContractViolation
 from backfill.github.client import GitHub
-from backfill.messages import console_event, plan_request
+from backfill.messages import console_event
 from backfill.observability import event as log
-from backfill.overview import overview
+from backfill.overview import MOST_BACKFILLS, overview
 from backfill.queues import Queues
 from backfill.store import backfills, pull_requests, repositories
 from backfill.store.connection import Database
@@ -22,8 +22,16 @@ from backfill.store.pull_requests import FAILED_RETRY_HOURS
 Row = dict[str, Any]
 # A look at the dead letters hides them from the next command for no longer than a person takes to type it.
 LOOK_SECONDS = 1
-# What one answer holds.
-MOST_GAPS = 10_000
+# To delete some hides the others for no longer than that takes.
+DISCARD_SECONDS = 10
+MOST_LETTERS = 500
+# Before every uuid.
+FIRST_ID = "00000000-0000-0000-0000-000000000000"
+# Lambda takes answers of 6 MB; these are bytes of JSON for the rows of one page.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+PAGE_BYTES = 4_000_000
+# Rows that a page reads from the database, at the most.
+MOST_GAPS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +68,17 @@ class Operator:
         }
 
     def _status(self, event: Mapping[str, Any]) -> Row:
-        """Active backfills first, then paused ones, then those completed last; ``stored`` counts rows, which takes time."""
+        """Active backfills first, then paused ones, then those completed last; ``stored`` counts rows, which takes time.
+
+        A page of all: with ``page`` they come in the order of their ids, ``after`` that of the last one.
+        """
         only = self._tracked(event)["repository_id"] if "repository" in event else None
-        seen = overview(self.db, self.queues, only)
+        after = event.get("after_id", FIRST_ID) if event.get("paged") else None
+        seen = overview(self.db, self.queues, only, after)
+        rows = seen["backfills"]
+        seen["backfills"] = fitting(rows)
+        seen["more"] = len(seen["backfills"]) < len(rows) or (len(rows) == MOST_BACKFILLS and only is None)
+        seen["after_id"] = seen["backfills"][-1]["backfill_id"] if rows else FIRST_ID
         for row in seen["backfills"]:
             if event.get("stored"):
                 row["stored"] = backfills.stored(self.db, row["repository_id"])
@@ -95,11 +111,13 @@ class Operator:
         backfill = self._tracked(event)
         found = self.db.rows(
             "SELECT number, reason, error_code, error FROM pull_request_gaps"
-            " WHERE repository_id = CAST(:id AS uuid) ORDER BY number LIMIT :limit",
+            " WHERE repository_id = CAST(:id AS uuid) AND number > :after ORDER BY number LIMIT :limit",
             id=backfill["repository_id"],
+            after=event.get("after", 0),
             limit=MOST_GAPS + 1,
         )
-        return {"gaps": found[:MOST_GAPS], "more": len(found) > MOST_GAPS}
+        page = fitting(found[:MOST_GAPS])
+        return {"gaps": page, "more": len(page) < len(found), "after": page[-1]["number"] if page else 0}
 
     def _sync(self, event: Mapping[str, Any]) -> Row:
         self._tracked(event)
@@ -108,33 +126,37 @@ class Operator:
         return {"requested": len(set(event["pr_numbers"]))}
 
     def _dead_letters(self, event: Mapping[str, Any]) -> Row:
-        letters = self.queues.dead_letters(100, hidden_seconds=LOOK_SECONDS)
+        """As many as an answer holds; ``hidden`` are those that recovery or another command has in hand."""
+        waiting = self.queues.dead_letters_waiting()
+        letters = self.queues.dead_letters(MOST_LETTERS, hidden_seconds=LOOK_SECONDS)
+        rows = [{"message_id": each.message_id, "reason": each.reason, "body": each.body} for each in letters]
+        shown = fitting(rows)
         return {
-            "dead_letters": [
-                {"message_id": each.message_id, "reason": each.reason, "body": each.body} for each in letters
-            ]
+            "dead_letters": shown,
+            "more": len(rows) - len(shown),
+            "hidden": max(0, waiting - len(letters)),
         }
 
     def _redrive(self, event: Mapping[str, Any]) -> Row:
-        """Send every dead letter again, to the queue that it is for; each is deleted only after it was sent."""
-        letters = self.queues.dead_letters(500)
+        """Send every dead letter again as it is, to the queue that it comes from; each is deleted only after it was sent."""
+        waiting = self.queues.dead_letters_waiting()
+        letters = self.queues.dead_letters(MOST_LETTERS)
         for letter in letters:
-            request = plan_request(letter.body)
-            if request is None:
-                self.queues.send_body(letter.body)
-            else:
-                self.queues.request_plan(request.repository_id)
+            self.queues.redrive(letter)
             self.queues.delete_dead_letter(letter)
-        return {"redriven": len(letters)}
+        return {"redriven": len(letters), "hidden": max(0, waiting - len(letters))}
 
     def _discard(self, event: Mapping[str, Any]) -> Row:
         """Delete the dead letters that are named, or all; each leaves a line in the log."""
         wanted = set(event.get("message_ids", ()))
-        letters = [each for each in self.queues.dead_letters(500) if not wanted or each.message_id in wanted]
+        waiting = self.queues.dead_letters_waiting()
+        seen = self.queues.dead_letters(MOST_LETTERS, hidden_seconds=DISCARD_SECONDS)
+        letters = [each for each in seen if not wanted or each.message_id in wanted]
         for letter in letters:
             log("a dead letter was discarded", message_id=letter.message_id, reason=letter.reason)
             self.queues.delete_dead_letter(letter)
-        return {"discarded": len(letters)}
+        missing = wanted - {each.message_id for each in letters}
+        return {"discarded": len(letters), "missing": sorted(missing), "hidden": max(0, waiting - len(seen))}
 
     def _tracked(self, event: Mapping[str, Any]) -> Row:
         owner, name = event["repository"].split("/")
@@ -143,6 +165,17 @@ class Operator:
         if backfill is None:
             raise ContractViolation("repository", f"{owner}/{name} is not tracked; run: backfill add {owner}/{name}")
         return backfill
+
+
+def fitting(rows: Sequence[Row]) -> list[Row]:
+    """The first rows, as many as one answer holds, and at least one."""
+    size, page = 0, list[Row]()
+    for row in rows:
+        size += len(json.dumps(_plain(row)))
+        if page and size > PAGE_BYTES:
+            break
+        page.append(row)
+    return page
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backfill.queues import BATCH, LONGEST_DELAY_SECONDS, Queues
@@ -20,12 +21,21 @@ class Sent:
 def send(
     db: Database, queues: Queues, *, limit: int = 1000, backfill_id: str | None = None, chunk_id: str | None = None
 ) -> Sent:
-    """Send what waits in the outbox.
+    """Send everything that waits in the outbox, ``limit`` rows read at once.
 
     A crash between the sending and the mark sends a batch twice, which the claims ignore; one before the sending
     leaves it here for the next run. Nothing is marked that SQS did not accept.
     """
-    waiting = chunks.to_send(db, limit=limit, backfill_id=backfill_id, chunk_id=chunk_id)
+    sent = Sent(0, 0)
+    while waiting := chunks.to_send(db, limit=limit, backfill_id=backfill_id, chunk_id=chunk_id):
+        page = _send(db, queues, waiting)
+        sent = Sent(sent.accepted + page.accepted, page.refused)
+        if page.refused or len(waiting) < limit:
+            break
+    return sent
+
+
+def _send(db: Database, queues: Queues, waiting: Sequence[Row]) -> Sent:
     sent = 0
     for start in range(0, len(waiting), BATCH):
         batch = waiting[start : start + BATCH]

@@ -43,10 +43,10 @@ class Condition:
 MOST_BACKFILLS = 1000
 
 
-def overview(db: Database, queues: Queues, repository_id: str | None = None) -> Row:
-    """``backfills`` (rows of ``backfills.progress``, each with its ``condition``, at most MOST_BACKFILLS), ``counts`` of
+def overview(db: Database, queues: Queues, repository_id: str | None = None, after_id: str | None = None) -> Row:
+    """``backfills`` (in the order of their ids, from the one after ``after_id``, if that is given; rows of ``backfills.progress``, each with its ``condition``, at most MOST_BACKFILLS), ``counts`` of
     all by status, ``budget``, and how many ``dead_letters`` there are. Reads only."""
-    rows = backfills.progress(db, repository_id, MOST_BACKFILLS)
+    rows = backfills.progress(db, repository_id, MOST_BACKFILLS, after_id)
     latest = budget.latest(db, FLOOR)
     for row in rows:
         row["condition"] = condition(row, latest)

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from backfill import aws
+from backfill.messages import plan_request
 
 # The longest delay that SQS gives a message.
 LONGEST_DELAY_SECONDS = 900
 # The most messages of one request.
 BATCH = 10
+# A receive that waits asks all of SQS's servers; one that does not asks some, and may come back empty though there are
+# messages. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
+LONG_POLL_SECONDS = 1
+# So many empty receives in a row are taken for the end.
+EMPTY_RECEIVES = 2
+
+
+class Source(StrEnum):
+    """The queue in which a dead letter was."""
+
+    CHUNKS = "chunks"
+    PLANS = "plans"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +34,31 @@ class DeadLetter:
     """A message of the dead-letter queue; ``receipt`` deletes it.
 
     ``reason`` is why it was buried there; SQS itself gives none when it moves a message that was received too often.
+    ``source`` is the queue that it comes from; None where neither SQS nor the letter tells.
     """
 
     message_id: str
     body: str
     receipt: str
     reason: str | None = None
+    source: Source | None = None
+
+    @property
+    def queue(self) -> Source:
+        """The queue that it is for; of unknown source, by what it says."""
+        return self.source or (Source.PLANS if plan_request(self.body) else Source.CHUNKS)
+
+
+def collect(receive: Callable[[int], list[DeadLetter]], most: int) -> list[DeadLetter]:
+    """Up to ``most`` letters. ``receive`` gets so many at most, and may come back empty though there are some."""
+    found: dict[tuple[str, str], DeadLetter] = {}
+    empty = 0
+    while len(found) < most and empty < EMPTY_RECEIVES:
+        received = receive(min(BATCH, most - len(found)))
+        fresh = {(each.message_id, each.body): each for each in received if (each.message_id, each.body) not in found}
+        empty = 0 if fresh else empty + 1
+        found |= fresh
+    return list(found.values())
 
 
 class Queues(Protocol):
@@ -40,8 +73,11 @@ class Queues(Protocol):
     def request_plan(self, repository_id: str | None, delay_seconds: float = 0) -> None:
         """Ask for a planner run of one repository, or of all."""
 
-    def bury(self, body: str, reason: str) -> None:
-        """Put a message that can never succeed into the dead-letter queue."""
+    def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
+        """Put a message that can never succeed into the dead-letter queue; ``source`` is where it was."""
+
+    def redrive(self, letter: DeadLetter) -> None:
+        """Send a dead letter again as it is, to the queue that it comes from. It stays until it is deleted."""
 
     def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
         """Receive dead letters; those that are not deleted appear again after ``hidden_seconds``."""
@@ -94,26 +130,40 @@ class Sqs:
         body = {"schema_version": 1, **({"repository_id": repository_id} if repository_id else {})}
         self._sqs.send_message(QueueUrl=self._plans, MessageBody=json.dumps(body), DelaySeconds=_delay(delay_seconds))
 
-    def bury(self, body: str, reason: str) -> None:
-        attributes = {"reason": {"DataType": "String", "StringValue": reason[:1000]}}
+    def redrive(self, letter: DeadLetter) -> None:
+        url = self._plans if letter.queue is Source.PLANS else self._chunks
+        self._sqs.send_message(QueueUrl=url, MessageBody=letter.body)
+
+    def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
+        attributes = {
+            "reason": {"DataType": "String", "StringValue": reason[:1000]},
+            "source": {"DataType": "String", "StringValue": source.value},
+        }
         self._sqs.send_message(QueueUrl=self._dead, MessageBody=body, MessageAttributes=attributes)
 
     def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
-        found: dict[str, DeadLetter] = {}
-        while len(found) < most:
+        def receive(count: int) -> list[DeadLetter]:
             answer = self._sqs.receive_message(
                 QueueUrl=self._dead,
-                MaxNumberOfMessages=min(BATCH, most - len(found)),
-                MessageAttributeNames=["reason"],
+                MaxNumberOfMessages=count,
+                MessageAttributeNames=["reason", "source"],
+                MessageSystemAttributeNames=["DeadLetterQueueSourceArn"],
                 VisibilityTimeout=hidden_seconds,
+                WaitTimeSeconds=LONG_POLL_SECONDS,
             )
-            fresh = [m for m in answer.get("Messages", []) if m["MessageId"] not in found]
-            if not fresh:
-                break
-            for each in fresh:
-                reason = each.get("MessageAttributes", {}).get("reason", {}).get("StringValue")
-                found[each["MessageId"]] = DeadLetter(each["MessageId"], each["Body"], each["ReceiptHandle"], reason)
-        return list(found.values())
+            return [self._letter(each) for each in answer.get("Messages", [])]
+
+        return collect(receive, most)
+
+    def _letter(self, message: dict[str, Any]) -> DeadLetter:
+        told = {name: each.get("StringValue") for name, each in message.get("MessageAttributes", {}).items()}
+        source = Source(told["source"]) if told.get("source") in list(Source) else None
+        # SQS says where it moved a message from that was received too often.
+        queue = message.get("Attributes", {}).get("DeadLetterQueueSourceArn", "").rsplit(":", 1)[-1]
+        for each, url in ((Source.CHUNKS, self._chunks), (Source.PLANS, self._plans)):
+            if queue and queue == url.rsplit("/", 1)[-1]:
+                source = each
+        return DeadLetter(message["MessageId"], message["Body"], message["ReceiptHandle"], told.get("reason"), source)
 
     def delete_dead_letter(self, letter: DeadLetter) -> None:
         self._sqs.delete_message(QueueUrl=self._dead, ReceiptHandle=letter.receipt)

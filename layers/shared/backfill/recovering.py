@@ -7,9 +7,9 @@ from typing import Any
 
 from backfill import outbox
 from backfill.errors import ContractViolation
-from backfill.messages import RecoveryEvent, SyncRequest, chunk_message, plan_request
+from backfill.messages import PlanEvent, RecoveryEvent, SyncRequest, chunk_message, plan_request
 from backfill.observability import count, event, problem
-from backfill.queues import DeadLetter, Queues
+from backfill.queues import DeadLetter, Queues, Source
 from backfill.store import backfills, chunks
 from backfill.store.connection import Database
 
@@ -81,11 +81,12 @@ class Recovery:
         try:
             message = chunk_message(letter.body)
         except ContractViolation as violation:
-            return self._plan_again(letter.body, str(violation))
+            return self._plan_again(letter) if letter.queue is Source.PLANS else str(violation)
         if isinstance(message, SyncRequest):
             return "a message by hand that failed again and again; send it again by: backfill dead-letters redrive"
         if chunks.get(self.db, message.chunk_id) is None:
-            return f"there is no chunk {message.chunk_id}"
+            event("a dead letter is of a chunk that was removed", chunk_id=message.chunk_id)
+            return None
         with self.db.transaction():
             row = chunks.recover_dead(self.db, message.chunk_id, message.dispatch_id)
             if row is not None and row["status"] == "failed":
@@ -93,17 +94,19 @@ class Recovery:
         event("a dead letter was matched", chunk_id=message.chunk_id, status=row["status"] if row else "settled before")
         return None
 
-    def _plan_again(self, body: str, otherwise: str) -> str | None:
-        """A plan request that failed again and again is answered by a fresh one, unless one is on its way."""
-        request = plan_request(body)
+    def _plan_again(self, letter: DeadLetter) -> str | None:
+        """A plan request that failed again and again is answered by a fresh one, unless one is on its way. A person's own
+        request is sent again as it is."""
+        request = plan_request(letter.body)
         if request is None:
-            return otherwise
-        if request.repository_id is None:
-            self.queues.request_plan(None)
+            return "no plan request"
+        if request != PlanEvent(repository_id=request.repository_id) or request.repository_id is None:
+            self.queues.redrive(letter)
             return None
         backfill = backfills.of_repository(self.db, request.repository_id)
         if backfill is None:
-            return f"repository {request.repository_id} has no backfill"
+            event("a dead letter is of a repository that was removed", repository_id=request.repository_id)
+            return None
         outbox.request_plan(self.db, self.queues, backfill)
         event("a dead letter was matched", repository_id=request.repository_id, status=backfill["status"])
         return None

@@ -262,10 +262,13 @@ _PROGRESS = """
                COALESCE(examined_at, listing_completed_at, created_at) AS checked_at,
                status = 'completed' AND COALESCE(examined_at, listing_completed_at, created_at)
                                         < now() - make_interval(hours => :unchecked_hours) AS unchecked,
-               row_number() OVER (ORDER BY CASE status WHEN 'active' THEN 0 WHEN 'paused' THEN 1 ELSE 2 END,
-                                           last_processed_at DESC NULLS LAST, id) AS place
+               row_number() OVER (ORDER BY CASE WHEN CAST(:after_id AS uuid) IS NOT NULL THEN 0
+                                                WHEN status = 'active' THEN 0 WHEN status = 'paused' THEN 1 ELSE 2 END,
+                                           CASE WHEN CAST(:after_id AS uuid) IS NULL THEN last_processed_at END
+                                               DESC NULLS LAST, id) AS place
         FROM progressive_backfill_state
-        WHERE CAST(:repository_id AS uuid) IS NULL OR repository_id = CAST(:repository_id AS uuid)
+        WHERE (CAST(:repository_id AS uuid) IS NULL OR repository_id = CAST(:repository_id AS uuid))
+          AND (CAST(:after_id AS uuid) IS NULL OR id > CAST(:after_id AS uuid))
         ORDER BY place LIMIT :limit)
     SELECT p.*, s.id AS backfill_id, s.chunk_size, s.requests_made, s.listing_completed_at, s.scan_until, s.created_at,
            s.last_error_at, s.progressed_at, s.stalled, s.checked_at, s.unchecked,
@@ -523,12 +526,13 @@ def set_priority(db: Database, backfill_id: str, priority: str) -> None:
     )
 
 
-def progress(db: Database, repository_id: str | None, limit: int) -> list[Row]:
-    """backfill_progress with what its chunks do and wait for (``next_…``: the pending one that comes next), of one
+def progress(db: Database, repository_id: str | None, limit: int, after_id: str | None = None) -> list[Row]:
+    """With ``after_id``: in the order of the ids, from the next one on. backfill_progress with what its chunks do and wait for (``next_…``: the pending one that comes next), of one
     repository or of all: active first, then paused, then completed, which were ``checked_at`` for changes."""
     return db.rows(
         _PROGRESS,
         repository_id=repository_id,
+        after_id=after_id,
         stalled_hours=STALLED_HOURS,
         unchecked_hours=UNCHECKED_HOURS,
         limit=limit,
