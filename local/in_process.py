@@ -19,6 +19,7 @@ from backfill.recovering import Recovery
 from backfill.store.budget import ObservedBudget, PostgresBudget
 from backfill.store.connection import Database
 from local.memory_queue import MemoryQueues
+from local.movement import Movement
 from local.simulator import Simulator
 from local.simulator.resolvers import ENDS
 
@@ -45,6 +46,7 @@ class Stack:
         self.worker = Worker(db, self.github, self.queues, lambda: 600.0)
         self.recovery = Recovery(db, self.queues)
         self.operator = Operator(db, self.github, self.queues)
+        self.moved = Movement()
 
     def run(
         self, *, most: int = 2000, rng: random.Random | None = None, between: Callable[[], object] | None = None
@@ -60,6 +62,7 @@ class Stack:
             elif self.queues.chunks:
                 outcomes.append(self.work_once(rng))
             else:
+                self.assert_brake()
                 return outcomes
             if between is not None:
                 between()
@@ -67,7 +70,7 @@ class Stack:
 
     def plan_once(self) -> Row:
         """Handle the oldest plan request."""
-        return self.planner.plan(plan_message(self.queues.plans.pop(0)))
+        return self._planned(plan_message(self.queues.plans.pop(0)))
 
     def work_once(self, rng: random.Random | None = None) -> str:
         """Handle one chunk message."""
@@ -75,7 +78,33 @@ class Stack:
         body = self.queues.chunks.pop(index)
         if rng and rng.random() < 0.2:
             self.queues.chunks.append(body)
-        return self.worker.handle(chunk_message(body), body)
+        before = self.queues.sent, self.queues.delayed
+        outcome = self.worker.handle(chunk_message(body), body)
+        self.moved.ended += outcome in ("completed", "failed")
+        self.moved.paused += outcome == "paused"
+        self._count(before)
+        return outcome
+
+    def _planned(self, request: PlanEvent) -> Row:
+        before = self.queues.sent, self.queues.delayed
+        report = self.planner.plan(request)
+        self.moved.pages += sum(row["pages"] for row in report["backfills"])
+        self._count(before)
+        return report
+
+    def _count(self, before: tuple[int, int]) -> None:
+        """The messages of a run; one that raised is not counted."""
+        self.moved.messages += self.queues.sent - before[0]
+        self.moved.waits += self.queues.delayed - before[1]
+
+    def assert_brake(self) -> None:
+        """No more messages than what was moved explains."""
+        (row,) = self.db.rows("SELECT COALESCE(sum(next_chunk_number - 1), 0) AS n FROM progressive_backfill_state")
+        self.moved.created = max(self.moved.created, int(row["n"]))
+        if self.moved.messages > self.moved.most_messages:
+            raise AssertionError(
+                f"{self.moved.messages} messages, {self.moved.most_messages} at the most: {self.moved}"
+            )
 
     def add(self, name: str, **fields: Any) -> Row:
         """``backfill add``."""
@@ -83,7 +112,8 @@ class Stack:
 
     def heartbeat(self) -> Row:
         """What the schedule does."""
-        return self.planner.plan(PlanEvent())
+        self.moved.heartbeats += 1
+        return self._planned(PlanEvent())
 
     def state(self, name: str | None = None) -> Row:
         """The backfill of a repository, or the only one."""

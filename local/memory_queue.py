@@ -22,24 +22,35 @@ class MemoryQueues:
     dead: list[DeadLetter] = field(default_factory=list)
     refuse: int = 0
     hidden: set[str] = field(default_factory=set)
+    # Messages ever sent, and those of them with a delay.
+    sent: int = 0
+    delayed: int = 0
 
     def send_chunks(self, dispatches: Iterable[tuple[str, str, float]]) -> list[tuple[str, str]]:
         accepted = []
-        for chunk, dispatch, _ in dispatches:
+        for chunk, dispatch, delay in dispatches:
             if self.refuse:
                 self.refuse -= 1
                 continue
             self.chunks.append(json.dumps({"schema_version": 1, "chunk_id": chunk, "dispatch_id": dispatch}))
             accepted.append((chunk, dispatch))
+            self._count(delay)
         return accepted
 
     def send_body(self, body: str, delay_seconds: float = 0) -> None:
         self.chunks.append(body)
+        self._count(delay_seconds)
 
     def request_plan(self, repository_id: str | None, delay_seconds: float = 0) -> None:
         self.plans.append(
             json.dumps({"schema_version": 1, **({"repository_id": repository_id} if repository_id else {})})
         )
+        self._count(delay_seconds)
+
+    def _count(self, delay_seconds: float) -> None:
+        self.sent += 1
+        # SQS takes whole seconds.
+        self.delayed += round(delay_seconds) > 0
 
     def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
         self.dead.append(DeadLetter(f"m{len(self.dead)}", body, "r", reason, source))

@@ -243,3 +243,20 @@ def test_a_direct_request_for_what_is_not_tracked_is_refused_and_a_message_is_no
     assert stack.plan_once()["backfills"] == []
     with pytest.raises(Exception, match="has no backfill"):
         stack.planner.plan(PlanEvent(repository_id="00000000-0000-0000-0000-000000000000"))
+
+
+def test_a_loop_without_delay_breaks_the_bound_of_messages(
+    db: Database, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound that every run of the product in one process has to keep (Stack.run) notices what it is for."""
+    stack = Stack(db, simulator, lambda: 5.0)
+    stack.add(NAMES[0])
+    for _ in range(20):
+        stack.plan_once()
+    stack.assert_brake()
+    assert stack.moved.waits == stack.moved.messages == 20
+    monkeypatch.setattr(brake, "delay_seconds", lambda _: 0.0)
+    for _ in range(20):
+        stack.plan_once()
+    with pytest.raises(AssertionError, match="messages"):
+        stack.assert_brake()

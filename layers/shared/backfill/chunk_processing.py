@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from backfill import outbox, priority
+from backfill import brake, outbox, priority
 from backfill.errors import ContractViolation, Deferred, NotSent, Permanent, Retryable, StaleClaim
 from backfill.github.client import ChunkDetails, GitHub, Spent
 from backfill.github.errors import OutOfMemory, OutOfTime
@@ -174,7 +174,7 @@ class Worker:
         if chunk is not None:
             # Its first delivery may have ended between its COMMIT and what follows.
             self._send(backfill_id=chunk["backfill_state_id"])
-            self._go_on(chunk["backfill_state_id"])
+            self._go_on(chunk["backfill_state_id"], brake.SHORTEST_SECONDS)
         return "duplicate"
 
     def _read_and_store(self, chunk: Row, repository: Row, before: Spent) -> None:
@@ -344,14 +344,14 @@ class Worker:
         if sent.refused:
             raise NotSent(f"SQS did not take {sent.refused} messages of {sent.refused + sent.accepted}")
 
-    def _go_on(self, backfill_id: str) -> None:
-        """Few chunks left: ask for planning, which also settles the backfill when nothing is left."""
+    def _go_on(self, backfill_id: str, seconds: float = 0) -> None:
+        """Few chunks left: ask for planning after ``seconds``, which also settles the backfill when nothing is left."""
         backfill = backfills.get(self.db, backfill_id)
         if backfill is None:
             return
         _, most = priority.marks(backfill)
         if priority.is_low(chunks.outstanding(self.db, backfill_id)["planned"], most):
-            outbox.request_plan(self.db, self.queues, backfill)
+            outbox.request_plan(self.db, self.queues, backfill, seconds)
 
     def _accept(self, request: SyncRequest, body: str) -> str:
         """A message by hand becomes chunks of its own; what a pending chunk holds is covered by that chunk."""
