@@ -21,6 +21,7 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 MOST_NUMBERS = 500
+MOST_NAMES = 100
 HIDDEN = "{:,} dead letters are in the hands of recovery or of another command: try again in a minute"
 
 
@@ -108,21 +109,42 @@ def add(
     wanted |= {} if chunk_size is None else {"chunk_size": chunk_size}
     wanted |= {} if oldest_first is None else {"oldest_first": oldest_first}
     stack: DeployedStack = context.obj
-    answers, failures = [], 0
-    for name in repositories:
+    answers: list[dict[str, Any]] = []
+    for start in range(0, len(repositories), MOST_NAMES):
+        some = repositories[start : start + MOST_NAMES]
         try:
-            answers.append(stack.invoke("console", {"action": "add", "repository": name, **wanted}))
+            answers += stack.invoke("console", {"action": "add", "repositories": some, **wanted})["repositories"]
         except InvocationFailed as failure:
-            _complain(f"{name}: {failure}")
-            failures += 1
+            answers += [{"repository": name, "error": str(failure)} for name in some]
     if as_json:
-        _print_json({"repositories": answers})
-    else:
-        for answer in answers:
-            verb = "added" if answer["created"] else "is tracked already"
-            out.print(f"{answer['repository']} {verb}: {answer['total_prs']:,} pull requests")
-    if failures:
+        _print_json({"repositories": [answer for answer in answers if "error" not in answer]})
+    for answer in answers:
+        if "error" in answer:
+            _complain(f"{answer['repository']}: {answer['error']}")
+        elif not as_json:
+            out.print(_added(answer), markup=False)
+    if any("error" in answer for answer in answers):
         raise typer.Exit(1)
+
+
+@app.command()
+def remove(
+    context: typer.Context,
+    repository: Repository,
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data/--keep-data", help="Also delete its rows. They are kept if not given.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Track a repository no more. Its chunks in flight end without storing anything.
+
+    Example: backfill remove pytorch/pytorch --delete-data
+    """
+    event = {"action": "remove", "repository": repository, "delete_data": delete_data}
+    answer = _console(context, event)
+    while not answer["done"]:
+        answer = {**_console(context, event), "removed": True}
+    _tell(answer, f"{repository} is not tracked any more; its data is {'deleted' if delete_data else 'kept'}", as_json)
 
 
 @app.command()
@@ -375,6 +397,14 @@ def discard(
     if answer.get("missing"):
         _complain(f"there is no dead letter {', '.join(answer['missing'])}; see: backfill dead-letters list")
         raise typer.Exit(1)
+
+
+def _added(answer: dict[str, Any]) -> str:
+    """What became of one name, for people."""
+    if answer.get("waits"):
+        return f"{answer['repository']} is accepted; GitHub will be asked for it again: {answer['waits']}"
+    verb = "added" if answer["created"] else "is tracked already"
+    return f"{answer['repository']} {verb}: {answer['total_prs']:,} pull requests"
 
 
 def _status(context: typer.Context, event: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,11 @@ MOST_COMPLETED = 20
 def status(out: Console, answer: Row, *, everything: bool) -> None:
     """Every backfill in a line, those in work first; what is completed, and much, as a number."""
     rows, counts = answer["backfills"], answer["counts"]
+    for each in answer.get("requested", ()):
+        again = "not asked for any more" if each["given_up_at"] else f"asked again at {_minute(each['ask_at'])}"
+        out.print(f"{each['repository']} is no backfill yet, {again}: {each['reason']}", markup=False)
+    if not rows and answer.get("requested"):
+        return
     if not rows:
         out.print("Nothing is tracked yet; begin with: backfill add OWNER/NAME")
         return

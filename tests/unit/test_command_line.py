@@ -126,14 +126,26 @@ def test_without_aws_it_says_how_to_reach_a_stack() -> None:
 
 
 def test_several_are_added_also_where_one_fails(aws: Lambda) -> None:
-    aws.payload = {"errorMessage": "GitHub shows no repository"}
+    two = {"repository": "octo/two", "repository_id": "x", "created": True, "total_prs": 1234}
+    aws.payload = {"repositories": [{"repository": "octo/one", "error": "GitHub shows no repository"}, two]}
     done = run(aws, "add", "octo/one", "octo/two", "--priority", "high", "--oldest-first")
     assert done.exit_code == 1
-    assert [event["repository"] for _, event in aws.asked] == ["octo/one", "octo/two"]
-    assert aws.asked[0] == (
-        "progressive-backfill-console",
-        {"action": "add", "repository": "octo/one", "priority": "high", "oldest_first": True},
-    )
+    assert "octo/one: GitHub shows no repository" in done.output
+    assert "octo/two added: 1,234 pull requests" in done.output
+    assert aws.asked == [
+        (
+            "progressive-backfill-console",
+            {"action": "add", "repositories": ["octo/one", "octo/two"], "priority": "high", "oldest_first": True},
+        )
+    ]
+
+
+def test_names_of_a_call_that_fails_are_told_each(aws: Lambda) -> None:
+    aws.payload = {"errorMessage": "GitHub refuses the token"}
+    done = run(aws, "add", "octo/one", "octo/two")
+    assert done.exit_code == 1
+    for name in ("octo/one", "octo/two"):
+        assert f"{name}: GitHub refuses the token" in done.output
 
 
 def _status(count: int) -> dict[str, Any]:
@@ -178,7 +190,7 @@ def test_json_is_the_whole_answer(aws: Lambda) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "offered"), [("backfill re", {"resume", "recover"}), ("backfill priority octo/one h", {"high"})]
+    ("words", "offered"), [("backfill re", {"resume", "recover", "remove"}), ("backfill priority octo/one h", {"high"})]
 )
 def test_the_shell_completes_commands_and_values(words: str, offered: set[str]) -> None:
     count = str(len(words.split()) - 1)

@@ -17,7 +17,7 @@ from backfill.github.packing import cut
 from backfill.messages import Dispatch, SyncRequest
 from backfill.observability import about, count, event, note_levels, problem
 from backfill.queues import Queues
-from backfill.store import backfills, chunks, levels, pull_requests, repositories
+from backfill.store import backfills, chunks, levels, pull_requests, removals, repositories
 from backfill.store.connection import Database, DatabaseUnavailable
 
 Row = dict[str, Any]
@@ -358,6 +358,9 @@ class Worker:
         owner, name = request.repository.split("/", 1)
         repository = repositories.find(self.db, owner, name)
         backfill = backfills.of_repository(self.db, repository["id"]) if repository else None
+        if (repository is None or backfill is None) and removals.was_removed(self.db, request.repository):
+            event("a message is of a repository that was removed", repository=request.repository)
+            return "removed"
         if repository is None or backfill is None:
             raise ContractViolation(
                 "repository", f"{request.repository} is not tracked; run: backfill add {request.repository}"

@@ -9,14 +9,17 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from backfill.errors import ContractViolation
+from backfill import naming
+from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
 from backfill.github.client import GitHub
+from backfill.github.errors import RepositoryUnavailable
 from backfill.messages import console_event
 from backfill.observability import event as log
 from backfill.overview import MOST_BACKFILLS, overview
 from backfill.queues import Queues
-from backfill.store import backfills, pull_requests, repositories
-from backfill.store.connection import Database
+from backfill.store import backfills, names, pull_requests, removals, repositories
+from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.store.names import Wanted
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
 Row = dict[str, Any]
@@ -25,6 +28,8 @@ LOOK_SECONDS = 1
 # To delete some hides the others for no longer than that takes.
 DISCARD_SECONDS = 10
 MOST_LETTERS = 500
+# One answer's share of deleting a repository's data.
+DELETING_SECONDS = 10.0
 # Before every uuid.
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
 # Lambda takes answers of 6 MB; these are bytes of JSON for the rows of one page.
@@ -49,23 +54,66 @@ class Operator:
         return {"ok": True, **_plain(answer)}
 
     def _add(self, event: Mapping[str, Any]) -> Row:
-        owner, name = event["repository"].split("/")
-        chunk_size = event.get("chunk_size")
+        """Names are accepted at once. What GitHub cannot answer for yet, the planner asks again."""
         metadata = {}
         if "priority" in event:
             metadata["priority"] = event["priority"]
         if "oldest_first" in event:
             metadata["order"] = "oldest_first" if event["oldest_first"] else "newest_first"
-        row, total = self.github.repository(owner, name)
-        repository = repositories.upsert(self.db, row)
-        backfill = backfills.add(self.db, repository["id"], total_prs=total, chunk_size=chunk_size, metadata=metadata)
-        self.queues.request_plan(repository["id"])
-        return {
-            "repository": f"{repository['owner']}/{repository['name']}",
-            "repository_id": repository["id"],
-            "created": backfill["created"],
-            "total_prs": backfill["total_prs"],
-        }
+        asked = event["repositories"] if "repositories" in event else [event["repository"]]
+        pairs = [each.split("/") for each in dict.fromkeys(asked)]
+        wanted = [Wanted(owner, name, event.get("chunk_size"), metadata) for owner, name in pairs]
+        wait, reason = naming.AGAIN_SECONDS, "GitHub has not answered yet"
+        found: dict[str, naming.Found | naming.Refusal] = {}
+        try:
+            found = naming.find(self.github, wanted)
+        except DatabaseUnavailable:
+            raise
+        except Deferred as limit:
+            wait, reason = limit.seconds, str(limit)
+        except Retryable as error:
+            reason = str(error)
+        rows = [self._added(each, found.get(each.full_name), reason, wait) for each in wanted]
+        if any(row.get("waits") for row in rows):
+            self.queues.request_plan(None, wait)
+        if "repositories" in event:
+            return {"repositories": rows}
+        if "error" in rows[0]:
+            raise RepositoryUnavailable(rows[0]["error"])
+        return rows[0]
+
+    def _added(self, wanted: Wanted, found: naming.Found | naming.Refusal | None, reason: str, wait: float) -> Row:
+        """What became of one name: a backfill, an error, or accepted (``waits``: for what)."""
+        if isinstance(found, Permanent):
+            return {"repository": wanted.full_name, "error": str(found)}
+        if found is None or isinstance(found, Retryable):
+            why = reason if found is None else str(found)
+            names.accept(self.db, wanted, why[:2000], wait)
+            return {
+                "repository": wanted.full_name,
+                "repository_id": None,
+                "created": True,
+                "total_prs": 0,
+                "waits": why,
+            }
+        return dict(naming.track(self.db, self.queues, wanted, found))
+
+    def _remove(self, event: Mapping[str, Any]) -> Row:
+        """Track a repository no more. ``done`` is false while there is data left to delete: then ask again."""
+        owner, name = event["repository"].split("/")
+        forgotten = names.forget(self.db, owner, name)
+        repository = repositories.find(self.db, owner, name)
+        if repository is None:
+            if not forgotten:
+                raise ContractViolation("repository", f"{owner}/{name} is not tracked")
+            return {"removed": True, "done": True}
+        removed = removals.remove_backfill(self.db, repository["id"])
+        delete = bool(event.get("delete_data"))
+        if not (removed or forgotten or delete):
+            raise ContractViolation("repository", f"{owner}/{name} is not tracked; its data is kept")
+        done = removals.delete_data(self.db, repository["id"], DELETING_SECONDS) if delete else True
+        log("a repository was removed", repository=event["repository"], data_deleted=delete, done=done)
+        return {"removed": removed or forgotten, "done": done}
 
     def _status(self, event: Mapping[str, Any]) -> Row:
         """Active backfills first, then paused ones, then those completed last; ``stored`` counts rows, which takes time.

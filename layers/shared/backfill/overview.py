@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 from backfill.github.governor import FLOOR
 from backfill.queues import Queues
-from backfill.store import backfills, budget, chunks
+from backfill.store import backfills, budget, chunks, names
 from backfill.store.connection import Database
 
 Row = dict[str, Any]
@@ -55,6 +55,8 @@ def overview(db: Database, queues: Queues, repository_id: str | None = None, aft
         "counts": backfills.counts(db),
         "budget": latest,
         "dead_letters": queues.dead_letters_waiting(),
+        # Accepted, and not a backfill yet; each with its reason.
+        "requested": [asdict(each) for each in names.requested(db)],
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backfill import brake, outbox, priority
+from backfill import brake, naming, outbox, priority
 from backfill.chunk_processing import (
     CREDENTIALS_PAUSE_MINUTES,
     ERROR_PAUSE_MINUTES,
@@ -22,7 +22,7 @@ from backfill.github.errors import Forbidden, InvalidQuery, TooLarge, Unexplaine
 from backfill.messages import PlanEvent
 from backfill.observability import count, event, note_levels, problem
 from backfill.queues import Queues
-from backfill.store import backfills, chunks, levels, pull_requests, repositories, rounds
+from backfill.store import backfills, chunks, levels, names, pull_requests, removals, repositories, rounds
 from backfill.store.connection import Database, DatabaseUnavailable
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
@@ -109,15 +109,45 @@ class Planner:
             self._wake()
         else:
             began = rounds.go_on(self.db) if request.is_message else rounds.begin(self.db)
+            named = self._resolve_names()
             reopened, checked = self._check_completed(began)
             planned, done = self._round(request, began)
-            self._follow_up(checked, done)
+            self._follow_up(named, checked, done)
         return {"dry_run": False, "resumed": len(resumed), "reopened": len(reopened), "backfills": planned}
+
+    def _resolve_names(self) -> Part:
+        """Ask GitHub for names that were accepted before it could answer: a hundred in one request."""
+        wanted = names.due(self.db, naming.MOST_NAMES)
+        if not wanted or self.seconds_left() < self.margins.page:
+            return Part(not wanted)
+        try:
+            found = naming.find(self.github, wanted)
+        except Deferred as limit:
+            names.postpone(self.db, wanted, str(limit)[:2000], limit.seconds)
+            return Part(False, limit.seconds)
+        except DatabaseUnavailable:
+            raise
+        except (Retryable, Permanent) as error:
+            problem("names could not be asked for", error=str(error))
+            names.postpone(self.db, wanted, str(error)[:2000], naming.AGAIN_SECONDS)
+            return Part(True)
+        for each in wanted:
+            answer = found[each.full_name]
+            if isinstance(answer, (Permanent, Retryable)):
+                problem("GitHub does not answer for a name", repository=each.full_name, error=str(answer))
+                names.refuse(self.db, each, str(answer)[:2000])
+            else:
+                naming.track(self.db, self.queues, each, answer)
+        return Part(len(wanted) < naming.MOST_NAMES, moved=len(wanted))
 
     def _named(self, request: PlanEvent) -> list[Row]:
         """The backfill of a request. A message outlives a repository that is removed: then there is nothing to do."""
         if request.is_message and request.repository_id and not backfills.of_repository(self.db, request.repository_id):
             event("a plan request is of a repository that was removed", repository_id=request.repository_id)
+            return []
+        name = request.repository
+        if request.is_message and name and not _is_tracked(self.db, name) and removals.was_removed(self.db, name):
+            event("a plan request is of a repository that was removed", repository=name)
             return []
         return [tracked(self.db, request)]
 
@@ -270,7 +300,7 @@ class Planner:
                         watermark=_known_until(_moment(page.latest_updated_at)),
                     )
                 )
-        repositories.upsert(self.db, page.repository)
+        repositories.refresh(self.db, [page.repository])
         report["pages"] += 1
         count("PagesListed")
         return held
@@ -426,7 +456,7 @@ class Planner:
             raise Permanent(
                 "repository_unavailable", f"GitHub has no {repository['owner']}/{repository['name']} for this token"
             )
-        repositories.upsert(self.db, now["repository"])
+        repositories.refresh(self.db, [now["repository"]])
         return now
 
     def _check_completed(self, began: datetime) -> tuple[list[str], Part]:
@@ -580,6 +610,11 @@ def tracked(db: Database, request: PlanEvent) -> Row:
             "repository", f"{request.repository} is not tracked; run: backfill add {request.repository}"
         )
     return found
+
+
+def _is_tracked(db: Database, full_name: str) -> bool:
+    repository = repositories.find(db, *full_name.split("/", 1))
+    return repository is not None and backfills.of_repository(db, repository["id"]) is not None
 
 
 def _is_listing(backfill: Row) -> bool:

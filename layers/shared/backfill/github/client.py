@@ -166,6 +166,23 @@ class GitHub:
         return records.repository(node), int(node["pullRequests"]["totalCount"])
 
     @understood()
+    def find(
+        self, names: Sequence[tuple[str, str]]
+    ) -> dict[str, tuple[Row, int] | RepositoryUnavailable | Unexplained]:
+        """Up to 100 repositories by ``(owner, name)``, as ``repository`` gives one; an error where GitHub shows none."""
+        reply = self._query(documents.find(names), {})
+        found: dict[str, tuple[Row, int] | RepositoryUnavailable | Unexplained] = {}
+        for index, (owner, name) in enumerate(names):
+            node, full_name = reply.data[f"r{index}"], f"{owner}/{name}"
+            if node:
+                found[full_name] = records.repository(node), int(node["pullRequests"]["totalCount"])
+            elif (f"r{index}",) in reply.missing:
+                found[full_name] = RepositoryUnavailable(f"GitHub shows no repository {full_name} to this token")
+            else:
+                found[full_name] = Unexplained(f"GitHub gave null for {full_name} without a reason")
+        return found
+
+    @understood()
     def examine(self, node_ids: Sequence[str]) -> tuple[dict[str, Row | Unexplained | None], int]:
         """Up to 100 repositories at once: identity, ``total_prs`` and ``latest_updated_at``; None where it is missing,
         Unexplained where GitHub gave null without a reason.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 from backfill.github.packing import Part
 
 RATE_LIMIT = "rateLimit { cost limit remaining resetAt }"
@@ -73,6 +76,17 @@ FIND = f"""query FindRepository($owner: String!, $name: String!) {{
   repository(owner: $owner, name: $name) {{ {REPOSITORY} pullRequests {{ totalCount }} }}
   {RATE_LIMIT}
 }}"""
+
+
+def find(names: Sequence[tuple[str, str]]) -> str:
+    """Several repositories by owner and name, as r0, r1 …"""
+    fields = f"{{ {REPOSITORY} pullRequests {{ totalCount }} }}"
+    each = [
+        f"r{index}: repository(owner: {json.dumps(owner)}, name: {json.dumps(name)}) {fields}"
+        for index, (owner, name) in enumerate(names)
+    ]
+    return f"query FindRepositories {{ {' '.join(each)} {RATE_LIMIT} }}"
+
 
 # One connection per repository: a hundred of them weigh 100, which is a point.
 EXAMINE = f"""query ExamineRepositories($ids: [ID!]!) {{

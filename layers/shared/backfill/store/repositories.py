@@ -19,6 +19,7 @@ _UPSERT = """
     WHERE (SELECT (r.owner, r.name, r.url, r.is_private, r.is_fork, r.is_archived, r.default_branch, r.unavailable_since)
                IS NOT DISTINCT FROM (i.owner, i.name, i.url, i.is_private, i.is_fork, i.is_archived, i.default_branch, NULL)
            FROM repositories AS r WHERE r.node_id = i.node_id) IS NOT TRUE
+      AND (:may_insert OR EXISTS (SELECT FROM repositories AS r WHERE r.node_id = i.node_id))
     ORDER BY node_id
     ON CONFLICT (node_id) DO UPDATE SET
         previous_names = CASE
@@ -54,7 +55,7 @@ _NOTE_UNAVAILABLE = """
 
 def upsert(db: Database, repository: Mapping[str, Any]) -> Row:
     """Insert or refresh a repository from GitHub's answer; the stored row, with its uuid as ``id``."""
-    refresh(db, [repository])
+    db.execute(_UPSERT, repositories=json.dumps([dict(repository)]), may_insert=True)
     found = db.one("SELECT * FROM repositories WHERE node_id = :node_id", node_id=repository["node_id"])
     if found is None:
         raise LookupError(f"repository {repository['node_id']} vanished while it was stored")
@@ -62,8 +63,9 @@ def upsert(db: Database, repository: Mapping[str, Any]) -> Row:
 
 
 def refresh(db: Database, repositories: Sequence[Mapping[str, Any]]) -> None:
-    """Insert or refresh repositories from GitHub's answer, in one statement; what has not changed is not even locked."""
-    db.execute(_UPSERT, repositories=json.dumps([dict(each) for each in repositories]))
+    """Refresh repositories from GitHub's answer, in one statement; what has not changed is not even locked. One that was
+    removed meanwhile does not come back."""
+    db.execute(_UPSERT, repositories=json.dumps([dict(each) for each in repositories]), may_insert=False)
 
 
 def find(db: Database, owner: str, name: str) -> Row | None:

@@ -1,0 +1,53 @@
+"""From a name to a backfill: GitHub is asked for up to a hundred names at once. What it cannot answer yet is asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backfill.errors import Permanent, Retryable
+from backfill.github.client import GitHub
+from backfill.github.errors import Forbidden, TooLarge, Unexplained
+from backfill.queues import Queues
+from backfill.store import backfills, names, repositories
+from backfill.store.connection import Database
+from backfill.store.names import Wanted
+
+# Names of one request.
+MOST_NAMES = 100
+# Names that GitHub cannot answer for, without a word on when it can, are asked for again after this.
+AGAIN_SECONDS = 60.0
+
+Found = tuple[dict[str, Any], int]
+Refusal = Permanent | Retryable
+
+
+def find(github: GitHub, wanted: Sequence[Wanted]) -> dict[str, Found | Refusal]:
+    """What GitHub says about each name; one that spoils the answer for the others is found by halves.
+
+    Raises Deferred and whatever concerns GitHub or the token as a whole.
+    """
+    try:
+        return dict(github.find([(each.owner, each.name) for each in wanted]))
+    except (Forbidden, TooLarge, Unexplained) as error:
+        if len(wanted) == 1:
+            return {wanted[0].full_name: error}
+        half = len(wanted) // 2
+        return {**find(github, wanted[:half]), **find(github, wanted[half:])}
+
+
+def track(db: Database, queues: Queues, wanted: Wanted, found: Found) -> Mapping[str, Any]:
+    """Begin the backfill of a repository that GitHub knows, or change what is named of it."""
+    row, total = found
+    repository = repositories.upsert(db, row)
+    backfill = backfills.add(
+        db, repository["id"], total_prs=total, chunk_size=wanted.chunk_size, metadata=dict(wanted.metadata)
+    )
+    names.forget(db, wanted.owner, wanted.name)
+    queues.request_plan(repository["id"])
+    return {
+        "repository": f"{repository['owner']}/{repository['name']}",
+        "repository_id": repository["id"],
+        "created": backfill["created"],
+        "total_prs": backfill["total_prs"],
+    }

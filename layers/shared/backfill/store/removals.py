@@ -1,0 +1,51 @@
+"""A repository that is tracked no more: its backfill goes first, its data afterwards, in pieces."""
+
+from __future__ import annotations
+
+import time
+
+from backfill.store.connection import Database
+
+# Messages that were on their way when a repository was removed arrive within this time.
+REMEMBERED_HOURS = 24
+# Pull requests deleted in one transaction, with everything that hangs on them.
+BATCH = 500
+
+# Workers take the chunk before the backfill: so does this. A worker that is storing is waited for; one that comes later
+# finds no chunk, and rolls back.
+_LOCK_CHUNKS = """
+    SELECT id FROM backfill_chunks
+    WHERE repository_id = CAST(:id AS uuid) AND status IN ('pending', 'processing') ORDER BY id FOR UPDATE
+"""
+_DELETE_BACKFILL = "DELETE FROM progressive_backfill_state WHERE repository_id = CAST(:id AS uuid)"
+_DELETE_SOME = """
+    DELETE FROM pull_requests AS p USING (
+        SELECT repository_id, number FROM pull_requests WHERE repository_id = CAST(:id AS uuid) LIMIT :batch) AS chosen
+    WHERE p.repository_id = chosen.repository_id AND p.number = chosen.number
+"""
+_WAS_REMOVED = """
+    SELECT FROM removed_repositories
+    WHERE full_name = lower(:full_name) AND removed_at > now() - make_interval(hours => :hours)
+"""
+
+
+def remove_backfill(db: Database, repository_id: str) -> bool:
+    """Delete the backfill of a repository and its chunks; False if there was none."""
+    with db.transaction():
+        db.rows(_LOCK_CHUNKS, id=repository_id)
+        return db.execute(_DELETE_BACKFILL, id=repository_id) > 0
+
+
+def delete_data(db: Database, repository_id: str, seconds: float) -> bool:
+    """Delete a repository whose backfill is gone, and all its rows, for so long; True when nothing is left."""
+    end = time.monotonic() + seconds
+    while db.execute(_DELETE_SOME, id=repository_id, batch=BATCH):
+        if time.monotonic() > end:
+            return False
+    db.execute("DELETE FROM repositories WHERE id = CAST(:id AS uuid)", id=repository_id)
+    return True
+
+
+def was_removed(db: Database, full_name: str) -> bool:
+    """Whether messages about this name may be older than its removal."""
+    return bool(db.rows(_WAS_REMOVED, full_name=full_name, hours=REMEMBERED_HOURS))

@@ -1,0 +1,213 @@
+"""Repositories come by name and go again: names that GitHub cannot answer for yet, and removal at any moment."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from backfill.errors import ContractViolation, Deferred
+from backfill.github.errors import Unreachable
+from backfill.store import backfills, names
+from backfill.store.connection import Database
+from cli.main import app
+from cli.stack import DeployedStack
+from local.in_process import Stack
+from local.simulator import Simulator, generate
+
+NAMES = [f"octo/r{index:02d}" for index in range(25)]
+ONE = NAMES[0]
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(generate(3, dict.fromkeys(NAMES, 8)), speed=5000) as running:
+        yield running
+
+
+@pytest.fixture
+def stack(db: Database, simulator: Simulator) -> Stack:
+    return Stack(db, simulator)
+
+
+@pytest.fixture
+def command(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    monkeypatch.setattr(
+        DeployedStack, "invoke", lambda _, function, event: json.loads(json.dumps(stack.operator.act(event)))
+    )
+    return lambda *words: CliRunner().invoke(app, list(words))
+
+
+def requests(simulator: Simulator) -> int:
+    return int(simulator.statistics().get("requests", 0))
+
+
+# Names
+
+
+def test_names_are_resolved_in_one_request_and_told_in_their_order(
+    stack: Stack, simulator: Simulator, command: Callable[..., Any]
+) -> None:
+    stack.github.repository("octo", "r24")  # also asks once whose the token is
+    before = requests(simulator)
+    order = [NAMES[7], NAMES[3], "octo/unknown", NAMES[20], *NAMES[8:20]]
+    done = command("add", *order)
+    assert done.exit_code == 1
+    assert requests(simulator) - before == 1
+    told = [line for line in done.output.splitlines() if "octo/" in line]
+    assert [line.removeprefix("error: ").split()[0].rstrip(":") for line in told] == order
+    assert "GitHub shows no repository octo/unknown to this token" in done.output
+
+
+@pytest.mark.parametrize("limit", [True, False], ids=["a limit", "an outage"])
+def test_names_are_accepted_while_github_cannot_answer_and_asked_for_by_the_planner(
+    stack: Stack, simulator: Simulator, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, limit: bool
+) -> None:
+    def refused(_: Any) -> Any:
+        if limit:
+            raise Deferred(backfills.now(stack.db), 7.0, "server time")
+        raise Unreachable("GitHub is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.github, "find", refused)
+        done = command("add", *NAMES, "--priority", "high", "--chunk-size", "3")
+        assert done.exit_code == 0
+        assert done.output.count("is accepted; GitHub will be asked for it again") == 25
+        assert ("server time" if limit else "GitHub is away") in done.output
+    assert f"{NAMES[3]} is no backfill yet, asked again at" in command("status").output
+    stack.db.execute("UPDATE requested_names SET ask_at = now()")
+    before = requests(simulator)
+    stack.plan_once()
+    assert requests(simulator) - before == 1 + 1 + 25, "all names, whose the token is, and a page of each"
+    assert names.requested(stack.db) == []
+    stack.run()
+    rows = stack.db.rows(
+        "SELECT status, chunk_size, metadata ->> 'priority' AS priority FROM progressive_backfill_state"
+    )
+    assert [tuple(row.values()) for row in rows] == [("completed", 3, "high")] * 25
+    stack.assert_equals_github()
+
+
+def test_a_name_that_github_does_not_know_is_visible_and_in_the_end_not_asked_for(
+    stack: Stack, simulator: Simulator, command: Callable[..., Any]
+) -> None:
+    names.accept(stack.db, names.Wanted("octo", "nowhere", None, {}), "server time", 0)
+    names.accept(stack.db, names.Wanted("octo", "r01", None, {}), "server time", 0)
+    stack.heartbeat()
+    (left,) = names.requested(stack.db)
+    assert (left.repository, left.is_refused, left.given_up_at) == ("octo/nowhere", True, None)
+    assert "GitHub shows no repository octo/nowhere" in command("status").output
+    assert stack.state("octo/r01") is not None
+    before = requests(simulator)
+    stack.planner._resolve_names()
+    assert requests(simulator) == before, "not before its time"
+    stack.db.execute("UPDATE requested_names SET ask_at = now(), requested_at = now() - interval '25 hours'")
+    stack.planner._resolve_names()
+    assert requests(simulator) == before + 1
+    stack.db.execute("UPDATE requested_names SET ask_at = now()")
+    stack.planner._resolve_names()
+    assert requests(simulator) == before + 1, "given up"
+    assert "not asked for any more" in command("status").output
+    assert command("remove", "octo/nowhere").exit_code == 0
+    assert names.requested(stack.db) == []
+
+
+# Removal
+
+
+@pytest.mark.parametrize("delete_data", [False, True])
+def test_what_is_removed_with_messages_on_their_way_leaves_no_dead_letter(stack: Stack, delete_data: bool) -> None:
+    stack.add(ONE, chunk_size=2)
+    stack.plan_once()
+    stack.work_once()
+    stack.operator.act({"action": "sync", "repository": ONE, "pr_numbers": [1, 2]})
+    stack.queues.request_plan(stack.state()["repository_id"])
+    answer = stack.operator.act({"action": "remove", "repository": ONE, "delete_data": delete_data})
+    assert (answer["removed"], answer["done"]) == (True, True)
+    bodies = [*stack.queues.plans, '{"schema_version": 1, "repository": "octo/r00"}']
+    stack.queues.plans[:] = bodies
+    stack.run()
+    assert stack.queues.dead == []
+    assert stack.db.rows("SELECT FROM progressive_backfill_state") == []
+    rows = stack.db.rows("SELECT FROM pull_requests")
+    assert len(rows) == (0 if delete_data else 8)
+    assert len(stack.db.rows("SELECT FROM repositories")) == (0 if delete_data else 1)
+    with pytest.raises(ContractViolation, match="not tracked"):
+        stack.operator.act({"action": "remove", "repository": ONE})
+
+
+def test_kept_data_is_deleted_later_or_taken_up_again(stack: Stack) -> None:
+    stack.add(ONE)
+    stack.run()
+    stack.operator.act({"action": "remove", "repository": ONE})
+    stack.add(ONE)
+    stack.run()
+    assert stack.state()["status"] == "completed"
+    assert stack.simulator.statistics()["detailed_again"] == 0
+    stack.assert_equals_github()
+    stack.operator.act({"action": "remove", "repository": ONE})
+    stack.operator.act({"action": "remove", "repository": ONE, "delete_data": True})
+    assert stack.db.rows("SELECT FROM repositories") == stack.db.rows("SELECT FROM files") == []
+
+
+@pytest.mark.parametrize("delete_data", [False, True])
+def test_a_removal_waits_for_a_worker_that_stores_and_stops_one_that_reads(
+    stack: Stack, connect: Callable[[], Database], monkeypatch: pytest.MonkeyPatch, delete_data: bool
+) -> None:
+    stack.add(ONE, chunk_size=4)
+    stack.plan_once()
+    operator = Stack(connect(), stack.simulator).operator
+    event = {"action": "remove", "repository": ONE, "delete_data": delete_data}
+    details, threads = stack.github.details, list[threading.Thread]()
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        read = details(*arguments, **options)
+        thread = threading.Thread(target=operator.act, args=(event,))
+        thread.start()
+        threads.append(thread)
+        if len(stack.queues.chunks) == 1:
+            # The first of two: it stores after the removal.
+            thread.join(30)
+        return read
+
+    monkeypatch.setattr(stack.github, "details", meanwhile)
+    assert stack.work_once() == "stale"
+    threads[0].join(30)
+    monkeypatch.undo()
+    stack.run()
+    assert stack.queues.dead == []
+    assert stack.db.rows("SELECT FROM backfill_chunks") == []
+
+
+def test_a_check_that_was_under_way_brings_nothing_back(
+    stack: Stack, connect: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.add(ONE)
+    stack.run()
+    operator = Stack(connect(), stack.simulator).operator
+    examine = stack.github.examine
+
+    def meanwhile(node_ids: Any) -> Any:
+        answer = examine(node_ids)
+        operator.act({"action": "remove", "repository": ONE, "delete_data": True})
+        return answer
+
+    monkeypatch.setattr(stack.github, "examine", meanwhile)
+    stack.heartbeat()
+    assert stack.db.rows("SELECT FROM repositories") == []
+
+
+def test_much_data_is_deleted_in_several_answers(
+    stack: Stack, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backfill.operating.DELETING_SECONDS", 0.0)
+    monkeypatch.setattr("backfill.store.removals.BATCH", 3)
+    stack.add(ONE)
+    stack.run()
+    done = command("remove", ONE, "--delete-data")
+    assert (done.exit_code, "its data is deleted" in done.output) == (0, True)
+    assert stack.db.rows("SELECT FROM repositories") == stack.db.rows("SELECT FROM pull_requests") == []
