@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 # Behind a proxy with a certificate of its own, the system knows it and uv's built-in list does not.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo up down env build deploy help setup lint format test soak bench bench-rivals lock clean sbom audit
+.PHONY: demo up down env env-file architecture build deploy help setup lint format test soak bench bench-rivals lock clean sbom audit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -50,14 +50,20 @@ setup: .venv/.ready ## the development environment in .venv
 demo: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## the whole system on this machine: set-up, backfill, proof (REPO=, KEEP=1)
 	@$(BIN)/python -m local.demo
 
-up: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## start the local stack and deploy the template to it
-	@$(BIN)/python -m local.stack up
+up: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## start the local stack and deploy the template to it (CONTAINERS=1: within reach of containers)
+	@$(BIN)/python -m local.stack up $(if $(CONTAINERS),--containers)
 
 down: .venv/.ready ## stop the local stack; its data stays in .local
 	@$(BIN)/python -m local.stack down
 
 env: .venv/.ready ## addresses of the running local stack, as shell exports
 	@$(BIN)/python -m local.stack env
+
+env-file: .venv/.ready ## write env.json, with which functions reach the running local stack
+	@$(BIN)/python -m local.stack env-file
+
+architecture: ## the instruction set of this machine, as the template calls it
+	@case "$$(uname -m)" in arm64|aarch64) echo arm64;; *) echo x86_64;; esac
 
 build: .venv/.ready .venv-sam/.ready ## build for Lambda, without Docker (ARCHITECTURE=arm64, or x86_64)
 	LAYER_PLATFORM=$(if $(filter x86_64,$(ARCHITECTURE)),x86_64,aarch64)-manylinux2014 PATH="$(CURDIR)/$(BIN):$$PATH" LAYER_PYTHON="$$(sh local/find-python.sh 3.13 || true)" .venv-sam/bin/sam build

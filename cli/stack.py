@@ -81,7 +81,8 @@ class DeployedStack:
             raise InvocationFailed(
                 f'{error}. Check the AWS configuration, or for the local stack: eval "$(make -s env)"'
             ) from None
-        if "FunctionError" in answer:
+        # `sam local start-lambda` leaves the header out that says so.
+        if "FunctionError" in answer or (isinstance(payload, dict) and {"errorType", "errorMessage"} <= payload.keys()):
             message = (payload or {}).get("errorMessage", "no message")
             raise InvocationFailed(f"{message} (details in the log group /aws/lambda/{full_name})")
         return payload

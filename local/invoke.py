@@ -18,9 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import boto3
 from cfnlint.decode import decode_str
 
-from local.stack import ROOT, Failed, Stack, free_port
+from local import doors
+from local.stack import REGION, ROOT, Failed, Stack, free_port, machine_architecture
 
 FUNCTIONS = {
     "planner": ("PlannerFunction", "planner-dry-run.json"),
@@ -54,7 +56,7 @@ class Emulator:
         self._log = log
         self._environment = {
             **{name: overrides.get(name, value if isinstance(value, str) else "") for name, value in names.items()},
-            **{name: os.environ[name] for name in os.environ if name.startswith("AWS_") and name != "AWS_ENDPOINT_URL"},
+            **_aws_settings(overrides),
             "PATH": os.defpath,
             "TZ": ":UTC",
             "LAMBDA_TASK_ROOT": str(code),
@@ -67,7 +69,7 @@ class Emulator:
         self._port = free_port()
 
     def __enter__(self) -> Emulator:
-        machine = "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
+        machine = machine_architecture()
         (emulator,) = (ROOT / ".venv-sam/lib").glob(
             f"python3*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}"
         )
@@ -113,16 +115,56 @@ class Emulator:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise Failed(f"the emulator does not answer ({error}); see {self._log}") from None
                 time.sleep(0.05)
-        if isinstance(answer, dict) and "errorType" in answer:
-            raise Failed(f"{answer['errorType']}: {answer.get('errorMessage', '')}")
-        return answer
+        return without_error(answer)
+
+
+def _aws_settings(overrides: Mapping[str, str]) -> dict[str, str]:
+    """Region and credentials as `sam local invoke` gives them: those of this machine, else placeholders."""
+    found = {name: os.environ[name] for name in os.environ if name.startswith("AWS_") and name != "AWS_ENDPOINT_URL"}
+    session = boto3.Session()
+    region = overrides.get("AWS_REGION") or os.environ.get("AWS_REGION") or session.region_name or REGION
+    credentials = session.get_credentials()
+    found.update(AWS_REGION=region, AWS_DEFAULT_REGION=region)
+    if credentials is None:
+        found.update(AWS_ACCESS_KEY_ID="defaultkey", AWS_SECRET_ACCESS_KEY="defaultsecret")  # noqa: S106 - as the SAM CLI
+    else:
+        frozen = credentials.get_frozen_credentials()
+        found.update(AWS_ACCESS_KEY_ID=frozen.access_key, AWS_SECRET_ACCESS_KEY=frozen.secret_key)
+        if frozen.token:
+            found["AWS_SESSION_TOKEN"] = frozen.token
+    return found
+
+
+def read_json(file: Path, what: str) -> Any:
+    """What a file holds. Raises Failed with the reason, and what to give instead."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    except ValueError as error:  # also text that is not UTF-8
+        reason = f"not JSON: {error}"
+    raise Failed(f"{what} {file} cannot be read: {reason}. Samples are in events/")
+
+
+def settings_of_file(function: str, file: Path) -> dict[str, str]:
+    """The function's settings in a file as `sam local invoke --env-vars` takes it. Raises Failed."""
+    given = read_json(file, "the env file")
+    wrong = Failed(f'the env file {file} must be {{"Parameters": {{"NAME": "value"}}}}, as events/env.example.json is')
+    if not isinstance(given, dict):
+        raise wrong
+    found: dict[str, str] = {}
+    for part in (given.get("Parameters", {}), given.get(function, {})):
+        if not isinstance(part, dict):
+            raise wrong
+        # A function's environment holds text alone.
+        found.update((name, str(value)) for name, value in part.items())
+    return found
 
 
 def settings(function: str, file: Path | None) -> dict[str, str]:
-    """The function's settings: of a file as `sam local invoke --env-vars` takes it, or those of the running local stack."""
+    """The function's settings: of an env file, or those of the running local stack."""
     if file is not None:
-        given = json.loads(file.read_text(encoding="utf-8"))
-        return {**given.get("Parameters", {}), **given.get(function, {})}
+        return settings_of_file(function, file)
     found = Stack(ROOT / ".local").running()
     if found is None:
         raise Failed(
@@ -130,6 +172,38 @@ def settings(function: str, file: Path | None) -> dict[str, str]:
         )
     environment: dict[str, str] = found["environment"]
     return environment
+
+
+def in_container(function: str, event: Path, env_file: Path) -> Any:
+    """The function's answer in Lambda's container. Raises Failed with its error: `sam local invoke` ends with 0 then."""
+    stack = Stack(ROOT / ".local")
+    template = stack.build_for_lambda()
+    command = [str(ROOT / ".venv-sam/bin/sam"), "local", "invoke", function, "--template-file", str(template)]
+    command += ["--event", str(event), "--env-vars", str(env_file)]
+    command += ["--config-file", str(ROOT / "samconfig.toml")]
+    command += ["--parameter-overrides", f"Architecture={machine_architecture()}"]
+    region = settings_of_file(function, env_file).get("AWS_REGION")
+    command += ["--region", region] if region else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    return answer_of_sam(done.returncode, done.stdout.decode(errors="replace"))
+
+
+def answer_of_sam(status: int, output: str) -> Any:
+    """The answer in what `sam local invoke` printed. No answer, as after the function's time, is a failure."""
+    if status:
+        raise Failed(f"sam local invoke ended with {status}; its message stands above")
+    try:
+        answer = json.loads(output)
+    except ValueError:
+        raise Failed(f"the function gave no answer; the reason stands above. Printed: {output.strip()!r}") from None
+    return without_error(answer)
+
+
+def without_error(answer: Any) -> Any:
+    """The answer. Raises Failed where it is the error that the function raised, as Lambda shows it."""
+    if isinstance(answer, dict) and "errorType" in answer:
+        raise Failed(f"{answer['errorType']}: {answer.get('errorMessage', '')}")
+    return answer
 
 
 def main() -> int:
@@ -140,17 +214,20 @@ def main() -> int:
     parser.add_argument("--env-vars", type=Path, help="default: the settings of the running local stack")
     arguments = parser.parse_args()
     function, sample = FUNCTIONS[arguments.function]
-    event: Path = arguments.event or ROOT / "events" / sample
+    file: Path = arguments.event or ROOT / "events" / sample
     try:
+        event = read_json(file, "the event")
         environment = settings(function, arguments.env_vars)
         os.environ.update({name: value for name, value in environment.items() if name.startswith("AWS_")})
-        stack = Stack(ROOT / ".local")
         if arguments.env_vars is not None and _docker_runs():
-            command = ["sam", "local", "invoke", function, "--event", str(event), "--env-vars", str(arguments.env_vars)]
-            return subprocess.run([str(ROOT / ".venv-sam/bin" / command[0]), *command[1:]], check=False).returncode
-        template = stack.build()
-        with Emulator(template, function, environment, stack.logs / f"{arguments.function}.log") as emulator:
-            print(json.dumps(emulator.invoke(json.loads(event.read_text(encoding="utf-8"))), indent=2))
+            answer = in_container(function, file, arguments.env_vars)
+        else:
+            stack = Stack(ROOT / ".local")
+            template = stack.build()
+            log = stack.logs / f"{arguments.function}.log"
+            with Emulator(template, function, doors.without_containers(environment), log) as emulator:
+                answer = emulator.invoke(event)
+        print(json.dumps(answer, indent=2))
     except Failed as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1

@@ -19,7 +19,7 @@ from typing import Any
 
 import boto3
 
-from local import postgres
+from local import doors, postgres
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data" / "github"
@@ -133,7 +133,7 @@ class Stack:
         """What a user keeps in Secrets Manager, kept in the local one; and the other parameters of the template."""
         environment = state["environment"]
         state["parameters"] = {
-            "Architecture": "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64",
+            "Architecture": machine_architecture(),
             "DatabaseSecretArn": _secret(environment, "database", environment["DATABASE_URL"]),
             "GitHubSecretArn": _secret(environment, "github", environment["GITHUB_TOKEN"]),
             "GitHubApiUrl": environment["GITHUB_API_URL"],
@@ -153,6 +153,22 @@ class Stack:
         _for_the_local_aws(folder / "template.yaml")
         return folder / "template.yaml"
 
+    def build_for_lambda(self) -> Path:
+        """`sam build` for Lambda's Python and this machine's instruction set, as containers need it; the built template."""
+        _say("sam build, for containers")
+        self.logs.mkdir(parents=True, exist_ok=True)
+        environment = _tools(dict(os.environ))
+        machine = {"arm64": "aarch64", "x86_64": "x86_64"}[machine_architecture()]
+        environment["LAYER_PLATFORM"] = f"{machine}-manylinux2014"
+        found = subprocess.run(
+            ["sh", str(ROOT / "local/find-python.sh"), "3.13"], capture_output=True, text=True, check=False
+        )
+        environment["LAYER_PYTHON"] = found.stdout.strip()
+        folder = self.folder / "containers"
+        command = ["sam", "build", "--template", str(ROOT / "template.yaml"), "--build-dir", str(folder)]
+        self._run("sam-build-containers", command, environment)
+        return folder / "template.yaml"
+
     def deploy(self, state: dict[str, Any], template: Path) -> None:
         """`sam deploy` of a built template, anew or over what is deployed. Raises Failed with the end of what SAM says."""
         environment = _tools({**os.environ, **state["environment"]})
@@ -169,6 +185,54 @@ class Stack:
             ("DEAD_LETTER_QUEUE_URL", "dead-letters"),
         ):
             state["environment"][name] = f"{environment['AWS_ENDPOINT_URL']}/{account}/{STACK_NAME}-{queue}"
+
+    def open_doors(self, *, containers: bool) -> dict[str, str]:
+        """Let functions outside the local AWS reach the running stack; their settings.
+
+        Postgres gets a port on loopback. With ``containers``, everything listens on the address of Docker's bridge too, and
+        nowhere else. Doors that were opened to containers stay open until the stack ends.
+        """
+        state = self.running()
+        if state is None:
+            raise Failed("no local stack runs here; start it with: make up CONTAINERS=1 (without Docker: make up)")
+        bridge = doors.bridge_address() if containers else None
+        if containers and bridge is None and sys.platform == "linux":
+            raise Failed(
+                f"Docker's bridge {doors.BRIDGE} has no address here: start Docker, then: make up CONTAINERS=1"
+            )
+        if "settings" not in state.get("doors", {}) or bridge not in (None, state["doors"]["bridge"]):
+            self._relay(state, bridge)
+        settings: dict[str, str] = state["doors"]["settings"]
+        return settings
+
+    def _relay(self, state: dict[str, Any], bridge: str | None) -> None:
+        environment: dict[str, str] = state["environment"]
+        before = state.get("doors", {})
+        if "relay" in state["processes"]:
+            _stop(state["processes"].pop("relay"))
+        url, unix = environment["DATABASE_URL"], doors.socket_of(environment["DATABASE_URL"])
+        port, password = before.get("port") or free_port(), before.get("password") or doors.new_password()
+        # A server of the user's own may listen on the bridge already.
+        ports = [n for n in doors.loopback_ports(environment) if bridge is not None and not _connects(bridge, n)]
+        command = [sys.executable, "-m", "local.relay", *(f"--port={number}" for number in ports)]
+        if unix is not None:
+            url = doors.database_by_tcp(url, port, password)
+            command += [f"--postgres-port={port}", f"--postgres-socket={unix}"]
+        if bridge is not None:
+            command += [f"--bridge={bridge}"]
+        state["doors"] = {
+            "bridge": bridge,
+            "port": port,
+            "password": password,
+            "settings": doors.for_containers(environment, url),
+        }
+        places = [("127.0.0.1", port)] if unix is not None else []
+        places += [(bridge, number) for number in ports] if bridge else []
+        if places:
+            _say(f"relay for containers, on {bridge}" if bridge else "relay for Postgres, on loopback")
+            self._spawn(state, "relay", command, {"RELAY_PASSWORD": password})
+            self._wait(state, "relay", lambda: all(_connects(*place) for place in places))
+        self._save(state)
 
     def down(self) -> None:
         """Stop every process of this stack. Postgres' data stays."""
@@ -277,11 +341,24 @@ def _stop(pid: int) -> None:
             continue
 
 
+def machine_architecture() -> str:
+    """The instruction set of this machine, as the template calls it."""
+    return "arm64" if os.uname().machine in ("arm64", "aarch64") else "x86_64"
+
+
 def free_port() -> int:
     """A port of this machine that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _connects(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 def _answers(url: str) -> bool:
@@ -292,19 +369,33 @@ def _answers(url: str) -> bool:
         return False
 
 
+def _written(stack: Stack, file: Path) -> str:
+    state = stack.running() or {}
+    if sys.platform != "linux" or state.get("doors", {}).get("bridge"):
+        return f"Wrote {file}. Functions in containers and without Docker reach the local stack with it."
+    return f"Wrote {file}, for functions without Docker. Containers do not reach this stack: make up CONTAINERS=1"
+
+
 def main() -> int:
     """Exit status 0 done, 1 failed."""
     parser = argparse.ArgumentParser(prog="python -m local.stack", description=__doc__)
-    parser.add_argument("action", choices=["up", "down", "env"])
+    parser.add_argument("action", choices=["up", "down", "env", "env-file"])
     parser.add_argument("--folder", type=Path, default=ROOT / ".local")
+    parser.add_argument("--containers", action="store_true", help="up: containers reach the stack by Docker's bridge")
+    parser.add_argument("--file", type=Path, default=ROOT / "env.json", help="env-file: what to write")
     arguments = parser.parse_args()
     stack = Stack(arguments.folder)
     try:
         if arguments.action == "up":
             stack.up()
+            if arguments.containers:
+                stack.open_doors(containers=True)
             print("The local stack runs. Its addresses: make env", file=sys.stderr)
         elif arguments.action == "down":
             stack.down()
+        elif arguments.action == "env-file":
+            doors.write(arguments.file, stack.open_doors(containers=False))
+            print(_written(stack, arguments.file), file=sys.stderr)
         else:
             found = stack.running()
             if found is None:

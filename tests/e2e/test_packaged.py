@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,7 @@ import boto3
 import pytest
 
 from backfill.store.connection import Database
+from local import doors
 from local import invoke as local_invoke
 from local.invoke import FUNCTIONS, Emulator
 from local.postgres import Postgres
@@ -103,6 +105,28 @@ def test_every_packaged_function_answers_its_sample_event(invoke: Callable[..., 
     (backfill,) = invoke("console")["backfills"]
     assert (backfill["repository"], backfill["processed_prs"], backfill["total_prs"]) == (NAME, 12, 12)
     assert NAME in invoke("widget")
+
+
+def test_the_env_file_of_containers_serves_without_docker_and_without_settings_of_aws(
+    built: tuple[Stack, Path, dict[str, str]], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its addresses are the containers', and nothing of AWS is configured on this machine, not even a region."""
+    stack, template, settings = built
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with Simulator(generate(7, {NAME: 12}), speed=1000) as simulator:
+        environment = {**settings, "GITHUB_TOKEN": "t", "GITHUB_API_URL": simulator.url}
+        file = doors.for_containers(environment, database_url)
+        assert "//host.docker.internal:" in file["PLAN_QUEUE_URL"] and file.keys() >= {"AWS_REGION", "AWS_ENDPOINT_URL"}
+        with Emulator(
+            template, "ConsoleFunction", doors.without_containers(file), stack.logs / "env-file.log"
+        ) as emulator:
+            added = emulator.invoke({"action": "add", "repository": NAME})
+    # Adding sends a plan request to the local SQS, which takes a region and credentials.
+    assert (added["ok"], added["created"], added["total_prs"]) == (True, True, 12)
 
 
 def test_the_packaged_migrator_brings_an_empty_database_up_to_date(

@@ -30,6 +30,8 @@ class Lambda:
     def __init__(self) -> None:
         self.payload: Any = {}
         self.seconds = 0.0
+        # Lambda names the error in a header; `sam local start-lambda` does not.
+        self.names_errors = True
         self.asked: list[tuple[str, dict[str, Any]]] = []
         recorder = self
 
@@ -41,7 +43,8 @@ class Lambda:
                 answer = json.dumps(recorder.payload).encode()
                 self.send_response(200)
                 self.send_header("content-length", str(len(answer)))
-                if isinstance(recorder.payload, dict) and "errorMessage" in recorder.payload:
+                failed = isinstance(recorder.payload, dict) and "errorMessage" in recorder.payload
+                if failed and recorder.names_errors:
                     self.send_header("X-Amz-Function-Error", "Unhandled")
                 self.end_headers()
                 with suppress(ConnectionError):  # it may have been given up
@@ -222,3 +225,12 @@ def test_the_command_waits_as_long_as_a_function_may_run(aws: Lambda, monkeypatc
     aws.seconds = 0.0
     assert done.exit_code == 1
     assert "did not answer within 1 seconds; it may still be at work" in done.stderr
+
+
+def test_an_error_is_one_too_where_no_header_names_it(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sam local start-lambda` answers 200 with the error as the payload."""
+    monkeypatch.setattr(aws, "names_errors", False)
+    aws.payload = {"errorMessage": "GitHub has no repository no/such", "errorType": "RepositoryUnavailable"}
+    result = run(aws, "add", "no/such")
+    assert (result.exit_code, result.exception.__class__) == (1, SystemExit)
+    assert "GitHub has no repository no/such" in result.stderr
