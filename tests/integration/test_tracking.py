@@ -12,8 +12,11 @@ from typer.testing import CliRunner
 
 from backfill.errors import ContractViolation, Deferred
 from backfill.github.errors import Unreachable
+from backfill.overview import overview
 from backfill.store import backfills, names
 from backfill.store.connection import Database
+from backfill.widget.contract import View
+from backfill.widget.page import render
 from cli.main import app
 from cli.stack import DeployedStack
 from local.in_process import Stack
@@ -211,3 +214,22 @@ def test_much_data_is_deleted_in_several_answers(
     done = command("remove", ONE, "--delete-data")
     assert (done.exit_code, "its data is deleted" in done.output) == (0, True)
     assert stack.db.rows("SELECT FROM repositories") == stack.db.rows("SELECT FROM pull_requests") == []
+
+
+def test_the_page_tells_of_names_and_fits_into_an_answer(stack: Stack) -> None:
+    stack.db.execute(
+        "INSERT INTO repositories (node_id, github_id, owner, name, url, is_private, is_fork, is_archived)"
+        " SELECT 'R_' || n, n, 'octo', 'r' || n, 'u', false, false, false FROM generate_series(1, 300) AS n"
+    )
+    stack.db.execute("INSERT INTO progressive_backfill_state (repository_id) SELECT id FROM repositories")
+    stack.db.execute(
+        "INSERT INTO backfill_chunks (backfill_state_id, repository_id, chunk_number, pr_numbers, available_at, error, error_code)"
+        " SELECT id, repository_id, 1, '{1}', now() + interval '1 hour', repeat('<', 2000), 'x' FROM progressive_backfill_state"
+    )
+    stack.db.execute("UPDATE progressive_backfill_state SET last_error = repeat('<', 2000), last_error_at = now()")
+    for name in ("nowhere", "other"):
+        names.accept(stack.db, names.Wanted("octo", name, None, {}), "server time", 60)
+    arn = "arn:aws:lambda:eu-west-1:123456789012:function:s-widget"
+    html = render(overview(stack.db, stack.queues), View(rows=200), function_arn=arn, now=backfills.now(stack.db))
+    assert "octo/nowhere is no backfill yet: server time (1 more: backfill status)" in html
+    assert len(json.dumps(html)) < 6_291_556

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -57,7 +57,7 @@ def render(seen: Mapping[str, Any], view: View, *, function_arn: str, now: datet
         narrow=view.width < NARROW_WIDTH,
         widget_arn=sibling(function_arn, "widget"),
         console_arn=sibling(function_arn, "console"),
-        notice=notice,
+        notice=notice or _requested(seen.get("requested", ())),
         summary=_summary(rows, seen, view),
         kinds=Counter(row["condition"].kind for row in rows),
         states=STATES,
@@ -71,6 +71,15 @@ def render(seen: Mapping[str, Any], view: View, *, function_arn: str, now: datet
         rows=[_line(row, view, now) for row in shown[begin : begin + view.rows]],
         updated=_clock(now, view),
     )
+
+
+def _requested(names: Sequence[Mapping[str, Any]]) -> str:
+    """Names that are accepted and no backfill yet: the oldest one's reason, and how many more there are."""
+    if not names:
+        return ""
+    more = f" ({len(names) - 1:,} more: backfill status)" if len(names) > 1 else ""
+    reason = (names[0]["reason"] or "GitHub has not answered yet")[:LONGEST_ERROR]
+    return f"{names[0]['repository']} is no backfill yet: {reason}{more}"
 
 
 @cache
@@ -119,7 +128,7 @@ def _line(row: Row, view: View, now: datetime) -> Row:
         "priority": row["priority"] or "normal",
         "kind": condition.kind,
         "state": condition.words,
-        "why": condition.why,
+        "why": condition.why[:LONGEST_ERROR],
         "done": row["processed_prs"],
         "total": row["total_prs"],
         "failed": row["failed_prs"],
