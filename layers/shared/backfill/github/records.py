@@ -197,6 +197,7 @@ def _file(tables: Tables, number: int, node: Node, position: int) -> None:
     tables.setdefault("files", []).append(
         {
             "pull_request_number": number,
+            "position": position,
             "path": node["path"],
             "change_type": node["changeType"],
             "additions": node["additions"],

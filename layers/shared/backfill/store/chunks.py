@@ -269,7 +269,7 @@ def create(
         )
     except DatabaseError as error:
         if error.args[0].get("n") == "backfill_chunk_members_pkey":
-            raise InAnotherChunk(f"backfill {backfill_id}: {error.args[0].get('D')}") from error
+            raise InAnotherChunk(f"backfill {backfill_id}: one of {list(pr_numbers)} is in another chunk") from error
         raise
     if chunk is None and planner_token is not None:
         raise LeaseLost

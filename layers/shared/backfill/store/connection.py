@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
 import select
 import socket
 import ssl
@@ -30,8 +31,10 @@ STATEMENT_SECONDS = 60
 # The connection itself is given up a little later: the server's own answer says more.
 _SILENCE_SECONDS = STATEMENT_SECONDS + 15
 # For this transaction alone, because a transaction pooler gives the next one to somebody else.
+# READ COMMITTED whatever the role's default is: the guards of the statements are written for it, and a stricter level
+# would end a worker's transaction whenever another one commits.
 _BEGIN = f"""
-    BEGIN;
+    BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s';
     SET LOCAL idle_in_transaction_session_timeout = '{STATEMENT_SECONDS}s'
 """
@@ -39,6 +42,10 @@ _BEGIN = f"""
 # transaction, at whose end the setting is gone. A client that gave up would leave a backend that waits for a lock, and
 # whose statement takes effect when nobody expects it any more.
 _LIMIT = "SELECT set_config('statement_timeout', :limit, true)"
+# The isolation level of that transaction. Without LOCAL, which would warn in the server's log; it ends with the transaction.
+_ISOLATION = "SET transaction_isolation = 'read committed'"
+# What JSON takes and text of Postgres does not: NUL, and halves of surrogate pairs.
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 # Lambda freezes a container between invocations, and NAT gateways drop a connection that is idle for 350 seconds, without a
 # word to either side. Opening one is cheap; to wait on a dead one is not. https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
 MOST_IDLE_SECONDS = 60
@@ -62,6 +69,10 @@ _TRANSIENT = ("08", "40", "53", "57", "58")
 # idle_in_transaction_session_timeout (Postgres ends the session), lock_not_available.
 _READ_ONLY = "25006"
 _LEAVE = (_READ_ONLY, "25P03", "55P03")
+# The values are the trouble: data exceptions, constraints, limits of the program (an index entry that is too long).
+_REFUSING = ("22", "23", "54")
+# What is kept of such a report: severity, code, message, and the names of schema, table, column, type and constraint.
+_TOLD = ("S", "V", "C", "M", "s", "t", "c", "d", "n")
 # Of a URL. What is not understood is refused: an option that is ignored is a promise that nobody keeps.
 _SSL_MODES = ("", "disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _CHANNEL_BINDINGS = ("", "prefer", "require")
@@ -180,7 +191,8 @@ class Database:
         """What each statement came to. Inside a transaction, that one's limits hold."""
         if self._depth:
             return connection.pipeline(statements)
-        return connection.pipeline([(_LIMIT, {"limit": f"{STATEMENT_SECONDS}s"}), *statements])[1:]
+        settings = [(_ISOLATION, {}), (_LIMIT, {"limit": f"{STATEMENT_SECONDS}s"})]
+        return connection.pipeline([*settings, *statements])[len(settings) :]
 
     def _roll_back(self) -> None:
         if self._connection is not None:
@@ -244,8 +256,9 @@ class Database:
                 if code.startswith(("08", "57P")):
                     self.close()
                 raise DatabaseUnavailable(f"Postgres: {details.get('M', error)} ({code})") from error
-            if code.startswith(("22", "23")):
-                raise RowsRefused(details) from error
+            if code.startswith(_REFUSING):
+                # Without its cause: the report has a line "Failing row contains …", which is a pull request's text.
+                raise RowsRefused({name: value for name, value in details.items() if name in _TOLD}) from None
             raise
         except (InterfaceError, OSError) as error:
             self.close()
@@ -263,15 +276,26 @@ class _Connection(pg8000.native.Connection):  # type: ignore[misc] # pg8000 has 
     """
 
     def pipeline(self, statements: Sequence[tuple[str, Mapping[str, Any]]]) -> list[core.Context]:
-        """Parse, Bind, Describe and Execute each statement, one Sync, one flush; then read all replies."""
-        contexts = []
+        """Parse, Bind, Describe and Execute each statement, one Sync, one flush; then read all replies.
+
+        Everything is encoded before anything is written: a value that cannot be encoded would leave the statements before
+        it in the buffer, and the next Sync would commit them.
+        """
+        encoded = []
         for sql, parameters in statements:
             text, values = _prepared(sql)
+            parse = core.NULL_BYTE + text.encode(self._client_encoding) + core.NULL_BYTE + core.H_pack(0)
+            given = core.make_params(self.py_types, values(parameters))
+            bound = [as_text(value) if isinstance(value, str) else value for value in given]
+            for value in bound:
+                if value is not None and not value.isascii():
+                    value.encode(self._client_encoding)
+            encoded.append((text, parse, bound))
+        contexts = []
+        for text, parse, bound in encoded:
             contexts.append(core.Context(text))
-            self._send_message(
-                core.PARSE, core.NULL_BYTE + text.encode(self._client_encoding) + core.NULL_BYTE + core.H_pack(0)
-            )
-            self.send_BIND(core.NULL_BYTE, core.make_params(self.py_types, values(parameters)))
+            self._send_message(core.PARSE, parse)
+            self.send_BIND(core.NULL_BYTE, bound)
             self._send_message(core.DESCRIBE, core.PORTAL + core.NULL_BYTE)
             self.send_EXECUTE()
         core._write(self._sock, core.SYNC_MSG)
@@ -296,6 +320,11 @@ class _Connection(pg8000.native.Connection):  # type: ignore[misc] # pg8000 has 
 def _has_news(connection: _Connection) -> bool:
     """Nothing comes unasked, but for the end of the connection: Postgres was restarted while the container slept."""
     return bool(select.select([connection._usock], [], [], 0)[0])
+
+
+def as_text(text: str) -> str:
+    """The text without what Postgres does not take, wherever it came from: a message, an error, a person."""
+    return text if text.isascii() and "\x00" not in text else _NO_TEXT.sub("", text)
 
 
 @cache

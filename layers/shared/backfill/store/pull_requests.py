@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from backfill.store.connection import Database, Row
+from backfill.store.connection import Database, Row, as_text
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -193,20 +193,24 @@ _COMMITS = """
     WHERE ROW(commits.*) IS DISTINCT FROM ROW(EXCLUDED.*)
 """
 
+# A path may stand twice in one pull request, deleted and added again, and may be longer than an index entry holds: the
+# position is the key.
 _FILES = """
     WITH incoming AS (
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
-            pull_request_number integer, path text, change_type text, additions integer, deletions integer)),
+            pull_request_number integer, position integer, path text, change_type text, additions integer,
+            deletions integer)),
     gone AS (
         DELETE FROM files AS f
         WHERE f.repository_id = CAST(:repository_id AS uuid) AND f.pull_request_number = ANY(CAST(:numbers AS integer[]))
           AND NOT EXISTS (SELECT FROM incoming AS i
-                          WHERE i.pull_request_number = f.pull_request_number AND i.path = f.path))
-    INSERT INTO files (repository_id, pull_request_number, path, change_type, additions, deletions)
-    SELECT CAST(:repository_id AS uuid), pull_request_number, path, change_type, additions, deletions
-    FROM incoming ORDER BY pull_request_number, path
-    ON CONFLICT (repository_id, pull_request_number, path) DO UPDATE SET
-        change_type = EXCLUDED.change_type, additions = EXCLUDED.additions, deletions = EXCLUDED.deletions
+                          WHERE i.pull_request_number = f.pull_request_number AND i.position = f.position))
+    INSERT INTO files (repository_id, pull_request_number, position, path, change_type, additions, deletions)
+    SELECT CAST(:repository_id AS uuid), pull_request_number, position, path, change_type, additions, deletions
+    FROM incoming ORDER BY pull_request_number, position
+    ON CONFLICT (repository_id, pull_request_number, position) DO UPDATE SET
+        path = EXCLUDED.path, change_type = EXCLUDED.change_type, additions = EXCLUDED.additions,
+        deletions = EXCLUDED.deletions
     WHERE ROW(files.*) IS DISTINCT FROM ROW(EXCLUDED.*)
 """
 
@@ -273,7 +277,7 @@ _CHILDREN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("reviews", _REVIEWS, ("node_id",)),
     ("comments", _COMMENTS, ("node_id",)),
     ("commits", _COMMITS, ("pull_request_number", "oid")),
-    ("files", _FILES, ("pull_request_number", "path")),
+    ("files", _FILES, ("pull_request_number", "position")),
     ("pull_request_labels", _PULL_REQUEST_LABELS, ("pull_request_number", "label_id")),
     ("pull_request_assignees", _PULL_REQUEST_ASSIGNEES, ("pull_request_number", "contributor_id")),
     ("pull_request_review_requests", _PULL_REQUEST_REVIEW_REQUESTS, ("pull_request_number", "contributor_id")),
@@ -366,6 +370,8 @@ def store_details(db: Database, repository_id: str, tables: Mapping[str, Rows]) 
     statements = []
     for name, statement, key in _CHILDREN:
         rows = [row for row in tables.get(name, ()) if row["pull_request_number"] in chosen]
+        if name == "files":
+            rows = _in_order(rows)
         statements.append(_of_rows(statement, rows, key, repository_id=repository_id, numbers=accepted))
     rows = [row for row in pull_requests if row["number"] in chosen]
     db.pipeline([*statements, _of_rows(_DETAILED, rows, ("number",), repository_id=repository_id)])
@@ -395,7 +401,7 @@ def by_numbers(db: Database, repository_id: str, numbers: Sequence[int]) -> list
 
 def record_failed(db: Database, repository_id: str, failed: Mapping[int, tuple[str, str]]) -> None:
     """Note per number why its detail cannot be read: ``{number: (code, message)}``."""
-    rows = [{"number": number, "code": code, "error": message} for number, (code, message) in failed.items()]
+    rows = [{"number": number, "code": code, "error": as_text(message)} for number, (code, message) in failed.items()]
     if rows:
         db.pipeline([_of_rows(_FAILED, rows, ("number",), repository_id=repository_id)])
 
@@ -415,6 +421,21 @@ def retry_failed(db: Database, repository_id: str) -> int:
 def not_listed(db: Database, repository_id: str) -> list[int]:
     """Numbers that the present listing of the repository has not shown so far."""
     return [row["number"] for row in db.rows(_NOT_LISTED, repository_id=repository_id)]
+
+
+def _in_order(files: Rows) -> list[Mapping[str, Any]]:
+    """Files numbered within their pull request, in GitHub's order. Pages that overlap where GitHub's count is wrong give two
+    files one position: both are kept."""
+    unique: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for index, row in enumerate(files):
+        unique[row["pull_request_number"], row.get("position", index), row["path"], row["change_type"]] = row
+    next_position: dict[int, int] = {}
+    ordered: list[Mapping[str, Any]] = []
+    for key in sorted(unique):
+        position = next_position.get(key[0], 0)
+        next_position[key[0]] = position + 1
+        ordered.append({**unique[key], "position": position})
+    return ordered
 
 
 def _of_rows(sql: str, rows: Rows, key: Sequence[str], **parameters: Any) -> tuple[str, dict[str, Any]]:

@@ -8,6 +8,27 @@ from typing import Any
 
 from backfill.store.connection import Database, Row
 
+# GitHub's node ids change their form; the number behind them stays. A row with the number gets the node id of today.
+_ADOPT = """
+    UPDATE repositories AS r SET node_id = i.node_id, updated_at = now()
+    FROM (SELECT DISTINCT ON (github_id) node_id, github_id
+          FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS i(node_id text, github_id bigint)
+          WHERE github_id IS NOT NULL ORDER BY github_id, node_id) AS i
+    WHERE r.github_id = i.github_id AND r.node_id <> i.node_id
+      AND NOT EXISTS (SELECT FROM repositories AS other WHERE other.node_id = i.node_id)
+      AND r.id = (SELECT id FROM repositories AS same WHERE same.github_id = i.github_id ORDER BY created_at, id LIMIT 1)
+"""
+
+# A name belongs to the repository that GitHub gave it to last: deleted and created again, or renamed onto another.
+_TAKE_NAMES = """
+    UPDATE repositories AS r SET name_taken_at = now(), updated_at = now()
+    FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS i(node_id text, owner text, name text)
+    WHERE lower(r.owner) = lower(i.owner) AND lower(r.name) = lower(i.name) AND r.node_id <> i.node_id
+      AND r.name_taken_at IS NULL AND EXISTS (SELECT FROM repositories AS owner WHERE owner.node_id = i.node_id)
+      AND NOT EXISTS (SELECT FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS also(node_id text)
+                      WHERE also.node_id = r.node_id)
+"""
+
 # The old name is kept when a rename or a transfer shows, so that messages with the old name still find it.
 _UPSERT = """
     INSERT INTO repositories (node_id, github_id, owner, name, url, is_private, is_fork, is_archived, default_branch,
@@ -16,8 +37,10 @@ _UPSERT = """
     FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS i(
         node_id text, github_id bigint, owner text, name text, url text, is_private boolean, is_fork boolean,
         is_archived boolean, default_branch text, github_created_at timestamptz)
-    WHERE (SELECT (r.owner, r.name, r.url, r.is_private, r.is_fork, r.is_archived, r.default_branch, r.unavailable_since)
-               IS NOT DISTINCT FROM (i.owner, i.name, i.url, i.is_private, i.is_fork, i.is_archived, i.default_branch, NULL)
+    WHERE (SELECT (r.owner, r.name, r.url, r.is_private, r.is_fork, r.is_archived, r.default_branch, r.unavailable_since,
+                   r.name_taken_at)
+               IS NOT DISTINCT FROM (i.owner, i.name, i.url, i.is_private, i.is_fork, i.is_archived, i.default_branch, NULL,
+                   NULL)
            FROM repositories AS r WHERE r.node_id = i.node_id) IS NOT TRUE
       AND (:may_insert OR EXISTS (SELECT FROM repositories AS r WHERE r.node_id = i.node_id))
     ORDER BY node_id
@@ -28,18 +51,20 @@ _UPSERT = """
                               repositories.owner || '/' || repositories.name) END,
         owner = EXCLUDED.owner, name = EXCLUDED.name, url = EXCLUDED.url, is_private = EXCLUDED.is_private,
         is_fork = EXCLUDED.is_fork, is_archived = EXCLUDED.is_archived, default_branch = EXCLUDED.default_branch,
-        unavailable_since = NULL, updated_at = now()
+        unavailable_since = NULL, name_taken_at = NULL, updated_at = now()
     WHERE (repositories.owner, repositories.name, repositories.url, repositories.is_private, repositories.is_fork,
-           repositories.is_archived, repositories.default_branch, repositories.unavailable_since)
+           repositories.is_archived, repositories.default_branch, repositories.unavailable_since,
+           repositories.name_taken_at)
         IS DISTINCT FROM (EXCLUDED.owner, EXCLUDED.name, EXCLUDED.url, EXCLUDED.is_private, EXCLUDED.is_fork,
-           EXCLUDED.is_archived, EXCLUDED.default_branch, NULL)
+           EXCLUDED.is_archived, EXCLUDED.default_branch, NULL, NULL)
 """
 
 _FIND = """
     SELECT * FROM repositories
     WHERE (lower(owner) = lower(:owner) AND lower(name) = lower(:name))
        OR EXISTS (SELECT FROM unnest(previous_names) AS p WHERE lower(p) = lower(CAST(:full_name AS text)))
-    ORDER BY (lower(owner) = lower(:owner) AND lower(name) = lower(:name)) DESC, updated_at DESC
+    ORDER BY (lower(owner) = lower(:owner) AND lower(name) = lower(:name)) DESC, name_taken_at IS NOT NULL,
+             unavailable_since IS NOT NULL, updated_at DESC
     LIMIT 1
 """
 
@@ -55,7 +80,7 @@ _NOTE_UNAVAILABLE = """
 
 def upsert(db: Database, repository: Mapping[str, Any]) -> Row:
     """Insert or refresh a repository from GitHub's answer; the stored row, with its uuid as ``id``."""
-    db.execute(_UPSERT, repositories=json.dumps([dict(repository)]), may_insert=True)
+    _write(db, [repository], may_insert=True)
     found = db.one("SELECT * FROM repositories WHERE node_id = :node_id", node_id=repository["node_id"])
     if found is None:
         raise LookupError(f"repository {repository['node_id']} vanished while it was stored")
@@ -63,9 +88,14 @@ def upsert(db: Database, repository: Mapping[str, Any]) -> Row:
 
 
 def refresh(db: Database, repositories: Sequence[Mapping[str, Any]]) -> None:
-    """Refresh repositories from GitHub's answer, in one statement; what has not changed is not even locked. One that was
+    """Refresh repositories from GitHub's answer, in one round trip; what has not changed is not even locked. One that was
     removed meanwhile does not come back."""
-    db.execute(_UPSERT, repositories=json.dumps([dict(each) for each in repositories]), may_insert=False)
+    _write(db, repositories, may_insert=False)
+
+
+def _write(db: Database, repositories: Sequence[Mapping[str, Any]], *, may_insert: bool) -> None:
+    rows = {"repositories": json.dumps([dict(each) for each in repositories])}
+    db.pipeline([(_ADOPT, rows), (_UPSERT, {**rows, "may_insert": may_insert}), (_TAKE_NAMES, rows)])
 
 
 def find(db: Database, owner: str, name: str) -> Row | None:
