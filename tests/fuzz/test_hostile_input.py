@@ -20,6 +20,7 @@ from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.errors import RepositoryUnavailable
 from backfill.github.governor import Governor
+from backfill.github.reading import Terms
 from backfill.github.transport import Reply, Transport, classify
 from backfill.messages import chunk_message, plan_message, planner_event, recovery_event
 from backfill.overview import overview
@@ -349,7 +350,7 @@ def test_a_reply_with_one_wrong_place_is_stored_or_an_error_of_ours(stack: Stack
         github.repository(*NAME.split("/"))
         github.examine([held["node_id"]])
         page = github.list_pull_requests(held["node_id"], None, page_size=5)
-        found = github.details(held["node_id"], rows, request_size=None, seconds_left=lambda: 600.0)
+        found = github.details(held["node_id"], rows, Terms(seconds_left=lambda: 600.0))
         with stack.db.transaction():
             pull_requests.store_listed(stack.db, held["id"], page.contributors, page.pull_requests)
             pull_requests.store_details(stack.db, held["id"], found.tables)

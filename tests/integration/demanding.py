@@ -29,7 +29,11 @@ class Demanding(Simulator):
 
 def asked(query: str) -> dict[int, str]:
     """What a detail query asks of each pull request, by number."""
-    text = query.partition("fragment ")[0]
+    text, *fragments = query.split(" fragment ")
+    named = {each.split(" ", 1)[0]: each.partition("{")[2].rpartition("}")[0] for each in fragments}
+    # Connections are fragments of their own, which hold a fragment of what is asked of a page.
+    for _ in range(2):
+        text = re.sub(r"\.\.\.(\w+(?:_\d+|Page|With\d+))\b", lambda spread: named[spread[1]], text)
     found = re.split(r"pullRequest\(number: (\d+)\)", text)
     return {int(number): fields for number, fields in zip(found[1::2], found[2::2], strict=True)}
 

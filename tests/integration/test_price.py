@@ -30,12 +30,12 @@ def test_the_formula_gives_the_simulators_points_and_nodes(rows: list[tuple[dict
         packing.parts_of({"number": 1, **each, "total_comments_count": each["comments_count"] + review_comments})
         for each, review_comments in rows
     ]
-    text = " ".join(
-        documents.pull_request(f"p{index}", index + 1, " ".join(["id", *map(documents.connection, parts)]))
-        for index, parts in enumerate(plans)
-    )
-    at_root = documents.more_review_comments("n0", "PRR_1", "reviews", 100, "cursor") if more else ""
-    price = price_of(parse(documents.details(text, at_root)), {"repository": "R_1"})
+    query = documents.DetailQuery()
+    for index, parts in enumerate(plans):
+        query.pull_request(f"p{index}", index + 1, " ".join(["id", *map(query.connection, parts)]))
+    if more:
+        query.more_review_comments("n0", "PRR_1", "reviews", (100, "cursor"))
+    price = price_of(parse(query.text()), {"repository": "R_1"})
     weight = sum(part.weight for parts in plans for part in parts) + more
     assert (price.weight, price.points) == (weight, cost.points(weight))
     connections = [
@@ -45,23 +45,21 @@ def test_the_formula_gives_the_simulators_points_and_nodes(rows: list[tuple[dict
         for count in (part.first, part.last)
         if count
     ]
-    assert price.nodes == cost.node_count(connections) + 100 * more
-    assert price.nodes <= 500_000
+    # Pages are rounded up where that costs nothing.
+    assert cost.node_count(connections) + 100 * more <= price.nodes <= 500_000
 
 
 def test_a_pull_request_is_read_once_however_many_pages_follow() -> None:
     """What tests count as read again is neither a look at the list's fields nor a further page."""
-    (part,) = packing.parts_of(
+    part, _ = packing.parts_of(
         {"number": 1, "total_comments_count": 0, **dict.fromkeys(COUNTS.values(), 0), "commits_count": 250}
     )
-    asked = {
-        1: documents.LISTED,
-        2: f"...pullRequest {documents.connection(part)}",
-        3: f"...pullRequest {documents.connection(part, after='cursor')}",
-        4: "...pullRequest",
-    }
-    text = " ".join(documents.pull_request(f"p{number}", number, fields) for number, fields in asked.items())
-    price = price_of(parse(documents.details(text + " ", "")), {"repository": "R_1"})
+    query = documents.DetailQuery()
+    query.pull_request("p1", 1, "...listed")
+    query.pull_request("p2", 2, f"...pullRequest {query.connection(part)}")
+    query.pull_request("p3", 3, f"...pullRequest {query.connection(part, after='cursor')}")
+    query.pull_request("p4", 4, "...pullRequest")
+    price = price_of(parse(query.text()), {"repository": "R_1"})
     assert (price.asked, price.read) == ([1, 2, 3, 4], [2, 4])
 
 

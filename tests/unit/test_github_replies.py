@@ -11,6 +11,7 @@ import pytest
 from backfill.errors import BackfillError
 from backfill.github.errors import (
     BadCredentials,
+    BrokenOff,
     Forbidden,
     InvalidQuery,
     RateLimited,
@@ -66,14 +67,14 @@ MEANINGS: dict[str, type[BackfillError]] = {
     "timeout, 200": TooLarge,
     "resource limit": TooLarge,
     "resource limit, thousands": TooLarge,
-    "truncated document": TooLarge,
-    "empty body": TooLarge,
+    "truncated document": BrokenOff,
+    "empty body": BrokenOff,
     "HTML with 200": Unexplained,
     "null data": Unexplained,
     "no data": Unexplained,
     "errors beside complete data": Unexplained,
     "unknown error": Unexplained,
-    "500": Unexplained,
+    "500": BrokenOff,
     "unavailable": Unreachable,
 }
 # These two are data: GitHub says that it has no such node. Nulls without a reason are the client's to refuse.

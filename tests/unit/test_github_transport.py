@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from backfill.errors import BackfillError, Misconfigured
-from backfill.github.errors import BadCredentials, OutOfTime, TooLarge, Unexplained, Unreachable
+from backfill.github.errors import BadCredentials, BrokenOff, OutOfTime, TooLarge, Unexplained, Unreachable
 from backfill.github.transport import MOST_BYTES, Transport
 from local.simulator import PASSING, Simulator, generate
 
@@ -144,7 +144,7 @@ def test_the_only_credentials_are_the_token_and_the_product_says_its_name(
                 connection.sendall(b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n")
 
         threading.Thread(target=serve, daemon=True).start()
-        with pytest.raises(Unexplained):
+        with pytest.raises(BrokenOff):
             Transport(f"http://127.0.0.1:{listener.getsockname()[1]}").query(TOKEN, QUERY, {}, 20)
     lines = {name.lower(): value for name, _, value in (line.partition(": ") for line in seen[0].split("\r\n"))}
     assert lines["authorization"] == f"Bearer {TOKEN}"
@@ -250,7 +250,7 @@ def test_each_kind_of_github_is_asked_at_its_own_addresses(
 
     monkeypatch.setattr(Transport, "_post", post)
     transport = Transport(setting)
-    with pytest.raises(Unexplained):
+    with pytest.raises(BrokenOff):
         transport.query(TOKEN, QUERY, {}, 20)
     with pytest.raises(Unreachable):
         transport.installation_token("jwt", "7")

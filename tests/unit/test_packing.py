@@ -73,18 +73,24 @@ def test_only_what_is_not_empty_is_asked_for_with_its_exact_size() -> None:
 
 
 def test_a_connection_of_two_pages_is_read_from_both_ends() -> None:
-    assert parts_of(listed(1, comments=159)) == (Part("comments", 100, None, 59),)
+    assert parts_of(listed(1, comments=159)) == (Part("comments", 100, None, 60),)
     assert parts_of(listed(1, comments=200)) == (Part("comments", 100, None, 100),)
     assert parts_of(listed(1, comments=755)) == (Part("comments", 100, None, 100),)
     assert page_of("comments", 755, 555, None) == Part("comments", 100, None, 100)
-    assert page_of("comments", 755, 155, None) == Part("comments", 100, None, 55)
+    assert page_of("comments", 755, 155, None) == Part("comments", 100, None, 56)
     assert rounds_of("comments", 755, 755) == 4
-    assert load_of(listed(7, comments=755, commits=1)) == Load(7, 9, 4)
+    assert load_of(listed(7, comments=755, commits=1, files=1)) == Load(7, 10, 4)
 
 
 def test_the_far_end_of_what_github_cuts_off_is_not_read() -> None:
-    assert parts_of(listed(1, commits=2979)) == (Part("commits", 100),)
-    assert load_of(listed(1, commits=2979)) == Load(1, 3, 3)
+    assert parts_of(listed(1, commits=2979, files=1)) == (Part("commits", 100), Part("files", 1))
+    assert load_of(listed(1, commits=2979, files=1)) == Load(1, 4, 3)
+
+
+def test_files_are_asked_for_where_commits_say_that_there_are_some() -> None:
+    """Of a very large pull request GitHub counts no files, and gives null for them."""
+    assert parts_of(listed(1, commits=3)) == (Part("commits", 3), Part("files", 1))
+    assert parts_of(listed(1)) == ()
 
 
 def test_review_comments_come_from_threads_or_reviews_whichever_weighs_less() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from backfill.github.client import ChunkDetails, GitHub, Spent
 from backfill.github.errors import OutOfMemory, OutOfTime
 from backfill.github.governor import LONGEST_SLEEP_SECONDS, NEWCOMER_SLEEP_SECONDS
 from backfill.github.packing import cut
+from backfill.github.reading import Terms
 from backfill.messages import Dispatch, SyncRequest
 from backfill.observability import about, count, event, note_levels, problem
 from backfill.queues import Queues
@@ -182,10 +183,12 @@ class Worker:
         read = self.github.details(
             repository["node_id"],
             rows,
-            request_size=repository["detail_request_size"],
-            learn=lambda size: repositories.set_request_size(self.db, repository["id"], size),
-            seconds_left=lambda: self.seconds_left() - MARGIN_SECONDS,
-            patience=LONGEST_SLEEP_SECONDS if chunk["error_code"] == chunks.DEFERRED else NEWCOMER_SLEEP_SECONDS,
+            Terms(
+                request_size=repository["detail_request_size"],
+                learn=lambda size: repositories.set_request_size(self.db, repository["id"], size),
+                seconds_left=lambda: self.seconds_left() - MARGIN_SECONDS,
+                patience=LONGEST_SLEEP_SECONDS if chunk["error_code"] == chunks.DEFERRED else NEWCOMER_SLEEP_SECONDS,
+            ),
         )
         begin, spent = time.monotonic(), self.github.spent - before
         with self.db.transaction():
@@ -212,11 +215,12 @@ class Worker:
             stale = [r for r in rows if r["detail_updated_at"] is None or r["detail_updated_at"] < r["updated_at"]]
             return [row for row in stale if row["gone_at"] is None], []
         # A person may name what was never listed, and wants what is there now.
-        listed, people, missing, _ = self.github.list_numbers(repository["node_id"], chunk["pr_numbers"])
+        found = self.github.list_numbers(repository["node_id"], chunk["pr_numbers"])
         with self.db.transaction():
             chunks.fence(self.db, chunk)
-            pull_requests.store_listed(self.db, repository["id"], people, listed)
-        return listed, missing
+            pull_requests.store_listed(self.db, repository["id"], found.contributors, found.pull_requests)
+            pull_requests.note_refused(self.db, repository["id"], found.refused)
+        return found.pull_requests, found.missing
 
     def _store(self, chunk: Row, read: ChunkDetails, missing: list[int], spent: Spent) -> None:
         """Everything about the chunk in the present transaction; the fence first."""
@@ -230,6 +234,10 @@ class Worker:
         pull_requests.record_failed(self.db, repository_id, failed)
         pull_requests.mark_gone(self.db, repository_id, [*read.gone, *missing])
         notes = [f"#{number}: {text}" for number, (_, text) in sorted(failed.items())]
+        notes += [
+            f"#{number}: stored without {', '.join(flaw.place for flaw in flaws)}"
+            for number, flaws in read.incomplete.items()
+        ]
         notes += [f"#{number}: no pull request on GitHub" for number in sorted({*read.gone, *missing})]
         chunks.complete(
             self.db,
@@ -237,11 +245,13 @@ class Worker:
             points=spent.points,
             requests=spent.requests,
             error="; ".join(notes)[:2000] or None,
-            error_code="members_failed" if failed else ("members_gone" if notes else None),
+            error_code=_note_code(read, failed, notes),
         )
         backfills.record_success(self.db, chunk["backfill_state_id"], points=spent.points, requests=spent.requests)
         if failed:
             count("PullRequestsFailed", len(failed))
+        if read.incomplete:
+            count("PullRequestsIncomplete", len(read.incomplete))
 
     def _retry(self, chunk: Row, before: Spent, error: Retryable, *, is_error: bool = True) -> str:
         """Another attempt later, or failed for good; three errors in a row pause the backfill."""
@@ -382,6 +392,15 @@ class Worker:
         self._send(backfill_id=backfill["id"])
         count("SyncRequests")
         return "accepted"
+
+
+def _note_code(read: ChunkDetails, failed: Mapping[int, object], notes: Sequence[str]) -> str | None:
+    """What the note of a completed chunk is about, at its worst."""
+    if failed:
+        return "members_failed"
+    if read.incomplete:
+        return "members_incomplete"
+    return "members_gone" if notes else None
 
 
 def note_pause(db: Database) -> None:

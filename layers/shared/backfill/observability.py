@@ -31,6 +31,7 @@ metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
 EVENTS = {
     "PullRequestsStored": MetricUnit.Count,
     "PullRequestsFailed": MetricUnit.Count,
+    "PullRequestsIncomplete": MetricUnit.Count,
     "RowsWritten": MetricUnit.Count,
     "PagesListed": MetricUnit.Count,
     "PointsSpent": MetricUnit.Count,

@@ -17,8 +17,9 @@ from backfill.chunk_processing import (
 )
 from backfill.errors import ContractViolation, Deferred, LeaseLost, Permanent, Retryable
 from backfill.github import packing
-from backfill.github.client import REQUEST_SIZE, GitHub, Spent
+from backfill.github.client import GitHub, ListingPage, Spent
 from backfill.github.errors import Forbidden, InvalidQuery, TooLarge, Unexplained
+from backfill.github.request_size import START
 from backfill.messages import PlanEvent
 from backfill.observability import count, event, note_levels, problem
 from backfill.queues import Queues
@@ -102,6 +103,7 @@ class Planner:
         resumed = backfills.resume_due(self.db)
         if request == PlanEvent():
             # The heartbeat, before anything can go wrong.
+            pull_requests.read_again(self.db)
             note_levels(levels.read(self.db))
         reopened: list[str] = []
         if request.repository_id or request.repository:
@@ -235,6 +237,7 @@ class Planner:
             held = self._refresh(held, repository, report)
             if not backfills.reopen(self.db, [held["id"]], FAILED_RETRY_HOURS):
                 return None
+        self._ask_again(held, repository, report)
         if held["listing_started_at"] is None:
             held = _kept(backfills.start_listing(self.db, held))
         self._fill(held, size, most, report)
@@ -288,6 +291,7 @@ class Planner:
                 self._find_gone(held, repository, {row["number"] for row in page.pull_requests})
             with self.db.transaction():
                 pull_requests.store_listed(self.db, held["repository_id"], page.contributors, page.pull_requests)
+                self._note_refused(held, page)
                 held = _kept(
                     backfills.move_cursor(
                         self.db,
@@ -313,10 +317,31 @@ class Planner:
         for start in range(0, len(suspects), packing.PAGE):
             # Stored at once: if this comes to an end half way, the rest are the suspects of the next planner.
             some = suspects[start : start + packing.PAGE]
-            listed, people, missing, _ = self.github.list_numbers(repository["node_id"], some)
+            found = self.github.list_numbers(repository["node_id"], some)
             with self.db.transaction():
-                pull_requests.store_listed(self.db, held["repository_id"], people, listed)
-                pull_requests.mark_gone(self.db, held["repository_id"], missing)
+                pull_requests.store_listed(self.db, held["repository_id"], found.contributors, found.pull_requests)
+                pull_requests.mark_gone(self.db, held["repository_id"], found.missing)
+
+    def _ask_again(self, held: Row, repository: Row, report: Row) -> None:
+        """Ask for numbers that GitHub has and did not list, once their time has come."""
+        for some in _pieces(pull_requests.to_ask_again(self.db, held["repository_id"]), packing.PAGE):
+            with self._booking(held) as spent:
+                found = self.github.list_numbers(repository["node_id"], some)
+                with self.db.transaction():
+                    pull_requests.store_listed(self.db, held["repository_id"], found.contributors, found.pull_requests)
+                    pull_requests.forget_refused(self.db, held["repository_id"], found.missing)
+                    pull_requests.note_refused(self.db, held["repository_id"], found.refused, is_asked_again=True)
+                    backfills.book(self.db, held["id"], points=spent().points, requests=spent().requests)
+            report["pages"] += 1
+
+    def _note_refused(self, held: Row, page: ListingPage) -> None:
+        """What a page did not show: a number becomes a gap with its reason; a row without a number is told in the status."""
+        pull_requests.note_refused(self.db, held["repository_id"], page.refused)
+        for refusal in page.unplaced:
+            problem("GitHub does not show a row of its listing", reason=refusal.reason)
+            backfills.note_error(
+                self.db, held["id"], f"GitHub does not show a pull request of its listing: {refusal.reason}"
+            )
 
     @contextmanager
     def _booking(self, held: Row) -> Iterator[Callable[[], Spent]]:
@@ -355,7 +380,7 @@ class Planner:
         limit = (packing.POOL_CHUNKS + 1) * size
         candidates = pull_requests.to_detail(self.db, held, limit, oldest_first=oldest_first)
         more = held["listing_completed_at"] is None or len(candidates) == limit
-        request_size = repositories.request_size(self.db, held["repository_id"]) or REQUEST_SIZE
+        request_size = repositories.request_size(self.db, held["repository_id"]) or START
         created = 0
         for numbers in packing.cut(candidates, size, most, request_size=int(request_size), more=more):
             try:
@@ -432,6 +457,7 @@ class Planner:
             is_far_enough = watermark is not None and oldest is not None and oldest < watermark - OVERLAP
             with self.db.transaction():
                 pull_requests.store_listed(self.db, held["repository_id"], page.contributors, page.pull_requests)
+                self._note_refused(held, page)
                 held = _kept(
                     backfills.move_scan(
                         self.db,
@@ -615,6 +641,11 @@ def tracked(db: Database, request: PlanEvent) -> Row:
 def _is_tracked(db: Database, full_name: str) -> bool:
     repository = repositories.find(db, *full_name.split("/", 1))
     return repository is not None and backfills.of_repository(db, repository["id"]) is not None
+
+
+def _pieces(numbers: Sequence[int], most: int) -> list[Sequence[int]]:
+    """The same in pieces of at most so many."""
+    return [numbers[start : start + most] for start in range(0, len(numbers), most)]
 
 
 def _is_listing(backfill: Row) -> bool:

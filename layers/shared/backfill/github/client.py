@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from backfill.errors import BackfillError, Permanent, Retryable
+from backfill.errors import Permanent, Retryable
 from backfill.github import cost, documents, packing, records
 from backfill.github.auth import Credentials
 from backfill.github.errors import (
     BadCredentials,
-    InvalidQuery,
-    OutOfMemory,
+    Forbidden,
     OutOfTime,
     RepositoryUnavailable,
+    ScopeMissing,
     TooLarge,
     Unexplained,
-    Unreachable,
     understood,
 )
-from backfill.github.governor import LISTING_SLEEP_SECONDS, LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECONDS, Governor
-from backfill.github.packing import Part
+from backfill.github.governor import LISTING_SLEEP_SECONDS, LONGEST_SLEEP_SECONDS, Governor
+from backfill.github.reading import ChunkDetails, ChunkReader, Flaw, Terms
 from backfill.github.records import Row, Tables
+from backfill.github.refusals import Refusal, below
 from backfill.github.transport import Reply, Transport
 from backfill.observability import count, problem
 
-# Pull requests (or further pages of one) in a detail request while nothing is learned: about 0.1 s each of GitHub's 10 s.
-REQUEST_SIZE = 50.0
-# After a halving, each full request that succeeds makes the next one larger by this.
-GROWTH = 1.1
-# The shortest page that a connection is asked for when GitHub cannot give longer ones.
-SHORTEST_PAGE = 5
-# A reply that fits no known case is asked for again this often before it surfaces.
-TRIES = 3
-# So many pull requests of a chunk failed, and not one request was answered: it is not the pull requests.
-MOST_FAILED = 3
-# A pull request that changes while it is being read is begun again this often.
-RESTARTS = 5
-# Less than this left of the function's time: no further request is begun, for GitHub may take 10 seconds for it.
-LEAST_SECONDS = 15.0
-# What the replies of one chunk may hold together until they are stored. As rows, as JSON and as bytes on the wire it
-# takes up to 9 times as much (benchmarks/memory.py), well below the function's 512 MB.
-MOST_HELD_BYTES = 32 * 1024 * 1024
+__all__ = ["ChunkDetails", "Flaw", "GitHub", "ListedNumbers", "ListingPage", "Spent"]
+
 # Before a token is tried again that GitHub took for nobody's.
 TRANSIENT_SECONDS = 2.0
+# Such a token is tried so often.
+TRIES = 3
+# Numbers around a pull request that a listing page does not show, which may be its own.
+CANDIDATES = 100
+# What a token may not ask for is looked up again after this.
+WITHHELD_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ListingPage:
-    """One page of a listing, as rows; ``latest_updated_at`` of the whole repository."""
+    """One page of a listing, as rows; ``latest_updated_at`` of the whole repository.
+
+    ``refused``: numbers that GitHub has and does not show. ``unplaced``: why rows are null whose numbers are not known.
+    """
 
     repository: Row
     total_prs: int
@@ -58,15 +53,18 @@ class ListingPage:
     end_cursor: str | None
     has_next_page: bool
     latest_updated_at: str | None
+    refused: Mapping[int, Refusal] = field(default_factory=dict)
+    unplaced: Sequence[Refusal] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkDetails:
-    """Whole pull requests as rows by table; ``failed`` by number with code and message; ``gone`` from GitHub."""
+class ListedNumbers(NamedTuple):
+    """Pull requests by number: rows, their contributors, numbers that GitHub lacks, points, numbers that it does not show."""
 
-    tables: Tables
-    failed: dict[int, tuple[str, str]]
-    gone: list[int]
+    pull_requests: list[Row]
+    contributors: list[Row]
+    missing: list[int]
+    points: int
+    refused: Mapping[int, Refusal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,68 +76,6 @@ class Spent:
 
     def __sub__(self, earlier: Spent) -> Spent:
         return Spent(self.points - earlier.points, self.requests - earlier.requests)
-
-
-@dataclass(slots=True)
-class _Reading:
-    """A pull request while it is being read."""
-
-    listed: Mapping[str, Any]
-    restarts: int = 0
-    threads: bool = True
-    row: Row | None = None
-    tables: Tables = field(default_factory=dict)
-    open_tasks: int = 0
-    # Which reading a task belongs to: tasks of a reading that was begun again are dropped.
-    begun: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """What is asked of one pull request in one request, ``rounds`` of them one after the other.
-
-    ``after`` and ``before`` go on with a connection of which ``offset`` nodes were read from the front and ``taken``
-    from the far end; ``node_id`` goes on with the review comments of one review or thread.
-    """
-
-    number: int
-    parts: tuple[Part, ...] = ()
-    after: str | None = None
-    before: str | None = None
-    offset: int = 0
-    taken: int = 0
-    page: int = packing.PAGE
-    rounds: int = 1
-    node_id: str | None = None
-    parent: str = ""
-    tries: int = 0
-    begun: int = 0
-    # It failed on its own: it is asked for alone, after all others.
-    suspect: bool = False
-
-    @property
-    def weight(self) -> int:
-        return 1 if self.node_id else sum(part.weight for part in self.parts)
-
-    def smaller(self) -> list[_Task] | None:
-        """The same in smaller requests: fewer connections, then shorter pages. None if it is as small as it gets."""
-        if self.node_id:
-            return [replace(self, page=self.page // 2, tries=0)] if self.page > SHORTEST_PAGE else None
-        if len(self.parts) > 1:
-            half = len(self.parts) // 2
-            return [replace(self, parts=parts, tries=0) for parts in (self.parts[:half], self.parts[half:])]
-        if not self.parts:
-            return None
-        (part,) = self.parts
-        if part.last:
-            part = replace(part, last=0)
-        elif part.first > SHORTEST_PAGE:
-            part = replace(part, first=part.first // 2)
-        elif part.nested and part.nested > SHORTEST_PAGE:
-            part = replace(part, nested=part.nested // 2)
-        else:
-            return None
-        return [replace(self, parts=(part,), page=part.first, tries=0)]
 
 
 class GitHub:
@@ -155,29 +91,31 @@ class GitHub:
         self._governor = governor
         self.spent = Spent()
         self._cost_differed = False
+        self._withheld: Mapping[str, str] = {}
+        self._withheld_at: float | None = None
 
     @understood()
     def repository(self, owner: str, name: str) -> tuple[Row, int]:
         """A repository by name (renames are followed), and how many pull requests GitHub counts."""
-        reply = self._query(documents.FIND, {"owner": owner, "name": name})
+        reply = self.query(documents.FIND, {"owner": owner, "name": name})
         node = reply.data.get("repository")
         if node is None:
             raise RepositoryUnavailable(f"GitHub shows no repository {owner}/{name} to this token")
         return records.repository(node), int(node["pullRequests"]["totalCount"])
 
     @understood()
-    def find(
-        self, names: Sequence[tuple[str, str]]
-    ) -> dict[str, tuple[Row, int] | RepositoryUnavailable | Unexplained]:
+    def find(self, names: Sequence[tuple[str, str]]) -> dict[str, tuple[Row, int] | Permanent | Retryable]:
         """Up to 100 repositories by ``(owner, name)``, as ``repository`` gives one; an error where GitHub shows none."""
-        reply = self._query(documents.find(names), {})
-        found: dict[str, tuple[Row, int] | RepositoryUnavailable | Unexplained] = {}
+        reply = self.query(documents.find(names), {})
+        found: dict[str, tuple[Row, int] | Permanent | Retryable] = {}
         for index, (owner, name) in enumerate(names):
             node, full_name = reply.data[f"r{index}"], f"{owner}/{name}"
             if node:
                 found[full_name] = records.repository(node), int(node["pullRequests"]["totalCount"])
             elif (f"r{index}",) in reply.missing:
                 found[full_name] = RepositoryUnavailable(f"GitHub shows no repository {full_name} to this token")
+            elif (f"r{index}",) in reply.refused:
+                found[full_name] = Forbidden(reply.refused[f"r{index}",].reason)
             else:
                 found[full_name] = Unexplained(f"GitHub gave null for {full_name} without a reason")
         return found
@@ -191,13 +129,13 @@ class GitHub:
         """
         weight = cost.weight([cost.Connection(1)], parents=len(node_ids))
         expected = cost.seconds(listed=len(node_ids))
-        reply = self._query(documents.EXAMINE, {"ids": list(node_ids)}, points=cost.points(weight), expected=expected)
+        reply = self.query(documents.EXAMINE, {"ids": list(node_ids)}, points=cost.points(weight), expected=expected)
         found: dict[str, Row | Unexplained | None] = dict.fromkeys(node_ids)
         for index, (node_id, node) in enumerate(zip(node_ids, reply.data["nodes"], strict=True)):
             if not node and ("nodes", index) not in reply.missing:
                 found[node_id] = Unexplained(f"GitHub gave null for repository {node_id} without a reason")
             if node:
-                newest = node["pullRequests"]["nodes"]
+                newest = [each for each in node["pullRequests"]["nodes"] if each]
                 found[node_id] = {
                     "repository": records.repository(node),
                     "total_prs": node["pullRequests"]["totalCount"],
@@ -216,78 +154,126 @@ class GitHub:
         return self._listing(documents.UPDATED, node_id, cursor, page_size)
 
     @understood()
-    def list_numbers(self, node_id: str, numbers: Sequence[int]) -> tuple[list[Row], list[Row], list[int], int]:
-        """List-level rows by number: pull requests, contributors, numbers that GitHub lacks as pull requests, points."""
+    def list_numbers(self, node_id: str, numbers: Sequence[int]) -> ListedNumbers:
+        """List-level rows by number. A request that is too much is halved."""
         tables: Tables = {}
         rows: list[Row] = []
         missing: list[int] = []
+        refused: dict[int, Refusal] = {}
         points = 0
         waiting = [list(numbers[start : start + packing.PAGE]) for start in range(0, len(numbers), packing.PAGE)]
         while waiting:
             some = waiting.pop(0)
-            text = " ".join(documents.pull_request(f"p{n}", n, documents.LISTED) for n in some)
-            expected = cost.seconds(listed=len(some))
+            query = documents.DetailQuery()
+            for number in some:
+                query.pull_request(f"p{number}", number, "...listed")
             try:
-                reply = self._query(documents.details(text, ""), {"repository": node_id}, expected=expected)
+                reply = self.query(
+                    query.text(),
+                    {"repository": node_id},
+                    expected=cost.seconds(listed=len(some)),
+                    patience=LONGEST_SLEEP_SECONDS,
+                )
             except TooLarge:
                 if len(some) == 1:
                     raise
                 waiting = [some[: len(some) // 2], some[len(some) // 2 :], *waiting]
                 continue
             points += reply.cost or 1
-            below = self._repository_node(reply, node_id)
+            nodes = self.repository_node(reply, node_id)
             for number in some:
-                node = below[f"p{number}"]
+                node, path = nodes[f"p{number}"], ("node", f"p{number}")
                 if node is not None:
-                    rows.append(records.listed(tables, records.clean(node)))
-                elif ("node", f"p{number}") in reply.missing:
+                    row = _listed_row(tables, node)
+                    if isinstance(row, Refusal):
+                        refused[number] = row
+                    else:
+                        rows.append(row)
+                elif path in reply.missing:
                     missing.append(number)
+                elif path in reply.refused:
+                    refused[number] = reply.refused[path]
+                elif len(some) > 1:
+                    # Without a reason: asked for once more, alone.
+                    waiting.append([number])
                 else:
-                    raise Unexplained(f"GitHub gave null for pull request {number} without a reason")
-        return rows, tables.get("contributors", []), missing, points
+                    refused[number] = Refusal("null", f"GitHub gives null for pull request {number} without a reason")
+        return ListedNumbers(rows, tables.get("contributors", []), missing, points, refused)
 
     @understood()
-    def details(
-        self,
-        node_id: str,
-        listed: Sequence[Mapping[str, Any]],
-        *,
-        request_size: float | None = None,
-        learn: Callable[[float], None] = lambda size: None,
-        seconds_left: Callable[[], float] = lambda: 900.0,
-        patience: float = LONGEST_SLEEP_SECONDS,
-    ) -> ChunkDetails:
-        """Read pull requests whole, followed to the last page of everything; see _Details.
+    def details(self, node_id: str, listed: Sequence[Mapping[str, Any]], terms: Terms | None = None) -> ChunkDetails:
+        """Read pull requests whole, followed to the last page of everything (backfill.github.reading)."""
+        return ChunkReader(self, node_id, listed, terms or Terms()).read()
 
-        The first request may wait ``patience`` seconds; later ones wait longer, for what was read already.
+    def withheld(self) -> Mapping[str, str]:
+        """Fragments that this token may not ask for, and GitHub's words (documents.TEAM_FIELDS)."""
+        if self._withheld_at is None or time.monotonic() - self._withheld_at > WITHHELD_SECONDS:
+            self._withheld = self._governor.withheld(self._credentials.identity())
+            self._withheld_at = time.monotonic()
+        return self._withheld
 
-        ``request_size`` is what was learned of this repository so far; ``learn`` is told whenever that changes, at
-        once, so that it is known even if this reading comes to nothing.
-        """
-        return _Details(self, node_id, listed, request_size or REQUEST_SIZE, learn, seconds_left, patience).read()
+    def withhold(self, missing: ScopeMissing) -> bool:
+        """Ask without the fields that a scope is missing for, from now on; False if there is nothing to leave out."""
+        if missing.field not in documents.TEAM_FIELDS or "team" in self.withheld():
+            return False
+        problem("the token lacks a scope; its fields are left out", field=missing.field, scopes=missing.scopes)
+        self._governor.withhold(self._credentials.identity(), "team", str(missing))
+        self._withheld = {**self._withheld, "team": str(missing)}
+        return True
 
     def _listing(self, document: str, node_id: str, cursor: str | None, page_size: int) -> ListingPage:
         variables = {"repository": node_id, "first": page_size, "after": cursor}
-        reply = self._query(
-            document, variables, expected=cost.seconds(listed=page_size), patience=LISTING_SLEEP_SECONDS
-        )
-        node = records.clean(self._repository_node(reply, node_id))
-        page, newest = node["pullRequests"], node["newest"]["nodes"]
+        reply = self.query(document, variables, expected=cost.seconds(listed=page_size), patience=LISTING_SLEEP_SECONDS)
+        node = self.repository_node(reply, node_id)
+        page = node["pullRequests"]
+        info, newest = page["pageInfo"], [each for each in node["newest"]["nodes"] if each]
+        if info["hasNextPage"] and info["endCursor"] in (None, "", cursor):
+            raise Unexplained("GitHub says that its listing goes on, and gives no cursor that does")
         tables: Tables = {}
-        if any(each is None for each in page["nodes"]):
-            raise Unexplained("GitHub gave a null pull request in a listing")
+        rows: list[Row] = []
+        refused: dict[int, Refusal] = {}
+        unplaced: list[Refusal] = []
+        for index, each in enumerate(page["nodes"]):
+            row = _listed_row(tables, each) if each is not None else _why_null(reply, index)
+            if not isinstance(row, Refusal):
+                rows.append(row)
+            elif each is not None and isinstance(each.get("number"), int):
+                refused[each["number"]] = row
+            else:
+                candidates = _candidates(page["nodes"], index) if document is documents.LISTING else []
+                unplaced += self._placed(node_id, candidates, row, (rows, tables, refused))
         return ListingPage(
-            records.repository(node),
+            records.repository(records.clean(node)),
             page["totalCount"],
-            [records.listed(tables, each) for each in page["nodes"]],
+            rows,
             tables.get("contributors", []),
-            page["pageInfo"]["endCursor"],
-            page["pageInfo"]["hasNextPage"],
+            info["endCursor"],
+            info["hasNextPage"],
             newest[0]["updatedAt"] if newest else None,
+            refused,
+            unplaced,
         )
 
+    def _placed(
+        self,
+        node_id: str,
+        candidates: Sequence[int],
+        why: Refusal,
+        found: tuple[list[Row], Tables, dict[int, Refusal]],
+    ) -> list[Refusal]:
+        """A row of a page is null: ask for the numbers that may be its own, and add what they show to ``found``.
+
+        Returns the reason if none of them is refused or shown.
+        """
+        rows, tables, refused = found
+        listed = self.list_numbers(node_id, candidates) if candidates else ListedNumbers([], [], [], 0, {})
+        rows += listed.pull_requests
+        tables.setdefault("contributors", []).extend(listed.contributors)
+        refused.update(dict.fromkeys(listed.refused, why))
+        return [] if listed.pull_requests or listed.refused else [why]
+
     @staticmethod
-    def _repository_node(reply: Reply, node_id: str) -> dict[str, Any]:
+    def repository_node(reply: Reply, node_id: str) -> dict[str, Any]:
         node = reply.data.get("node")
         if not node:
             if ("node",) in reply.missing:
@@ -296,7 +282,7 @@ class GitHub:
         found: dict[str, Any] = node
         return found
 
-    def _query(
+    def query(
         self,
         document: str,
         variables: Mapping[str, Any],
@@ -349,300 +335,31 @@ class GitHub:
         return reply
 
 
-class _Details:
-    """One chunk being read: tasks are packed into requests; what fails is made smaller, down to one connection."""
+def _listed_row(tables: Tables, node: dict[str, Any]) -> Row | Refusal:
+    """The list-level row of a pull request; or why it cannot be listed."""
+    try:
+        row = records.listed(tables, records.clean(node))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return Refusal("unexplained", f"the pull request has an unknown form: {type(error).__name__}: {error}"[:300])
+    # A value that cannot be stored is null here, and a flaw when the details are read.
+    records.fit(row)
+    if row["updated_at"] is None:
+        return Refusal("impossible_value", "GitHub gives no time of the last change that is a time")
+    return row
 
-    def __init__(
-        self,
-        github: GitHub,
-        node_id: str,
-        listed: Sequence[Mapping[str, Any]],
-        size: float,
-        learn: Callable[[float], None],
-        seconds_left: Callable[[], float],
-        patience: float,
-    ) -> None:
-        self._github = github
-        self._node_id = node_id
-        self._size = size
-        self._learn = learn
-        self._seconds_left = seconds_left
-        self._patience = patience
-        self._sent = False
-        self._readings = {row["number"]: _Reading(row) for row in listed}
-        self._failed: dict[int, tuple[str, str]] = {}
-        self._gone: list[int] = []
-        # Pull requests that failed on their own, in the order in which they did.
-        self._culprits: list[int] = []
-        self._is_answered = False
-        self._held = 0
 
-    def read(self) -> ChunkDetails:
-        """Everything, or the error of GitHub as a whole. Raises Retryable where all fails, or nothing but failures come;
-        OutOfMemory where it is more than may be held. A single pull request of which that is true has failed."""
-        size = self._size
-        tasks = [task for number in self._readings for task in self._begin(number)]
-        while tasks:
-            candidates = [index for index, task in enumerate(tasks) if not task.suspect] or [len(tasks) - 1]
-            waiting = [(tasks[index].weight, tasks[index].rounds) for index in candidates]
-            chosen = {candidates[index] for index in packing.next_request(waiting, max(1, int(self._size)))}
-            following = self._send([task for index, task in enumerate(tasks) if index in chosen])
-            tasks = [task for index, task in enumerate(tasks) if index not in chosen] + following
-        if self._size != size:
-            self._learn(self._size)
-        if len(self._failed) == len(self._readings) > 1:
-            raise self._all_failed()
-        return self._result()
+def _why_null(reply: Reply, index: int) -> Refusal:
+    """Why a row of a listing page is null."""
+    reasons = below(reply.refused, ("node", "pullRequests", "nodes", index))
+    return next(iter(reasons.values()), Refusal("null", "GitHub gives null in place of a listed pull request"))
 
-    def _all_failed(self) -> Retryable:
-        code, message = next(iter(self._failed.values()))
-        return Retryable(f"every pull request of the chunk fails ({code}): {message}")
 
-    def _result(self) -> ChunkDetails:
-        merged: Tables = {}
-        for number, reading in self._readings.items():
-            if number in self._failed or number in self._gone or reading.row is None:
-                continue
-            merged.setdefault("pull_requests", []).append(reading.row)
-            for table, rows in reading.tables.items():
-                merged.setdefault(table, []).extend(rows)
-        return ChunkDetails(merged, self._failed, self._gone)
-
-    def _begin(self, number: int) -> list[_Task]:
-        reading = self._readings[number]
-        reading.row, reading.tables, reading.open_tasks = None, {}, 1
-        reading.begun += 1
-        parts = packing.parts_of(reading.listed, threads=reading.threads)
-        return [_Task(number, parts, rounds=packing.load_of(reading.listed).rounds, begun=reading.begun)]
-
-    def _send(self, request: list[_Task]) -> list[_Task]:
-        """One request; the tasks that follow from it."""
-        request = [task for task in request if self._is_wanted(task)]
-        if not request:
-            return []
-        seconds = self._seconds_left()
-        if seconds < LEAST_SECONDS:
-            raise OutOfTime("the function's time ends before the chunk is read")
-        points = cost.points(sum(task.weight for task in request))
-        variables = {"repository": self._node_id}
-        # Once something is read of the chunk, giving it back would waste that.
-        patience = min(PATIENT_SLEEP_SECONDS, seconds - LEAST_SECONDS) if self._sent else self._patience
-        self._sent = True
-        try:
-            reply = self._github._query(
-                self._document(request),
-                variables,
-                points=points,
-                seconds_left=self._seconds_left,
-                expected=cost.seconds(detailed=sum(task.node_id is None for task in request)),
-                patience=patience,
-            )
-            below = self._github._repository_node(reply, self._node_id)
-            self._refuse_unexplained(request, reply, below)
-        except (TooLarge, Unexplained, InvalidQuery) as error:
-            return self._divide(request, error) if len(request) > 1 else self._make_smaller(request[0], error)
-        self._is_answered = True
-        self._held += reply.size
-        if self._held > MOST_HELD_BYTES:
-            return self._too_much()
-        if len(request) >= self._size * 0.8:
-            self._size = min(100.0, self._size * GROWTH)
-        below = records.clean(below)
-        return [following for index, task in enumerate(request) for following in self._take(task, index, reply, below)]
-
-    def _too_much(self) -> list[_Task]:
-        text = f"more than {MOST_HELD_BYTES // 1024**2} MB, which this function's memory is not meant to hold"
-        if len(self._readings) > 1:
-            raise OutOfMemory(f"the pull requests of the chunk hold {text}")
-        (number,) = self._readings
-        self._failed[number] = ("too_large", f"the pull request holds {text}")
+def _candidates(nodes: Sequence[Mapping[str, Any] | None], index: int) -> list[int]:
+    """The numbers that a null row of the listing may have: between those of its neighbours."""
+    before = [int(each["number"]) for each in nodes[:index] if each]
+    after = [int(each["number"]) for each in nodes[index + 1 :] if each]
+    if not before and not after:
         return []
-
-    @staticmethod
-    def _refuse_unexplained(request: Sequence[_Task], reply: Reply, below: Mapping[str, Any]) -> None:
-        """Nothing of a reply is used if a null in it has no reason."""
-        for index, task in enumerate(request):
-            alias = f"n{index}" if task.node_id else f"p{index}"
-            node, path = (reply.data, (alias,)) if task.node_id else (below, ("node", alias))
-            if node.get(alias) is None:
-                if path not in reply.missing:
-                    raise Unexplained(f"GitHub gave null for pull request {task.number} without a reason")
-                continue
-            names = ["comments"] if task.node_id else [part.connection for part in task.parts]
-            names += [f"{part.connection}Last" for part in task.parts if part.last]
-            for name in names:
-                connection = node[alias].get(name)
-                if connection is not None and any(each is None for each in connection["nodes"]):
-                    raise Unexplained(f"GitHub gave a null node in {name} of pull request {task.number}")
-            if "files" in names and node[alias]["files"] is None and node[alias]["changedFiles"]:
-                raise Unexplained(f"GitHub counts files of pull request {task.number} and gives none")
-
-    @staticmethod
-    def _document(request: Iterable[_Task]) -> str:
-        of_repository: list[str] = []
-        at_root: list[str] = []
-        for index, task in enumerate(request):
-            if task.node_id:
-                at_root.append(
-                    documents.more_review_comments(f"n{index}", task.node_id, task.parent, task.page, task.after or "")
-                )
-            else:
-                asked = " ".join(documents.connection(part, task.after, task.before) for part in task.parts)
-                of_repository.append(documents.pull_request(f"p{index}", task.number, f"...pullRequest {asked}"))
-        return documents.details(" ".join(of_repository), " ".join(at_root))
-
-    def _divide(self, request: list[_Task], error: BackfillError) -> list[_Task]:
-        """A request that failed, in smaller ones. It was too large, unless all of it but one pull request succeeds."""
-        size, seen, half = self._size, len(self._culprits), len(request) // 2
-        if isinstance(error, TooLarge):
-            self._size = max(1.0, min(size, len(request) / 2))
-            self._learn(self._size)
-        following = []
-        while request:
-            most = max(1, min(half, int(self._size)))
-            following += self._send(request[:most])
-            request = request[most:]
-        if self._size != size and len(set(self._culprits[seen:])) == 1:
-            self._size = size
-            self._learn(size)
-        return following
-
-    def _make_smaller(self, task: _Task, error: BackfillError) -> list[_Task]:
-        """What failed alone, in smaller requests or once more; in the end the pull request has failed."""
-        if task.number not in self._culprits:
-            self._refuse_outage()
-        self._culprits.append(task.number)
-        smaller = task.smaller()
-        if smaller is not None and (not isinstance(error, Unexplained) or task.tries + 1 >= TRIES):
-            self._readings[task.number].open_tasks += len(smaller) - 1
-            return [replace(each, suspect=True) for each in smaller]
-        if task.tries + 1 < TRIES:
-            return [replace(task, tries=task.tries + 1, suspect=True)]
-        self._refuse_outage()
-        self._failed[task.number] = (_code(error), str(error)[:500])
-        if len(self._failed) >= MOST_FAILED and not self._is_answered:
-            raise self._all_failed()
-        return []
-
-    def _refuse_outage(self) -> None:
-        """A pull request is not to blame while GitHub answers nothing else either."""
-        try:
-            variables = {"repository": self._node_id}
-            self._github._query(documents.details("", ""), variables, seconds_left=self._seconds_left)
-        except (TooLarge, Unexplained) as error:
-            raise Unreachable(f"GitHub answers nothing about the repository: {error}") from error
-
-    def _take(self, task: _Task, index: int, reply: Reply, below: dict[str, Any]) -> list[_Task]:
-        """The rows of one task, and what is still to be read of its pull request."""
-        reading = self._readings[task.number]
-        if not self._is_wanted(task):
-            return []
-        if task.node_id:
-            node = reply.data.get(f"n{index}")
-            if not node:
-                return self._restart(task.number, "a review vanished while it was read")
-            following = self._nested(task.number, records.clean(node), task.parent, task.node_id)
-        else:
-            node = below.get(f"p{index}")
-            if node is None:
-                self._gone.append(task.number)
-                return []
-            row = records.detailed(reading.tables, node)
-            if reading.row is not None and reading.row["updated_at"] != row["updated_at"]:
-                reading.row = row
-                return self._restart(task.number, "the pull request changes faster than it can be read")
-            reading.row = row
-            if self._grew(reading, row):
-                return self._restart(task.number, "the pull request grows faster than it can be read")
-            following = [each for part in task.parts for each in self._connection(task, part, node)]
-        reading.open_tasks += len(following) - 1
-        if reading.open_tasks == 0 and self._lacks_review_comments(reading):
-            reading.threads = False
-            return self._begin(task.number)
-        return following
-
-    def _connection(self, task: _Task, part: Part, node: dict[str, Any]) -> list[_Task]:
-        """One page, or two from both ends: the rows, what lies between, and the next pages below the nodes."""
-        front = node[part.connection]
-        if front is None:
-            return []
-        total, read = front["totalCount"], task.offset + len(front["nodes"])
-        # The ends overlap where the connection is shorter than it was listed; storing takes each row once.
-        back = node[f"{part.connection}Last"] if part.last else {"nodes": []}
-        end = back["nodes"]
-        taken = task.taken + len(end)
-        following = self._rows(task, part, front["nodes"], task.offset) + self._rows(task, part, end, total - taken)
-        # GitHub's hasNextPage ends the reading, not its count (commits stop at 250); both ends meet by the count.
-        left = total - read - taken
-        if front["pageInfo"]["hasNextPage"] and (left > 0 or not taken):
-            left = max(1, left)
-            rest = packing.page_of(part.connection, total, left, part.nested, task.page)
-            following.append(
-                _Task(
-                    task.number,
-                    (rest,),
-                    after=front["pageInfo"]["endCursor"],
-                    before=back["pageInfo"]["startCursor"] if end else task.before,
-                    offset=read,
-                    taken=taken,
-                    page=task.page,
-                    rounds=packing.rounds_of(part.connection, total, left),
-                    begun=task.begun,
-                )
-            )
-        return following
-
-    def _rows(self, task: _Task, part: Part, nodes: list[dict[str, Any]], offset: int) -> list[_Task]:
-        """Nodes as rows, the first of them at ``offset``; and the next pages below them."""
-        records.children(self._readings[task.number].tables, task.number, part.connection, nodes, offset)
-        if not part.nested:
-            return []
-        return [each for node in nodes for each in self._nested(task.number, node, part.connection, node["id"])]
-
-    def _nested(self, number: int, node: dict[str, Any], parent: str, node_id: str) -> list[_Task]:
-        comments = node["comments"]
-        for comment in comments["nodes"]:
-            records.review_comment(self._readings[number].tables, number, comment)
-        if comments["pageInfo"]["hasNextPage"]:
-            cursor = comments["pageInfo"]["endCursor"]
-            begun = self._readings[number].begun
-            return [_Task(number, after=cursor, node_id=node_id, parent=parent, begun=begun)]
-        return []
-
-    def _is_wanted(self, task: _Task) -> bool:
-        settled = task.number in self._failed or task.number in self._gone
-        return not settled and task.begun == self._readings[task.number].begun
-
-    @staticmethod
-    def _grew(reading: _Reading, row: Row) -> bool:
-        """Something that was empty at listing is not any more, so that it was not asked for."""
-        asked = {part.connection for part in packing.parts_of(reading.listed, threads=reading.threads)}
-        needed = {part.connection for part in packing.parts_of(row, threads=reading.threads)}
-        return not needed - {"reviewThreads"} <= asked or (
-            packing.review_comments(row) > 0 and packing.review_comments(reading.listed) == 0
-        )
-
-    @staticmethod
-    def _lacks_review_comments(reading: _Reading) -> bool:
-        """Threads showed fewer review comments than GitHub counts: the reviews show them all."""
-        if reading.row is None or not reading.threads or reading.listed["review_threads_count"] == 0:
-            return False
-        stored = {row["node_id"] for row in reading.tables.get("comments", ()) if row["kind"] == "review_comment"}
-        return len(stored) < packing.review_comments(reading.row)
-
-    def _restart(self, number: int, reason: str) -> list[_Task]:
-        reading = self._readings[number]
-        if reading.restarts >= RESTARTS:
-            self._failed[number] = ("moving", reason)
-            return []
-        reading.restarts += 1
-        if reading.row is not None:
-            reading.listed = reading.row
-        return self._begin(number)
-
-
-def _code(error: BackfillError) -> str:
-    """The word that columns and reports know a failed pull request's reason by."""
-    if isinstance(error, Permanent):
-        return error.code
-    return "too_large" if isinstance(error, TooLarge) else "unexplained"
+    first = before[-1] + 1 if before else max(1, after[0] - CANDIDATES)
+    last = after[0] - 1 if after else first + CANDIDATES - 1
+    return list(range(first, last + 1))[:CANDIDATES]

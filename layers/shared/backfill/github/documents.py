@@ -1,39 +1,41 @@
-"""The GraphQL text of every query. Connections are asked by exact ``first``; a totalCount alone is free of points."""
+"""The GraphQL text of every query. A totalCount alone is free of points; what repeats is a named fragment."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Mapping, Sequence
 
 from backfill.github.packing import Part
 
 RATE_LIMIT = "rateLimit { cost limit remaining resetAt }"
 
 _PERSON = "id databaseId login avatarUrl url"
+# A type of actor that is new still has a login, and an id if it is a Node.
 ACTOR = (
-    "__typename login avatarUrl url ... on User { id databaseId } ... on Bot { id databaseId } "
-    "... on Mannequin { id databaseId } ... on Organization { id databaseId } ... on EnterpriseUserAccount { id }"
+    "__typename login avatarUrl url ... on Node { id } ... on User { databaseId } ... on Bot { databaseId } "
+    "... on Mannequin { databaseId } ... on Organization { databaseId }"
 )
 REPOSITORY = "id databaseId name owner { login } url isPrivate isFork isArchived createdAt defaultBranchRef { name }"
 
 LISTED = (
     "id fullDatabaseId number url title state isDraft locked merged createdAt updatedAt closedAt mergedAt "
     "additions deletions changedFiles authorAssociation "
-    f"author {{ {ACTOR} }} baseRefName baseRefOid headRefName headRefOid isCrossRepository "
+    "author { ...actor } baseRefName baseRefOid headRefName headRefOid isCrossRepository "
     "headRepository { nameWithOwner } totalCommentsCount "
     "labelsCount: labels { totalCount } assigneesCount: assignees { totalCount } "
     "reviewRequestsCount: reviewRequests { totalCount } closingIssuesCount: closingIssuesReferences { totalCount } "
     "commentsCount: comments { totalCount } reviewsCount: reviews { totalCount } "
     "reviewThreadsCount: reviewThreads { totalCount } commitsCount: commits { totalCount }"
 )
-DETAILED = f"{LISTED} body mergedBy {{ {ACTOR} }} mergeCommit {{ oid }} milestone {{ number title }}"
+DETAILED = "...listed body mergedBy { ...actor } mergeCommit { oid } milestone { number title }"
 
 _REVIEW_COMMENT = (
     "id fullDatabaseId body path position line originalLine diffHunk createdAt updatedAt url authorAssociation "
-    f"author {{ {ACTOR} }} commit {{ oid }} originalCommit {{ oid }} outdated replyTo {{ fullDatabaseId }} "
+    "author { ...actor } commit { oid } originalCommit { oid } outdated replyTo { fullDatabaseId } "
     "pullRequestReview { id }"
 )
-_PAGE = "pageInfo { hasNextPage endCursor startCursor }"
+_PAGE = "pageInfo { ...page }"
 
 # What is selected of the nodes of each connection.
 NODES = {
@@ -41,14 +43,13 @@ NODES = {
     "assignees": f"__typename {_PERSON}",
     "reviewRequests": (
         "requestedReviewer { __typename "
-        f"... on User {{ {_PERSON} }} ... on Bot {{ {_PERSON} }} ... on Mannequin {{ {_PERSON} }} "
-        "... on Team { id databaseId combinedSlug teamAvatarUrl: avatarUrl url } }"
+        f"... on User {{ {_PERSON} }} ... on Bot {{ {_PERSON} }} ... on Mannequin {{ {_PERSON} }} ...team }}"
     ),
     "closingIssuesReferences": "number repository { nameWithOwner }",
-    "comments": (f"id fullDatabaseId body createdAt updatedAt url authorAssociation author {{ {ACTOR} }}"),
+    "comments": "id fullDatabaseId body createdAt updatedAt url authorAssociation author { ...actor }",
     "reviews": (
         "id fullDatabaseId state body submittedAt createdAt updatedAt url authorAssociation "
-        f"author {{ {ACTOR} }} commit {{ oid }}"
+        "author { ...actor } commit { oid }"
     ),
     "reviewThreads": "id",
     "commits": (
@@ -57,16 +58,65 @@ NODES = {
     "files": "path changeType additions deletions",
 }
 
-LISTING = f"""query ListPullRequests($repository: ID!, $first: Int!, $after: String) {{
+# Fields of Team, which a classic token without read:org may not ask for.
+TEAM = "id databaseId combinedSlug teamAvatarUrl: avatarUrl url"
+TEAM_FIELDS = frozenset({"id", "databaseId", "combinedSlug", "avatarUrl", "url", "slug", "name"})
+# The types of the nodes of each connection.
+_NODE_TYPES = {
+    "labels": "Label",
+    "assignees": "User",
+    "reviewRequests": "ReviewRequest",
+    "closingIssuesReferences": "Issue",
+    "comments": "IssueComment",
+    "reviews": "PullRequestReview",
+    "reviewThreads": "PullRequestReviewThread",
+    "commits": "PullRequestCommit",
+    "files": "PullRequestChangedFile",
+}
+_CONNECTION_TYPES = {name: f"{kind}Connection" for name, kind in _NODE_TYPES.items()}
+
+# Named parts of the queries. GitHub validates a query before it runs it, within a time limit: what stands there a hundred times
+# is a name.
+_FRAGMENTS = {
+    "page": "on PageInfo { hasNextPage endCursor startCursor }",
+    "actor": f"on Actor {{ {ACTOR} }}",
+    "team": f"on Team {{ {TEAM} }}",
+    "listed": f"on PullRequest {{ {LISTED} }}",
+    "pullRequest": f"on PullRequest {{ {DETAILED} }}",
+    "reviewComments": (f"on PullRequestReviewCommentConnection {{ totalCount {_PAGE} nodes {{ {_REVIEW_COMMENT} }} }}"),
+    **{f"{name}Node": f"on {kind} {{ {NODES[name]} }}" for name, kind in _NODE_TYPES.items()},
+    **{
+        f"{name}Page": f"on {kind} {{ totalCount {_PAGE} nodes {{ ...{name}Node }} }}"
+        for name, kind in _CONNECTION_TYPES.items()
+    },
+}
+_SPREAD = re.compile(r"\.\.\.(\w+)")
+
+
+def with_fragments(query: str, fragments: Mapping[str, str] = _FRAGMENTS) -> str:
+    """A query with the fragments that it uses, and those that they use."""
+    used: dict[str, str] = {}
+    waiting = [query]
+    while waiting:
+        for name in _SPREAD.findall(waiting.pop()):
+            if name != "on" and name not in used:
+                used[name] = fragments[name]
+                waiting.append(used[name])
+    return " ".join([query, *(f"fragment {name} {text}" for name, text in used.items())])
+
+
+LISTING = with_fragments(
+    f"""query ListPullRequests($repository: ID!, $first: Int!, $after: String) {{
   node(id: $repository) {{ ... on Repository {{
     {REPOSITORY}
     pullRequests(first: $first, after: $after, orderBy: {{field: CREATED_AT, direction: ASC}}) {{
-      totalCount {_PAGE} nodes {{ {LISTED} }}
+      totalCount {_PAGE} nodes {{ ...listed }}
     }}
     newest: pullRequests(first: 1, orderBy: {{field: UPDATED_AT, direction: DESC}}) {{ nodes {{ updatedAt }} }}
   }} }}
   {RATE_LIMIT}
 }}"""
+)
 
 UPDATED = LISTING.replace("ListPullRequests", "ListUpdatedPullRequests").replace(
     "{field: CREATED_AT, direction: ASC}", "{field: UPDATED_AT, direction: DESC}"
@@ -100,58 +150,69 @@ EXAMINE = f"""query ExamineRepositories($ids: [ID!]!) {{
 VIEWER = "query Viewer { viewer { login } }"
 
 
-# Named parts of detail queries: the text stays small however many pull requests it asks for.
-_FRAGMENTS = {
-    "pullRequest": f"fragment pullRequest on PullRequest {{ {DETAILED} }}",
-    "reviewComments": (
-        f"fragment reviewComments on PullRequestReviewCommentConnection {{ {_PAGE} nodes {{ {_REVIEW_COMMENT} }} }}"
-    ),
-    **{
-        name: f"fragment {name} on {kind} {{ {NODES[name]} }}"
-        for name, kind in {
-            "labels": "Label",
-            "assignees": "User",
-            "reviewRequests": "ReviewRequest",
-            "closingIssuesReferences": "Issue",
-            "comments": "IssueComment",
-            "reviews": "PullRequestReview",
-            "reviewThreads": "PullRequestReviewThread",
-            "commits": "PullRequestCommit",
-            "files": "PullRequestChangedFile",
-        }.items()
-    },
-}
+class DetailQuery:
+    """Builds a query for pull requests by number, below the repository, and for further pages at the root.
+
+    ``withheld`` names fragments that the token may not ask for: they are left out.
+    """
+
+    def __init__(self, withheld: Container[str] = ()) -> None:
+        self._below: list[str] = []
+        self._at_root: list[str] = []
+        self._fragments = {**_FRAGMENTS, **{name: text for name, text in _WITHOUT.items() if name in withheld}}
+
+    def pull_request(self, alias: str, number: int, fields: str) -> None:
+        """One pull request: ``...listed`` or ``...pullRequest``, and connections."""
+        self._below.append(f"{alias}: pullRequest(number: {number}) {{ {fields} }}")
+
+    def connection(self, part: Part, after: str | None = None, before: str | None = None) -> str:
+        """A connection of a pull request, from the front and (``part.last``) from its far end.
+
+        Only where nodes have connections of their own does ``first`` cost points. Elsewhere it is rounded up, so that pull
+        requests share the text.
+        """
+        name = part.connection
+        page = f"{name}Page"
+        first, last = part.first, part.last
+        if part.nested:
+            page = f"{name}With{_rounded(part.nested, _NESTED_STEPS)}"
+            self._fragments[page] = (
+                f"on {_CONNECTION_TYPES[name]} {{ totalCount {_PAGE} nodes {{ ...{name}Node "
+                f"comments(first: {_rounded(part.nested, _NESTED_STEPS)}) {{ ...reviewComments }} }} }}"
+            )
+        elif not (after or last):
+            first = _rounded(first, _FIRST_STEPS)
+        if not (after or last):
+            spread = f"{page}_{first}"
+            self._fragments[spread] = f"on PullRequest {{ {name}(first: {first}) {{ ...{page} }} }}"
+            return f"...{spread}"
+        text = f"{name}(first: {first}{_cursor('after', after)}) {{ ...{page} }}"
+        if not last:
+            return text
+        return f"{text} {name}Last: {name}(last: {last}{_cursor('before', before)}) {{ ...{page} }}"
+
+    def more_review_comments(self, alias: str, node_id: str, parent: str, page: tuple[int, str | None]) -> None:
+        """The ``first`` review comments ``after`` a cursor (``page``) of a review (``reviews``) or thread (``reviewThreads``)."""
+        first, after = page
+        comments = f"comments(first: {first}{_cursor('after', after)}) {{ ...reviewComments }}"
+        self._at_root.append(f'{alias}: node(id: "{node_id}") {{ ... on {_NODE_TYPES[parent]} {{ {comments} }} }}')
+
+    def text(self) -> str:
+        """The whole query."""
+        below = f"node(id: $repository) {{ ... on Repository {{ id {' '.join(self._below)} }} }}"
+        query = f"query PullRequestDetails($repository: ID!) {{ {below} {' '.join(self._at_root)} {RATE_LIMIT} }}"
+        return with_fragments(query, self._fragments)
 
 
-def connection(part: Part, after: str | None = None, before: str | None = None) -> str:
-    """A connection of a pull request, from the front and (``part.last``) from its far end."""
-    name = part.connection
-    below = f" comments(first: {part.nested}) {{ ...reviewComments }}" if part.nested else ""
-    fields = f"{{ totalCount {_PAGE} nodes {{ ...{name}{below} }} }}"
-    text = f"{name}(first: {part.first}{_cursor('after', after)}) {fields}"
-    return f"{text} {name}Last: {name}(last: {part.last}{_cursor('before', before)}) {fields}" if part.last else text
+# What stands in place of a fragment that is withheld.
+_WITHOUT = {"team": "on Team { __typename }"}
+# To what the size of a page is rounded up.
+_FIRST_STEPS, _NESTED_STEPS = (10, 25, 50, 100), (5, 10, 25, 50, 100)
+
+
+def _rounded(wanted: int, steps: tuple[int, ...]) -> int:
+    return next((step for step in steps if step >= wanted), wanted)
 
 
 def _cursor(name: str, cursor: str | None) -> str:
     return f', {name}: "{cursor}"' if cursor else ""
-
-
-def pull_request(alias: str, number: int, fields: str) -> str:
-    """One pull request of a query: ``fields`` as text, or ``...pullRequest`` for all of its own."""
-    return f"{alias}: pullRequest(number: {number}) {{ {fields} }}"
-
-
-def more_review_comments(alias: str, node_id: str, parent: str, first: int, after: str) -> str:
-    """The next ``first`` review comments of a review (``reviews``) or thread (``reviewThreads``)."""
-    kind = "PullRequestReview" if parent == "reviews" else "PullRequestReviewThread"
-    page = f'comments(first: {first}, after: "{after}") {{ ...reviewComments }}'
-    return f'{alias}: node(id: "{node_id}") {{ ... on {kind} {{ {page} }} }}'
-
-
-def details(of_repository: str, at_root: str) -> str:
-    """A detail query: aliases below the repository, follow-up pages of reviews and threads at the root, and the
-    fragments that they use."""
-    below = f"node(id: $repository) {{ ... on Repository {{ id {of_repository} }} }}"
-    used = [text for name, text in _FRAGMENTS.items() if f"...{name} " in f"{of_repository}{at_root}"]
-    query = f"query PullRequestDetails($repository: ID!) {{ {below} {at_root} {RATE_LIMIT} }}"
-    return " ".join([query, *used])

@@ -12,6 +12,10 @@ class TooLarge(Retryable):
     """GitHub ran out of time or resources on this request, or the reply broke off: ask for less."""
 
 
+class BrokenOff(TooLarge):
+    """The reply broke off, or GitHub failed in a way that may be the size or chance: ask once more before asking for less."""
+
+
 class Unexplained(Retryable):
     """A reply that fits no known case. Nothing of it is used."""
 
@@ -60,6 +64,15 @@ class Forbidden(Permanent):
 
     def __init__(self, message: str) -> None:
         super().__init__("forbidden", message)
+
+
+class ScopeMissing(Forbidden):
+    """The token lacks a scope that one field of the query needs: without ``field`` the query may be asked again."""
+
+    def __init__(self, message: str, *, field: str, scopes: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.scopes = scopes
 
 
 class InvalidQuery(Permanent):

@@ -80,6 +80,12 @@ class BudgetStore(Protocol):
     def blocked_seconds(self, identity: str) -> float:
         """How long the present block lasts; 0 without one."""
 
+    def withheld(self, identity: str) -> dict[str, str]:
+        """Parts of queries that this identity may not ask for, and GitHub's words."""
+
+    def withhold(self, identity: str, part: str, reason: str) -> None:
+        """Remember such a part, for a day."""
+
 
 class Governor:
     """Wraps each request, with no lock held: any number of workers may use it, each with a Governor of its own."""
@@ -131,6 +137,14 @@ class Governor:
             _tell(outcome, took, points, reply)
             self._settle(identity, grant, points, spent, expected, took, reply)
         return reply
+
+    def withheld(self, identity: str) -> dict[str, str]:
+        """Parts of queries that this identity may not ask for, and GitHub's words."""
+        return self._store.withheld(identity)
+
+    def withhold(self, identity: str, part: str, reason: str) -> None:
+        """Remember such a part, for a day: then the operator may have granted the scope."""
+        self._store.withhold(identity, part, reason)
 
     def _admitted(self, identity: str, points: int, expected: float, patience: float) -> Grant:
         """A grant whose time has come. Raises Deferred."""

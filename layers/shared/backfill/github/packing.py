@@ -58,8 +58,9 @@ class Part:
 
 def page_of(connection: str, total: int, left: int, nested: int | None, page: int = PAGE) -> Part:
     """The next request's part of a connection of ``total`` nodes, ``left`` of them unread."""
-    from_both_ends = total <= ENDS.get(connection, total)
-    return Part(connection, min(page, left), nested, max(0, min(page, left - page)) if from_both_ends else 0)
+    from_both_ends = total <= ENDS.get(connection, total) and left > page == PAGE
+    # One more from the far end than is left: where the ends meet, they show the same node, and the count was right.
+    return Part(connection, min(page, left), nested, min(page, left - page + 1) if from_both_ends else 0)
 
 
 def rounds_of(connection: str, total: int, left: int) -> int:
@@ -95,8 +96,12 @@ def _connections(listed: Mapping[str, Any], threads: bool = True) -> list[tuple[
     found = []
     for connection, column in COUNTS.items():
         holds_comments = connection == ("reviewThreads" if by_thread else "reviews")
-        if listed[column] and (connection != "reviewThreads" or (by_thread and nested)):
-            found.append((connection, int(listed[column]), nested if holds_comments else None))
+        total = int(listed[column])
+        if connection == "files" and not total and listed["commits_count"]:
+            # Of a very large pull request GitHub says that it changes no files, and gives null for them.
+            total = 1
+        if total and (connection != "reviewThreads" or (by_thread and nested)):
+            found.append((connection, total, nested if holds_comments else None))
     return found
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
 Node = dict[str, Any]
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
 
+# A count that GitHub does not tell.
+UNKNOWN = 1
+# The largest values of Postgres' integer and bigint, and the columns that are such.
+_INTEGER, _BIGINT = 2**31 - 1, 2**63 - 1
+_BIGINTS = frozenset({"github_id", "in_reply_to_id"})
+_INTEGERS = frozenset(
+    {"additions", "deletions", "changed_files", "position", "line", "original_line", "milestone_number", "issue_number"}
+    | {"total_comments_count"}
+)
 _REFUSED = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -24,12 +34,16 @@ def clean(value: Any) -> Any:
 
 
 def person(tables: Tables, actor: Node | None) -> str | None:
-    """Add a contributor and return the node id; None for a deleted user."""
-    if not actor or not actor.get("id"):
+    """Add a contributor and return the key; None for a deleted user.
+
+    The key is the node id. An actor of a type that has none is known by type and login.
+    """
+    if not actor or not (actor.get("id") or actor.get("login")):
         return None
+    key = str(actor.get("id") or f"{actor.get('__typename')}:{actor['login']}")
     tables.setdefault("contributors", []).append(
         {
-            "node_id": actor["id"],
+            "node_id": key,
             "type": actor.get("__typename", "User"),
             "github_id": actor.get("databaseId"),
             "login": actor.get("login") or actor.get("combinedSlug") or "",
@@ -37,7 +51,7 @@ def person(tables: Tables, actor: Node | None) -> str | None:
             "url": actor.get("url"),
         }
     )
-    return str(actor["id"])
+    return key
 
 
 def repository(node: Node) -> Row:
@@ -92,7 +106,7 @@ def listed(tables: Tables, node: Node) -> Row:
         "reviews_count": _count(node["reviewsCount"]),
         "review_threads_count": _count(node["reviewThreadsCount"]),
         "commits_count": _count(node["commitsCount"]),
-        "files_count": node["changedFiles"],
+        "files_count": _count({"totalCount": node["changedFiles"]}),
     }
 
 
@@ -109,12 +123,11 @@ def detailed(tables: Tables, node: Node) -> Row:
     }
 
 
-def children(tables: Tables, number: int, connection: str, nodes: list[Node], offset: int) -> None:
-    """Add the rows of one page of a connection; ``offset`` is how many nodes came on earlier pages."""
+def child(tables: Tables, number: int, connection: str, node_at: tuple[Node, int]) -> None:
+    """Add the row of one node of a connection, and its position in it."""
     add = _CHILDREN.get(connection)
-    for position, node in enumerate(nodes, start=offset):
-        if add is not None:
-            add(tables, number, node, position)
+    if add is not None:
+        add(tables, number, *node_at)
 
 
 def review_comment(tables: Tables, number: int, node: Node) -> None:
@@ -248,12 +261,45 @@ _CHILDREN = {
 
 
 def _count(connection: Node | None) -> int:
-    return int((connection or {}).get("totalCount", 0))
+    """How many nodes; one where GitHub does not say, so that the connection is asked for."""
+    total = UNKNOWN if connection is None else connection["totalCount"]
+    return total if isinstance(total, int) and 0 <= total <= _INTEGER else UNKNOWN
 
 
 def _oid(node: Node | None) -> str | None:
     return node["oid"] if node else None
 
 
-def _big(value: Any) -> int | None:
-    return None if value is None else int(value)
+def _big(value: Any) -> Any:
+    """A BigInt, which GitHub writes as text; what is no number stays as it is, for ``fit`` to find."""
+    try:
+        return None if value is None else int(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def fit(row: Row) -> list[str]:
+    """Put null in place of values that Postgres cannot hold (dates and numbers); the columns that had one.
+
+    Git stores any date that somebody wrote into a commit.
+    """
+    bad = [column for column, value in row.items() if value is not None and not _fits(column, value)]
+    row.update(dict.fromkeys(bad))
+    return bad
+
+
+def _fits(column: str, value: Any) -> bool:
+    if column.endswith(("_at", "_date")):
+        return _is_date(value)
+    if column in _BIGINTS:
+        return isinstance(value, int) and abs(value) <= _BIGINT
+    if column in _INTEGERS:
+        return isinstance(value, int) and abs(value) <= _INTEGER
+    return True
+
+
+def _is_date(value: Any) -> bool:
+    try:
+        return bool(datetime.fromisoformat(value.replace("Z", "+00:00")))
+    except (AttributeError, TypeError, ValueError):
+        return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -18,16 +18,16 @@ from requests.auth import AuthBase
 from backfill.errors import BackfillError, Misconfigured
 from backfill.github.errors import (
     BadCredentials,
+    BrokenOff,
     Forbidden,
-    InvalidQuery,
     OutOfTime,
     RateLimited,
-    RepositoryUnavailable,
     TooLarge,
     Unexplained,
     Unreachable,
     understood,
 )
+from backfill.github.refusals import Judged, Path, Refusal, judge, why_forbidden
 
 # GitHub wants the application's name here; with it, its support can tell who asks.
 USER_AGENT = f"progressive-backfill python-requests/{requests.__version__}"
@@ -48,28 +48,22 @@ LONGEST_WAIT_SECONDS = 24 * 3600.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost", "host.docker.internal")
 
 _LIMIT_TYPES = {"RATE_LIMITED", "RATE_LIMIT"}
-_QUERY_TYPES = {
-    "MAX_NODE_LIMIT_EXCEEDED",
-    "MISSING_PAGINATION_BOUNDARIES",
-    "EXCESSIVE_PAGINATION",
-    "ARGUMENT_LIMIT",
-    "INVALID_CURSOR_ARGUMENTS",
-}
 Answer = tuple[int, Mapping[str, str], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A usable reply of ``size`` bytes. ``missing`` are the paths of nodes that GitHub does not have (NOT_FOUND)."""
+    """A usable reply of ``size`` bytes, with what is ``missing`` or ``refused`` in it (see backfill.github.refusals)."""
 
     data: dict[str, Any]
-    missing: frozenset[tuple[str | int, ...]]
+    missing: frozenset[Path]
     cost: int | None
     limit: int | None
     remaining: int | None
     reset_seconds: float | None
     """From now until the budget's reset, by GitHub's own clock: other clocks do no harm."""
     size: int = 0
+    refused: Mapping[Path, Refusal] = field(default_factory=dict)
 
 
 class Transport:
@@ -185,7 +179,7 @@ def _failure(error: Exception, api_url: str, patience: float) -> BackfillError:
         return Unreachable(f"GitHub at {api_url} shows no certificate that this machine trusts")
     cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else error
     if isinstance(cause, urllib3.exceptions.ProtocolError | urllib3.exceptions.DecodeError):
-        return TooLarge(f"GitHub's reply broke off: {type(cause).__name__}")
+        return BrokenOff(f"GitHub's reply broke off: {type(cause).__name__}")
     return Unreachable(
         f"cannot reach GitHub at {api_url} ({type(error).__name__}); check the address, and the way out of the subnets"
     )
@@ -199,23 +193,25 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
     """
     answer = _object(body)
     _raise_for_access(status, headers, answer)
-    if status in (502, 504):
+    if status in (413, 502, 504):
         raise TooLarge(f"GitHub answered {status}")
     if status == 500:
-        raise Unexplained("GitHub answered 500")
+        raise BrokenOff("GitHub answered 500")
     if status != 200:
         raise Unreachable(f"GitHub answered {status}; check GITHUB_API_URL, and https://www.githubstatus.com")
     if answer is None:
+        if b"RESOURCE_LIMITS_EXCEEDED" in body:
+            raise TooLarge("GitHub's reply says that resource limits were exceeded, and breaks off")
         if body.lstrip()[:1] in (b"{", b""):
-            raise TooLarge("GitHub's reply is no complete JSON document")
+            raise BrokenOff("GitHub's reply is not a complete JSON document")
         raise Unexplained("GitHub's reply is no JSON document")
     data, errors = answer.get("data"), answer.get("errors") or []
     if not isinstance(errors, list) or not all(isinstance(error, dict) for error in errors):
         raise Unexplained("GitHub's reply holds errors of an unknown form")
-    missing = _judge(errors, data)
+    judged = judge(errors, data)
     if not isinstance(data, dict):
         raise Unexplained("GitHub's reply holds no data")
-    return _reply(data, missing, headers, len(body))
+    return _reply(data, judged, headers, len(body))
 
 
 def classify_installation_token(status: int, headers: Mapping[str, str], body: bytes) -> tuple[str, datetime]:
@@ -247,7 +243,7 @@ def _raise_for_access(status: int, headers: Mapping[str, str], answer: dict[str,
     if status == 403:
         if answer is None:
             raise Unexplained("GitHub answered 403 without a reason")
-        raise Forbidden(_why_forbidden(_message(answer), headers))
+        raise Forbidden(why_forbidden(_message(answer), needs_single_sign_on=bool(headers.get("x-github-sso"))))
 
 
 def _limit(status: int, headers: Mapping[str, str], answer: dict[str, Any] | None) -> str | None:
@@ -284,52 +280,7 @@ def _wait(kind: str, headers: Mapping[str, str]) -> float | None:
     return min(LONGEST_WAIT_SECONDS, max(1.0, seconds))
 
 
-def _judge(errors: list[dict[str, Any]], data: Any) -> frozenset[tuple[str | int, ...]]:
-    """The paths that are merely missing; raises for every other error."""
-    missing = set()
-    for error in errors:
-        extensions = error.get("extensions") if isinstance(error.get("extensions"), dict) else {}
-        kind = str(error.get("type") or (extensions or {}).get("code") or "")
-        message = str(error.get("message", ""))[:500]
-        path = tuple(error["path"]) if isinstance(error.get("path"), list) else ()
-        if kind == "NOT_FOUND" and path == ("repository",):
-            raise RepositoryUnavailable(message)
-        # A pull request, a node, one of several nodes. Deeper down, something is missing *in* what was asked for.
-        if kind == "NOT_FOUND" and 0 < len(path) <= 2 and _is_null(data, path):
-            missing.add(path)
-        elif kind == "RESOURCE_LIMITS_EXCEEDED" or (not kind and "Something went wrong" in message):
-            raise TooLarge(message)
-        elif kind in ("FORBIDDEN", "INSUFFICIENT_SCOPES"):
-            saml = "x-github-sso: required" if (extensions or {}).get("saml_failure") else ""
-            place = ".".join(str(step) for step in path)
-            raise Forbidden(_why_forbidden(f"{message} (at {place})" if place else message, {"x-github-sso": saml}))
-        elif kind in _QUERY_TYPES:
-            raise InvalidQuery(f"{kind}: {message}")
-        else:
-            raise Unexplained(f"GitHub error {kind or 'without a type'}: {message}")
-    return frozenset(missing)
-
-
-def _is_null(data: Any, path: tuple[str | int, ...]) -> bool:
-    for step in path:
-        try:
-            data = data[step]
-        except (KeyError, IndexError, TypeError):
-            return data is None
-    return data is None
-
-
-def _why_forbidden(message: str, headers: Mapping[str, str]) -> str:
-    if headers.get("x-github-sso") or "SAML" in message:
-        return f"{message}; authorize the token for the organization's SAML single sign-on"
-    if "integration" in message:
-        return f"{message}; give the GitHub App the permission, and accept it for the installation"
-    return message or "GitHub forbids it without a reason"
-
-
-def _reply(
-    data: dict[str, Any], missing: frozenset[tuple[str | int, ...]], headers: Mapping[str, str], size: int
-) -> Reply:
+def _reply(data: dict[str, Any], judged: Judged, headers: Mapping[str, str], size: int) -> Reply:
     """``rateLimit`` is null where an Enterprise Server limits nothing."""
     budget = data.get("rateLimit") or {}
     try:
@@ -340,7 +291,7 @@ def _reply(
         cost, limit, remaining = (
             None if budget.get(name) is None else int(budget[name]) for name in ("cost", "limit", "remaining")
         )
-        return Reply(data, missing, cost, limit, remaining, seconds, size)
+        return Reply(data, judged.missing, cost, limit, remaining, seconds, size, judged.refused)
     except (AttributeError, TypeError, ValueError):
         pass
     raise Unexplained("GitHub's rateLimit is of an unknown form")

@@ -148,6 +148,10 @@ _BOOK = """
     WHERE id = CAST(:id AS uuid) AND (:points, :requests) <> (0, 0)
 """
 
+_NOTE_ERROR = """
+    UPDATE progressive_backfill_state SET last_error = :error, last_error_at = now() WHERE id = CAST(:id AS uuid)
+"""
+
 _RECORD_SUCCESS = """
     UPDATE progressive_backfill_state SET consecutive_errors = 0, last_processed_at = now(), idle_runs = 0,
            points_spent = points_spent + :points, requests_made = requests_made + :requests
@@ -205,6 +209,8 @@ _REOPEN = """
     UPDATE progressive_backfill_state AS s SET status = 'active', planned_at = NULL
     WHERE s.id = ANY(CAST(:ids AS uuid[])) AND s.status = 'completed'
       AND (s.listing_completed_at IS NULL OR s.scan_until IS NOT NULL OR EXISTS (
+            SELECT FROM pull_request_numbers AS n WHERE n.repository_id = s.repository_id AND n.ask_again_at <= now())
+        OR EXISTS (
             SELECT FROM pull_requests AS p
             WHERE p.repository_id = s.repository_id AND p.gone_at IS NULL
               AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
@@ -445,6 +451,11 @@ def move_scan(
 def book(db: Database, backfill_id: str, *, points: int, requests: int) -> None:
     """Add what work that did not succeed has cost."""
     db.execute(_BOOK, id=backfill_id, points=points, requests=requests)
+
+
+def note_error(db: Database, backfill_id: str, error: str) -> None:
+    """Show an error that is no reason to stop."""
+    db.execute(_NOTE_ERROR, id=backfill_id, error=error[:2000])
 
 
 def record_success(db: Database, backfill_id: str, *, points: int, requests: int) -> None:

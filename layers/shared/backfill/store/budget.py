@@ -126,6 +126,15 @@ _REMEMBER = """
 """
 
 
+# After a day the operator may have granted the scope: the part is asked for again.
+_WITHHELD = """
+    SELECT part, reason FROM github_withheld WHERE identity = :identity AND since > now() - interval '1 day'
+"""
+_WITHHOLD = """
+    INSERT INTO github_withheld (identity, part, reason) VALUES (:identity, :part, :reason)
+    ON CONFLICT (identity, part) DO UPDATE SET reason = EXCLUDED.reason, since = now()
+"""
+
 # For people: the identity that was used last, and until when nothing is sent, and why. Past its reset a window is full.
 _LATEST = """
     SELECT identity, points_limit AS limit, CASE WHEN reset_at <= now() THEN points_limit ELSE remaining END AS remaining,
@@ -271,6 +280,14 @@ class PostgresBudget:
         row = self._db.one(_BLOCKED_SECONDS, identity=identity)
         return row["seconds"] if row else 0.0
 
+    def withheld(self, identity: str) -> dict[str, str]:
+        """Parts of queries that this identity may not ask for, and GitHub's words."""
+        return {row["part"]: row["reason"] for row in self._db.rows(_WITHHELD, identity=identity)}
+
+    def withhold(self, identity: str, part: str, reason: str) -> None:
+        """Remember such a part, for a day."""
+        self._db.execute(_WITHHOLD, identity=identity, part=part, reason=reason[:500])
+
     def identity_of(self, token_hash: str) -> str | None:
         """Whose a token is, by its SHA-256 in hexadecimal; None for one that was never seen."""
         row = self._db.one(_IDENTITY_OF, token_hash=token_hash)
@@ -279,6 +296,13 @@ class PostgresBudget:
     def remember_identity(self, token_hash: str, identity: str) -> None:
         """Keep whose a token is."""
         self._db.execute(_REMEMBER, token_hash=token_hash, identity=identity)
+
+
+def advice(db: Database) -> list[Row]:
+    """What tokens lack: ``identity``, ``part`` (of documents) and GitHub's words as ``reason``, as of the last two days."""
+    return db.rows(
+        "SELECT identity, part, reason FROM github_withheld WHERE since > now() - interval '2 days' ORDER BY 1, 2"
+    )
 
 
 def latest(db: Database, floor: float) -> Row | None:
@@ -338,6 +362,13 @@ class ObservedBudget:
     def blocked_seconds(self, identity: str) -> float:
         """As PostgresBudget's."""
         return PostgresBudget(self._db).blocked_seconds(identity)
+
+    def withheld(self, identity: str) -> dict[str, str]:
+        """As PostgresBudget's."""
+        return PostgresBudget(self._db).withheld(identity)
+
+    def withhold(self, identity: str, part: str, reason: str) -> None:
+        """The next run that may write will."""
 
     def identity_of(self, token_hash: str) -> str | None:
         """As PostgresBudget's."""

@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from backfill.store.connection import Database, Row, as_text
 
 Rows = Sequence[Mapping[str, Any]]
 
+
+class Refused(Protocol):
+    """Why GitHub does not list a number."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+
 # A pull request whose detail failed is tried again after this long, or as soon as it changes on GitHub.
 FAILED_RETRY_HOURS = 24
+# An incomplete pull request, or a number that GitHub does not list, is asked for again after each of these in turn, the last one
+# again and again; an incomplete one also as soon as it changes.
+ASK_AGAIN_AFTER = ("1 day", "7 days", "30 days")
 
 _CONTRIBUTORS = """
     INSERT INTO contributors (node_id, type, github_id, login, avatar_url, url)
@@ -107,7 +120,12 @@ _DETAILED = """
         closing_issues_count = i.closing_issues_count, comments_count = i.comments_count, reviews_count = i.reviews_count,
         review_threads_count = i.review_threads_count, commits_count = i.commits_count, files_count = i.files_count,
         listed_at = now(), gone_at = NULL, detail_synced_at = now(), detail_updated_at = i.updated_at,
-        detail_error = NULL, detail_error_code = NULL, detail_failed_at = NULL
+        detail_error = NULL, detail_error_code = NULL, detail_failed_at = NULL,
+        incomplete = i.incomplete,
+        incomplete_reads = CASE WHEN i.incomplete IS NULL THEN 0 WHEN i.updated_at > p.updated_at THEN 1
+                                ELSE p.incomplete_reads + 1 END,
+        read_again_at = CASE WHEN i.incomplete IS NOT NULL THEN now() + (CAST(:waits AS interval[]))[
+            LEAST(CASE WHEN i.updated_at > p.updated_at THEN 1 ELSE p.incomplete_reads + 1 END, 3)] END
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
         number integer, node_id text, github_id bigint, url text, title text, body text, state text, is_draft boolean,
         locked boolean, merged boolean, created_at timestamptz, updated_at timestamptz, closed_at timestamptz,
@@ -116,7 +134,7 @@ _DETAILED = """
         is_cross_repository boolean, head_repository text, merge_commit_oid text, milestone_number integer,
         milestone_title text, total_comments_count integer, labels_count integer, assignees_count integer,
         review_requests_count integer, closing_issues_count integer, comments_count integer, reviews_count integer,
-        review_threads_count integer, commits_count integer, files_count integer)
+        review_threads_count integer, commits_count integer, files_count integer, incomplete jsonb)
     WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.number = i.number
 """
 
@@ -326,8 +344,38 @@ _GONE = """
 """
 
 _RETRY_FAILED = """
-    UPDATE pull_requests SET detail_error = NULL, detail_error_code = NULL, detail_failed_at = NULL
-    WHERE repository_id = CAST(:repository_id AS uuid) AND detail_failed_at IS NOT NULL
+    UPDATE pull_requests SET detail_error = NULL, detail_error_code = NULL, detail_failed_at = NULL,
+           detail_synced_at = CASE WHEN incomplete IS NULL THEN detail_synced_at END,
+           detail_updated_at = CASE WHEN incomplete IS NULL THEN detail_updated_at END, read_again_at = NULL
+    WHERE repository_id = CAST(:repository_id AS uuid) AND (detail_failed_at IS NOT NULL OR incomplete IS NOT NULL)
+"""
+
+# Incomplete pull requests whose time has come lack their detail again. What is stored of them stays until they are read.
+_READ_AGAIN = """
+    UPDATE pull_requests SET detail_synced_at = NULL, detail_updated_at = NULL, read_again_at = NULL
+    WHERE read_again_at <= now() AND gone_at IS NULL
+"""
+
+_REFUSED = """
+    INSERT INTO pull_request_numbers (repository_id, number, refused_code, refused_reason, refusals, ask_again_at)
+    SELECT CAST(:repository_id AS uuid), i.number, i.code, i.reason, 1, now() + (CAST(:waits AS interval[]))[1]
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(number integer, code text, reason text)
+    WHERE NOT EXISTS (SELECT FROM pull_requests AS p WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.number = i.number)
+    ORDER BY i.number
+    ON CONFLICT (repository_id, number) DO UPDATE SET
+        refused_code = EXCLUDED.refused_code, refused_reason = EXCLUDED.refused_reason,
+        refusals = CASE WHEN :is_asked_again THEN pull_request_numbers.refusals + 1 ELSE GREATEST(1, pull_request_numbers.refusals) END,
+        ask_again_at = CASE WHEN :is_asked_again OR pull_request_numbers.ask_again_at IS NULL
+            THEN now() + (CAST(:waits AS interval[]))[LEAST(pull_request_numbers.refusals + 1, 3)]
+            ELSE pull_request_numbers.ask_again_at END
+"""
+_TO_ASK_AGAIN = """
+    SELECT number FROM pull_request_numbers
+    WHERE repository_id = CAST(:repository_id AS uuid) AND ask_again_at <= now() ORDER BY number
+"""
+_FORGET_REFUSED = """
+    DELETE FROM pull_request_numbers
+    WHERE repository_id = CAST(:repository_id AS uuid) AND number = ANY(:numbers) AND refused_code IS NOT NULL
 """
 
 # Rows that the listing, walked from its beginning to its end, did not show.
@@ -374,7 +422,8 @@ def store_details(db: Database, repository_id: str, tables: Mapping[str, Rows]) 
             rows = _in_order(rows)
         statements.append(_of_rows(statement, rows, key, repository_id=repository_id, numbers=accepted))
     rows = [row for row in pull_requests if row["number"] in chosen]
-    db.pipeline([*statements, _of_rows(_DETAILED, rows, ("number",), repository_id=repository_id)])
+    waits = list(ASK_AGAIN_AFTER)
+    db.pipeline([*statements, _of_rows(_DETAILED, rows, ("number",), repository_id=repository_id, waits=waits)])
     return accepted
 
 
@@ -406,6 +455,33 @@ def record_failed(db: Database, repository_id: str, failed: Mapping[int, tuple[s
         db.pipeline([_of_rows(_FAILED, rows, ("number",), repository_id=repository_id)])
 
 
+def note_refused(
+    db: Database, repository_id: str, refused: Mapping[int, Refused], *, is_asked_again: bool = False
+) -> None:
+    """Remember numbers that GitHub has and does not list, and why; ``is_asked_again`` makes the next wait longer."""
+    rows = [{"number": number, "code": each.code, "reason": each.reason} for number, each in refused.items()]
+    if rows:
+        waits = list(ASK_AGAIN_AFTER)
+        statement, parameters = _of_rows(_REFUSED, rows, ("number",), repository_id=repository_id, waits=waits)
+        db.pipeline([(statement, {**parameters, "is_asked_again": is_asked_again})])
+
+
+def to_ask_again(db: Database, repository_id: str) -> list[int]:
+    """Numbers that GitHub did not list, whose time to be asked for again has come."""
+    return [row["number"] for row in db.rows(_TO_ASK_AGAIN, repository_id=repository_id)]
+
+
+def forget_refused(db: Database, repository_id: str, numbers: Sequence[int]) -> None:
+    """These are no pull requests any more."""
+    if numbers:
+        db.execute(_FORGET_REFUSED, repository_id=repository_id, numbers=list(numbers))
+
+
+def read_again(db: Database) -> int:
+    """Let incomplete pull requests whose time has come lack their detail; how many."""
+    return db.execute(_READ_AGAIN)
+
+
 def mark_gone(db: Database, repository_id: str, numbers: Sequence[int]) -> int:
     """GitHub does not have these any more. Their rows stay, and no longer count."""
     if not numbers:
@@ -414,7 +490,7 @@ def mark_gone(db: Database, repository_id: str, numbers: Sequence[int]) -> int:
 
 
 def retry_failed(db: Database, repository_id: str) -> int:
-    """Forget the failures, so that the next planning cuts them into chunks again; how many."""
+    """Failed and incomplete ones lack their detail, so that the next planning cuts them into chunks again; how many."""
     return db.execute(_RETRY_FAILED, repository_id=repository_id)
 
 

@@ -1,0 +1,38 @@
+"""How many pull requests one request may hold: learned from what GitHub could answer, per repository."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# About 0.1 s of GitHub's 10 s for each; a new repository begins with a quarter of the largest page.
+START = 25.0
+LARGEST = 100.0
+# A request as full as the size allows proves the size, and the next may be larger by this.
+GROWTH = 1.1
+# A smaller one proves little: the size returns to its start, and no further.
+RECOVERY = 1.02
+FULL = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSize:
+    """The learned size; 1 at least."""
+
+    value: float = START
+
+    @property
+    def most(self) -> int:
+        """Pull requests that a request may hold."""
+        return max(1, int(self.value))
+
+    def grown(self, asked: int) -> RequestSize:
+        """After GitHub has answered for ``asked`` pull requests."""
+        if asked >= FULL * self.most:
+            return RequestSize(min(LARGEST, self.value * GROWTH))
+        if self.value < START:
+            return RequestSize(min(START, self.value * RECOVERY))
+        return self
+
+    def halved(self, asked: int) -> RequestSize:
+        """After ``asked`` pull requests were too many."""
+        return RequestSize(max(1.0, min(self.value, asked / 2)))
