@@ -54,16 +54,17 @@ def read(api_url: str, node_id: str, page: int, threads: int) -> dict[str, int]:
         Part(name, threads, packing.PAGE) if name == "reviewThreads" else Part(name, packing.PAGE)
         for name in packing.COUNTS
     ]
-    fields = " ".join(documents.connection(part) for part in parts)
     following: list[_Page] = []
     cursor, more = "", True
     while more:
         after = f'after: "{cursor}", ' if cursor else ""
-        text = (
+        query = documents.DetailQuery()
+        fields = " ".join(query.connection(part) for part in parts)
+        query.field(
             f"pullRequests(first: {page}, {after}{_ORDER}) "
             f"{{ pageInfo {{ hasNextPage endCursor }} nodes {{ ...pullRequest {fields} }} }}"
         )
-        answer = _ask(transport, node_id, text)["pullRequests"]
+        answer = _ask(transport, node_id, query)["pullRequests"]
         for node in answer["nodes"]:
             found["pull_requests"] += 1
             following += [each for part in parts for each in _take(found, node, part)]
@@ -72,19 +73,17 @@ def read(api_url: str, node_id: str, page: int, threads: int) -> dict[str, int]:
         chosen = packing.next_request([(each.part.weight, 1) for each in following], packing.PAGE)
         request = [following[index] for index in chosen]
         following = [each for index, each in enumerate(following) if index not in set(chosen)]
-        text = " ".join(
-            documents.pull_request(f"p{index}", each.number, f"number {documents.connection(each.part, each.after)}")
-            for index, each in enumerate(request)
-        )
-        answer = _ask(transport, node_id, text)
+        query = documents.DetailQuery()
+        for index, each in enumerate(request):
+            query.pull_request(f"p{index}", each.number, f"number {query.connection(each.part, each.after)}")
+        answer = _ask(transport, node_id, query)
         for index, each in enumerate(request):
             following += _take(found, answer[f"p{index}"], each.part)
     return dict(found)
 
 
-def _ask(transport: Transport, node_id: str, of_repository: str) -> dict[str, Any]:
-    document = documents.details(of_repository, "")
-    answer: dict[str, Any] = transport.query("ghp_rival", document, {"repository": node_id}, 60.0).data["node"]
+def _ask(transport: Transport, node_id: str, query: documents.DetailQuery) -> dict[str, Any]:
+    answer: dict[str, Any] = transport.query("ghp_rival", query.text(), {"repository": node_id}, 60.0).data["node"]
     return answer
 
 

@@ -163,7 +163,11 @@ class DetailQuery:
 
     def pull_request(self, alias: str, number: int, fields: str) -> None:
         """One pull request: ``...listed`` or ``...pullRequest``, and connections."""
-        self._below.append(f"{alias}: pullRequest(number: {number}) {{ {fields} }}")
+        self.field(f"{alias}: pullRequest(number: {number}) {{ {fields} }}")
+
+    def field(self, text: str) -> None:
+        """One field of the repository."""
+        self._below.append(text)
 
     def connection(self, part: Part, after: str | None = None, before: str | None = None) -> str:
         """A connection of a pull request, from the front and (``part.last``) from its far end.
