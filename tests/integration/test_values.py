@@ -11,6 +11,7 @@ from pg8000.exceptions import DatabaseError
 from backfill.store import backfills, pull_requests, repositories
 from backfill.store.connection import Database, RowsRefused
 from local.postgres import Postgres
+from tests.integration.rows import details, listed
 
 NODE = {
     "github_id": 77,
@@ -127,3 +128,62 @@ def test_files_with_one_position_are_both_kept() -> None:
         for at, path in ((1, "b"), (0, "a"), (1, "c"), (1, "c"))
     ]
     assert [(row["position"], row["path"]) for row in pull_requests._in_order(files)] == [(0, "a"), (1, "b"), (2, "c")]
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["in a transaction", "alone"])
+@pytest.mark.parametrize(
+    "bad",
+    [{"created_at": "0000-01-01T00:00:00Z"}, {"additions": 2**31}, {"state": "ODD"}, {"title": None}],
+    ids=["date", "integer", "check", "null"],
+)
+def test_a_listing_page_is_stored_without_the_row_that_postgres_refuses(
+    db: Database, bad: dict[str, Any], inside: bool
+) -> None:
+    repository_id = paused(db)["repository_id"]
+    rows = [listed(number, **(bad if number == 3 else {})) for number in range(1, 6)]
+    people = details(1, 2, 3, 4, 5)["contributors"]
+    if inside:
+        with db.transaction():
+            refused = pull_requests.store_listed(db, repository_id, people, rows)
+    else:
+        refused = pull_requests.store_listed(db, repository_id, people, rows)
+    assert list(refused) == [3]
+    assert [row["number"] for row in db.rows("SELECT number FROM pull_requests ORDER BY 1")] == [1, 2, 4, 5]
+    (gap,) = db.rows("SELECT reason, error_code, error FROM pull_request_gaps WHERE number = 3")
+    assert (gap["reason"], gap["error_code"]) == ("row missing", "value_refused")
+    assert gap["error"].startswith("Postgres: ")
+
+
+@pytest.mark.parametrize(
+    ("table", "bad"),
+    [
+        ("comments", {"created_at": "300000-01-01T00:00:00Z"}),
+        ("commits", {"position": 2**40}),
+        ("files", {"additions": 2**40}),
+        ("contributors", {"github_id": 2**70}),
+    ],
+)
+def test_of_a_chunk_only_the_pull_request_with_the_refused_value_fails(
+    db: Database, table: str, bad: dict[str, Any]
+) -> None:
+    repository_id = paused(db)["repository_id"]
+    numbers = [1, 2, 3, 4, 5, 6, 7]
+    tables = {name: [dict(row) for row in rows] for name, rows in details(*numbers).items()}
+    pull_requests.store_listed(db, repository_id, tables["contributors"], tables["pull_requests"])
+    if table == "contributors":
+        person = {**tables["contributors"][0], "node_id": "U_odd"}
+        tables["contributors"].append({**person, **bad})
+        next(row for row in tables["comments"] if row["pull_request_number"] == 5)["author_id"] = "U_odd"
+    else:
+        next(row for row in tables[table] if row["pull_request_number"] == 5).update(bad)
+    with db.transaction():
+        stored = pull_requests.store_divided(db, repository_id, tables)
+    assert (sorted(stored.accepted), list(stored.refused)) == ([1, 2, 3, 4, 6, 7], [5])
+    whole = db.rows("SELECT number FROM pull_requests WHERE detail_updated_at IS NOT NULL ORDER BY 1")
+    assert [row["number"] for row in whole] == [1, 2, 3, 4, 6, 7]
+
+
+def test_what_no_pull_request_is_to_blame_for_is_raised(db: Database) -> None:
+    repository_id = paused(db)["repository_id"]
+    with pytest.raises(RowsRefused), db.transaction():
+        pull_requests.store_listed(db, repository_id, [{**details(1)["contributors"][0], "github_id": 2**70}], [])

@@ -226,9 +226,12 @@ class Worker:
         """Everything about the chunk in the present transaction; the fence first."""
         repository_id = chunk["repository_id"]
         chunks.fence(self.db, chunk)
-        stored = set(pull_requests.store_details(self.db, repository_id, read.tables))
-        older = {row["number"] for row in read.tables.get("pull_requests", ())} - stored
+        stored = pull_requests.store_divided(self.db, repository_id, read.tables)
+        read_numbers = {row["number"] for row in read.tables.get("pull_requests", ())}
+        older = read_numbers - set(stored.accepted) - set(stored.refused)
         failed = dict(read.failed)
+        for number, reason in stored.refused.items():
+            failed[number] = (pull_requests.REFUSED, reason)
         for number in older:
             failed[number] = ("older_than_listed", "GitHub answered with an older state than it had listed")
         pull_requests.record_failed(self.db, repository_id, failed)

@@ -167,6 +167,15 @@ class Database:
             self._roll_back()
             raise
 
+    def save(self) -> list[tuple[str, dict[str, Any]]]:
+        """What begins a pipeline that ``undo`` can take back, in the same round trip."""
+        return [("SAVEPOINT saved", {})] if self._depth else []
+
+    def undo(self) -> None:
+        """After an error: back to the last ``save``, so that the transaction goes on. Outside of one nothing is left."""
+        if self._depth:
+            self.pipeline([("ROLLBACK TO SAVEPOINT saved", {})])
+
     @contextmanager
     def reading(self) -> Iterator[None]:
         """A transaction in which Postgres refuses every write."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from backfill.store.connection import Database, Row, as_text
+from backfill.store.connection import Database, Row, RowsRefused, as_text
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -24,6 +25,8 @@ class Refused(Protocol):
     def reason(self) -> str: ...
 
 
+# The code of a pull request whose values Postgres does not take.
+REFUSED = "value_refused"
 # A pull request whose detail failed is tried again after this long, or as soon as it changes on GitHub.
 FAILED_RETRY_HOURS = 24
 # An incomplete pull request, or a number that GitHub does not list, is asked for again after each of these in turn, the last one
@@ -290,6 +293,8 @@ _PULL_REQUEST_CLOSING_ISSUES = """
     ON CONFLICT DO NOTHING
 """
 
+# Tables whose rows belong to no single pull request: others name them.
+_NAMED = ("contributors", "labels")
 Key = Callable[[Mapping[str, Any]], Any]
 _CHILDREN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("reviews", _REVIEWS, ("node_id",)),
@@ -386,14 +391,51 @@ _NOT_LISTED = """
 """
 
 
-def store_listed(db: Database, repository_id: str, contributors: Rows, pull_requests: Rows) -> None:
-    """Upsert one listing page, in one round trip. Call it inside the transaction that moves the cursor."""
-    db.pipeline(
-        [
-            _of_rows(_CONTRIBUTORS, contributors, ("node_id",)),
-            _of_rows(_LISTED, pull_requests, ("number",), repository_id=repository_id),
-        ]
-    )
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of pull requests: ``accepted`` were written, ``refused`` are those whose values Postgres does not take, with
+    the reason. The others were read as of an older ``updated_at`` than the stored row has."""
+
+    accepted: list[int]
+    refused: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _ValueRefused:
+    """Why a row of a listing page is not stored."""
+
+    reason: str
+    code: str = REFUSED
+
+
+def store_listed(db: Database, repository_id: str, contributors: Rows, pull_requests: Rows) -> dict[int, str]:
+    """Upsert one listing page, in one round trip; numbers whose values Postgres does not take, with the reason.
+
+    These are remembered as gaps. Call it inside the transaction that moves the cursor.
+    """
+    tables = {"contributors": contributors, "pull_requests": pull_requests}
+
+    def store(some: Mapping[str, Rows]) -> list[int]:
+        db.pipeline(
+            [
+                *db.save(),
+                _of_rows(_CONTRIBUTORS, some["contributors"], ("node_id",)),
+                _of_rows(_LISTED, some["pull_requests"], ("number",), repository_id=repository_id),
+            ]
+        )
+        return []
+
+    refused = _divided(db, tables, store).refused
+    if refused:
+        reasons = {number: _ValueRefused(reason) for number, reason in refused.items()}
+        note_refused(db, repository_id, reasons, is_asked_again=True)
+        record_failed(db, repository_id, {number: (REFUSED, reason) for number, reason in refused.items()})
+    return refused
+
+
+def store_divided(db: Database, repository_id: str, tables: Mapping[str, Rows]) -> Stored:
+    """As ``store_details``; where Postgres refuses a value, the pull requests are divided until the guilty ones are left out."""
+    return _divided(db, tables, lambda some: store_details(db, repository_id, some))
 
 
 def store_details(db: Database, repository_id: str, tables: Mapping[str, Rows]) -> list[int]:
@@ -406,6 +448,7 @@ def store_details(db: Database, repository_id: str, tables: Mapping[str, Rows]) 
     as_of = [{"number": row["number"], "updated_at": row["updated_at"]} for row in pull_requests]
     *_, found = db.pipeline(
         [
+            *db.save(),
             _of_rows(_CONTRIBUTORS, tables.get("contributors", ()), ("node_id",)),
             _of_rows(_LABELS, tables.get("labels", ()), ("node_id",), repository_id=repository_id),
             _of_rows(_ACCEPTED, as_of, ("number",), repository_id=repository_id),
@@ -497,6 +540,33 @@ def retry_failed(db: Database, repository_id: str) -> int:
 def not_listed(db: Database, repository_id: str) -> list[int]:
     """Numbers that the present listing of the repository has not shown so far."""
     return [row["number"] for row in db.rows(_NOT_LISTED, repository_id=repository_id)]
+
+
+def _divided(db: Database, tables: Mapping[str, Rows], store: Callable[[Mapping[str, Rows]], list[int]]) -> Stored:
+    """Store all in one go; where Postgres refuses a value, in halves, down to the pull requests that have one."""
+    try:
+        return Stored(store(tables), {})
+    except RowsRefused as error:
+        db.undo()
+        numbers = sorted({row["number"] for row in tables.get("pull_requests", ())})
+        if len(numbers) < 2:
+            if not numbers:
+                raise
+            return Stored([], {numbers[0]: str(error)})
+    half = len(numbers) // 2
+    halves = [_divided(db, _of_numbers(tables, set(some)), store) for some in (numbers[:half], numbers[half:])]
+    return Stored([*halves[0].accepted, *halves[1].accepted], {**halves[0].refused, **halves[1].refused})
+
+
+def _of_numbers(tables: Mapping[str, Rows], numbers: set[int]) -> dict[str, Rows]:
+    """The rows of some pull requests, and the people and labels that these rows name."""
+    some: dict[str, Rows] = {}
+    for name, rows in tables.items():
+        if name not in _NAMED:
+            column = "number" if name == "pull_requests" else "pull_request_number"
+            some[name] = [row for row in rows if row[column] in numbers]
+    ids = {value for rows in some.values() for row in rows for column, value in row.items() if column.endswith("_id")}
+    return some | {name: [row for row in tables.get(name, ()) if row["node_id"] in ids] for name in _NAMED}
 
 
 def _in_order(files: Rows) -> list[Mapping[str, Any]]:
