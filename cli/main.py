@@ -8,17 +8,16 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from cli import tables
 from cli.progress import watch
 from cli.stack import DeployedStack, InvocationFailed
+from cli.terminal import console, plain
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 dead_letters_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Messages that could not be handled.")
 app.add_typer(dead_letters_app, name="dead-letters")
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out, err = console(), console(stderr=True)
 
 MOST_NUMBERS = 500
 MOST_NAMES = 100
@@ -105,15 +104,15 @@ def add(
 
     Example: backfill add kubernetes/kubernetes pytorch/pytorch --priority high
     """
+    stack: DeployedStack = context.obj
     wanted: dict[str, Any] = {} if priority is None else {"priority": priority.value}
     wanted |= {} if chunk_size is None else {"chunk_size": chunk_size}
     wanted |= {} if oldest_first is None else {"oldest_first": oldest_first}
-    stack: DeployedStack = context.obj
     answers: list[dict[str, Any]] = []
     for start in range(0, len(repositories), MOST_NAMES):
         some = repositories[start : start + MOST_NAMES]
         try:
-            answers += stack.invoke("console", {"action": "add", "repositories": some, **wanted})["repositories"]
+            answers += plain(stack.invoke("console", {"action": "add", "repositories": some, **wanted}))["repositories"]
         except InvocationFailed as failure:
             answers += [{"repository": name, "error": str(failure)} for name in some]
     if as_json:
@@ -428,14 +427,15 @@ def _console(context: typer.Context, event: dict[str, Any]) -> dict[str, Any]:
 def _invoke(context: typer.Context, function: str, event: dict[str, Any]) -> dict[str, Any]:
     stack: DeployedStack = context.obj
     try:
-        return stack.invoke(function, event)
+        answer: dict[str, Any] = plain(stack.invoke(function, event))
     except InvocationFailed as failure:
         _complain(str(failure))
         raise typer.Exit(1) from None
+    return answer
 
 
 def _complain(text: str) -> None:
-    err.print(f"error: {text}", markup=False)
+    err.print(f"error: {plain(text)}")
 
 
 def _tell(answer: dict[str, Any], text: str, as_json: bool) -> None:

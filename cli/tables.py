@@ -29,7 +29,16 @@ def status(out: Console, answer: Row, *, everything: bool) -> None:
         shown = [row for row in rows if row["status"] != "completed" or row["condition"].get("kind") == "trouble"]
         hidden, rows = len(rows) - len(shown), shown
     table = _table(
-        "repository", "status", "priority", "+pull requests", "+%", "+per hour", "+failed", "+points", "finish"
+        "repository",
+        "priority",
+        "+pull requests",
+        "+%",
+        "+per hour",
+        "+failed",
+        "+incomplete",
+        "+points",
+        "finish",
+        "status",
     )
     for row in rows:
         table.add_row(
@@ -39,6 +48,7 @@ def status(out: Console, answer: Row, *, everything: bool) -> None:
             str(int(row["percent"] or 0)),
             f"{row['prs_per_hour'] or 0:,.0f}",
             f"{row['failed_prs']:,}" if row["failed_prs"] else "",
+            f"{row['incomplete_prs']:,}" if row.get("incomplete_prs") else "",
             f"{row['points_spent']:,}",
             _minute(row["estimated_finish"]) if row["estimated_finish"] else "",
             condition(row),
@@ -51,6 +61,8 @@ def status(out: Console, answer: Row, *, everything: bool) -> None:
         out.print(f"{unsent:,} more are tracked: backfill status --repository OWNER/NAME")
     out.print(f"{counts['active']:,} active, {counts['paused']:,} paused, {counts['completed']:,} completed")
     out.print(budget(answer))
+    for each in answer.get("advice", ()):
+        out.print(f"{each['identity']}: {each['advice']}")
 
 
 def condition(row: Row) -> str:

@@ -186,6 +186,21 @@ def test_many_completed_ones_are_counted_and_not_listed(aws: Lambda) -> None:
     assert len(run(aws, "status", "--all").stdout.splitlines()) > 300
 
 
+@pytest.mark.parametrize("width", ["80", "120", "200"])
+def test_each_value_of_the_status_stands_under_its_heading(
+    aws: Lambda, width: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    aws.payload = _status(0)
+    (row,) = aws.payload["backfills"]
+    row.update(repository="octo/large", priority="high", failed_prs=3, incomplete_prs=4, points_spent=567)
+    heading, values, *_ = run(aws, "status").stdout.splitlines()
+    ends = {name: heading.index(name) + len(name) for name in ("failed", "incomplete", "points")}
+    assert [values[:end].split()[-1] for end in ends.values()] == ["3", "4", "567"]
+    assert values[heading.index("priority") :].startswith("high")
+    assert values[heading.index("status") :].startswith("waiting for github: until 12:00")
+
+
 def test_json_is_the_whole_answer(aws: Lambda) -> None:
     aws.payload = _status(30)
     done = run(aws, "status", "--json")

@@ -57,8 +57,15 @@ def overview(db: Database, queues: Queues, repository_id: str | None = None, aft
         "dead_letters": queues.dead_letters_waiting(),
         # Accepted, and not a backfill yet; each with its reason.
         "requested": [asdict(each) for each in names.requested(db)],
+        "advice": [{**each, "advice": _ADVICE.get(each["part"], each["reason"])} for each in budget.advice(db)],
     }
 
+
+# What a part of the queries that a token may not ask for means to the operator.
+_ADVICE = {
+    "team": "the token lacks the scope read:org, so teams that were asked to review are not stored; grant it, then run:"
+    " backfill resume OWNER/NAME --retry-failed"
+}
 
 # Why the system paused a backfill (pause_reason), and what that asks of the operator.
 _PAUSES = {
@@ -75,6 +82,12 @@ def condition(row: Mapping[str, Any], latest_budget: Mapping[str, Any] | None) -
         if row["failed_prs"] and not row["unchecked"]:
             return Condition(
                 "completed_with_failures", Kind.TROUBLE, f"{row['failed_prs']:,} pull requests could not be read"
+            )
+        if row["incomplete_prs"] and not row["unchecked"]:
+            return Condition(
+                "completed_incomplete",
+                Kind.DONE,
+                f"{row['incomplete_prs']:,} pull requests lack what GitHub does not give; see: backfill gaps",
             )
         return _checked(row)
     if row["status"] == "paused":
