@@ -231,6 +231,8 @@ class SteppedQueues:
 
     def __init__(self, broker: Broker, actor: Actor | None) -> None:
         self._broker, self._actor = broker, actor
+        # Plan requests that were sent without delay.
+        self.hasty_plans = 0
 
     def send_chunks(self, dispatches: Iterable[tuple[str, str, float]]) -> list[tuple[str, str]]:
         accepted = []
@@ -253,6 +255,7 @@ class SteppedQueues:
         body = {"schema_version": 1, **({"repository_id": repository_id} if repository_id else {})}
         with self._point():
             self._broker.put(self._broker.plans, json.dumps(body), delay_seconds)
+            self.hasty_plans += round(delay_seconds) == 0
 
     def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
         with self._point():

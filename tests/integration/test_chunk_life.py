@@ -569,15 +569,22 @@ class ChunkLife(RuleBasedStateMachine):
         worker = Worker(actor.db, self.around.github(actor), queues, lambda: actor.seconds_left)
         try:
             message = chunk_message(body)
-            if worker.handle(message, body) == "completed" and isinstance(message, Dispatch):
+            outcome = worker.handle(message, body)
+            if outcome == "completed" and isinstance(message, Dispatch):
                 self.stored[message.chunk_id] += 1
+            assert queues.hasty_plans == 0 or outcome in ("completed", "failed"), f"no brake after {outcome}"
         except ContractViolation as violation:
             queues.bury(body, str(violation))
 
     def _plan(self, actor: Actor, body: str) -> None:
         queues = SteppedQueues(self.broker, actor)
         planner = Planner(actor.db, self.around.github(actor), queues, lambda: actor.seconds_left)
-        planner.plan(plan_message(body) if body != "{}" else PlanEvent())
+        request = plan_message(body) if body != "{}" else PlanEvent()
+        report = planner.plan(request)
+        moved = any(row["pages"] or row["chunks"] or row.get("completed") for row in report["backfills"])
+        # A round may also have checked what is completed, and goes on with the rest at once.
+        most = 0 if request.repository_id else 1
+        assert moved or queues.hasty_plans <= most, f"no brake after {report}"
 
     def _recover(self, actor: Actor, request: RecoveryEvent) -> None:
         Recovery(actor.db, SteppedQueues(self.broker, actor)).recover(request)
