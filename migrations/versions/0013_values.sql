@@ -56,3 +56,6 @@ ALTER TABLE repositories ADD COLUMN name_taken_at timestamptz;
 -- squawk-ignore ban-drop-constraint
 ALTER TABLE pull_requests DROP CONSTRAINT pull_requests_node_id_key;
 CREATE INDEX repositories_by_github_id ON repositories (github_id) WHERE github_id IS NOT NULL;
+
+-- A date in the future became the watermark, and hid every change since: what has changed is listed anew.
+UPDATE progressive_backfill_state SET updates_watermark = NULL WHERE updates_watermark > now() + interval '1 hour';

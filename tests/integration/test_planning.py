@@ -256,7 +256,7 @@ def change_all(stack: Stack) -> int:
     stack.run()
     repository = stack.repository(ONE)
     for number in sorted(repository.pull_requests):
-        repository.change(number, title=f"Another title of {number}", updatedAt="2031-01-01T00:00:00Z")
+        repository.change(number, title=f"Another title of {number}", updatedAt="2026-06-01T00:00:00Z")
     return len(repository.pull_requests)
 
 

@@ -58,6 +58,9 @@ REST_SECONDS = 60.0
 OVERLAP = timedelta(minutes=10)
 # Changes that came during a scan are scanned again at once, so often; then the next examination finds them.
 SCANS = 3
+# GitHub counts pull requests that it does not show, of blocked accounts. While these become more, a whole listing comes so
+# often at most.
+HIDDEN_LISTING_EVERY = timedelta(days=1)
 # What GitHub said about a repository is good for settling it for so long.
 EXAMINATION_LASTS = timedelta(minutes=10)
 
@@ -418,7 +421,10 @@ class Planner:
         if _counts_differ(held, held["total_prs"]) and held["listing_completed_at"] is not None:
             difference = held["total_prs"] - held["listed_prs"]
             event("listed and counted pull requests differ", listed=held["listed_prs"], counted=held["total_prs"])
-            held = _kept(backfills.start_listing(self.db, held, difference))
+            if _is_more_hidden(held, difference, backfills.now(self.db)):
+                held = _kept(backfills.note_unlisted(self.db, held, difference))
+            else:
+                held = _kept(backfills.start_listing(self.db, held, difference))
         return held
 
     def _look(self, held: Row, repository: Row) -> Row:
@@ -658,13 +664,24 @@ def _counts_differ(backfill: Row, total_prs: int) -> bool:
     return total_prs - backfill["listed_prs"] not in (0, backfill["unlisted_prs"])
 
 
-def _known_until(latest: datetime | None) -> datetime | None:
+def _is_more_hidden(backfill: Row, difference: int, now: datetime) -> bool:
+    """Whether GitHub only counts more of what it does not show, and a whole listing has confirmed not long ago that it does
+    so. What is new or changed shows in the scan; what is gone makes the count smaller."""
+    has_grown = difference > backfill["unlisted_prs"] > 0
+    return has_grown and bool(now - backfill["listing_started_at"] < HIDDEN_LISTING_EVERY)
+
+
+def _known_until(latest: datetime | None, now: datetime | None = None) -> datetime | None:
     """Until when every change is known, if GitHub's newest is ``latest``.
 
-    GitHub's times are whole seconds: in one that has hardly passed, something else may still change.
+    GitHub's times are whole seconds: in one that has hardly passed, something else may still change. A date in the future
+    is of a clock that was set wrong: changes from now on are older than it.
     """
-    if latest is not None and abs((datetime.now(UTC) - latest).total_seconds()) < 60:
-        return latest - timedelta(seconds=1)
+    if latest is None:
+        return None
+    now = now or datetime.now(UTC)
+    if latest > now - timedelta(seconds=60):
+        return min(latest, now.replace(microsecond=0)) - timedelta(seconds=1)
     return latest
 
 

@@ -373,6 +373,17 @@ def start_listing(db: Database, backfill: Row, unlisted_prs: int = 0) -> Row | N
     return db.one(_START_LISTING, id=backfill["id"], planner_token=backfill["planner_token"], unlisted_prs=unlisted_prs)
 
 
+def note_unlisted(db: Database, backfill: Row, unlisted_prs: int) -> Row | None:
+    """GitHub counts so many more than it shows; None if the lease was lost."""
+    return db.one(
+        "UPDATE progressive_backfill_state SET unlisted_prs = :unlisted_prs"
+        " WHERE id = CAST(:id AS uuid) AND planner_token = CAST(:planner_token AS uuid) RETURNING *",
+        id=backfill["id"],
+        planner_token=backfill["planner_token"],
+        unlisted_prs=unlisted_prs,
+    )
+
+
 def defer(db: Database, backfill: Row, until: datetime) -> None:
     """Its planning waits for GitHub's budget."""
     db.execute(_DEFER, id=backfill["id"], planner_token=backfill["planner_token"], until=until)
