@@ -178,7 +178,8 @@ def test_every_completed_repository_is_examined_and_an_unchanged_hundred_costs_a
     stack = stack_of({f"octo/r{index:03d}": 1 for index in range(250)})
     for each in stack.simulator.repositories.values():
         (pull_request,) = each.pull_requests.values()
-        row = {**REPOSITORY, "node_id": each.node["id"], "owner": "octo", "name": each.node["name"]}
+        ids = {"node_id": each.node["id"], "github_id": each.node["databaseId"]}
+        row = {**REPOSITORY, **ids, "owner": "octo", "name": each.node["name"]}
         repository = repositories.upsert(stack.db, row)
         backfills.add(stack.db, repository["id"], total_prs=1, chunk_size=None, metadata={})
         stack.db.execute(
