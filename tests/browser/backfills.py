@@ -23,7 +23,9 @@ HOSTILE = [
 def track(db: Database, number: int, name: str, *, total: int = 1000, done: int = 0, **columns: Any) -> dict[str, Any]:
     """A backfill of which ``done`` pull requests are stored; ``columns`` of its row are set as they are."""
     owner, _, short = name.partition("/")
-    repository = repositories.upsert(db, {**REPOSITORY, "node_id": f"R_{number}", "owner": owner, "name": short})
+    repository = repositories.upsert(
+        db, {**REPOSITORY, "node_id": f"R_{number}", "github_id": number, "owner": owner, "name": short}
+    )
     backfill = backfills.add(db, repository["id"], total_prs=total, chunk_size=None, metadata={})
     db.execute(
         "UPDATE progressive_backfill_state SET current_prs = :done, listed_prs = :total, listing_completed_at = now(),"

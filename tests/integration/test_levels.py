@@ -21,7 +21,9 @@ __all__ = ["stack"]
 
 
 def tracked(db: Database, number: int, *, total: int = 100) -> dict[str, Any]:
-    repository = repositories.upsert(db, {**REPOSITORY, "node_id": f"R_{number}", "name": f"repository-{number}"})
+    repository = repositories.upsert(
+        db, {**REPOSITORY, "node_id": f"R_{number}", "github_id": number, "name": f"repository-{number}"}
+    )
     return backfills.add(db, repository["id"], total_prs=total, chunk_size=None, metadata={})
 
 
