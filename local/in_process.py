@@ -15,15 +15,18 @@ from backfill.github.transport import Transport
 from backfill.messages import PlanEvent, chunk_message, plan_message
 from backfill.operating import Operator
 from backfill.planning import Planner
+from backfill.queues import Source
 from backfill.recovering import Recovery
 from backfill.store.budget import ObservedBudget, PostgresBudget
 from backfill.store.connection import Database
-from local.memory_queue import MemoryQueues
+from local.memory_queue import MemoryQueues, RecursiveInvocation
 from local.movement import Movement
 from local.simulator import Simulator
 from local.simulator.resolvers import ENDS
 
 Row = dict[str, Any]
+# Their logical ids in template.yaml.
+PLANNER, CHUNK_WORKER = "PlannerFunction", "ChunkWorkerFunction"
 
 
 class Stack:
@@ -71,7 +74,13 @@ class Stack:
 
     def plan_once(self) -> Row:
         """Handle the oldest plan request."""
-        return self._planned(plan_message(self.queues.plans.pop(0)))
+        body = self.queues.plans.pop(0)
+        try:
+            with self.queues.invocation(PLANNER, body):
+                return self._planned(plan_message(body))
+        except RecursiveInvocation:
+            self.queues.drop(body, Source.PLANS)
+            return {"backfills": []}
 
     def work_once(self, rng: random.Random | None = None) -> str:
         """Handle one chunk message."""
@@ -80,7 +89,12 @@ class Stack:
         if rng and rng.random() < 0.2:
             self.queues.chunks.append(body)
         before = self.queues.sent, self.queues.delayed
-        outcome = self.worker.handle(chunk_message(body), body)
+        try:
+            with self.queues.invocation(CHUNK_WORKER, body):
+                outcome = self.worker.handle(chunk_message(body), body)
+        except RecursiveInvocation:
+            self.queues.drop(body, Source.CHUNKS)
+            return "dropped"
         self.moved.ended += outcome in ("completed", "failed")
         self.moved.paused += outcome == "paused"
         self._count(before)

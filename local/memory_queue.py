@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from backfill.queues import DeadLetter, Source, collect
+
+# Lambda runs a function so often in one chain of requests, and drops the next invocation.
+MOST_IN_A_CHAIN = 16
+
+
+class Traced(str):
+    """A body with the lineage that botocore's trace header carries: how often each function ran before it."""
+
+    lineage: Mapping[str, int] = {}
+
+
+class RecursiveInvocation(Exception):
+    """Lambda does not invoke the function for this message."""
 
 
 @dataclass
@@ -25,6 +40,31 @@ class MemoryQueues:
     # Messages ever sent, and those of them with a delay.
     sent: int = 0
     delayed: int = 0
+    # Functions whose loops Lambda stops, and the lineage of the invocation that runs now.
+    stopped: frozenset[str] = frozenset()
+    lineage: Mapping[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def invocation(self, function: str, message: str) -> Iterator[None]:
+        """What is sent meanwhile continues the message's chain. Raises RecursiveInvocation in place of one too many."""
+        chain = Counter(message.lineage if isinstance(message, Traced) else {})
+        chain[function] += 1
+        if function in self.stopped and chain[function] > MOST_IN_A_CHAIN:
+            raise RecursiveInvocation(function)
+        self.lineage = chain
+        try:
+            yield
+        finally:
+            self.lineage = {}
+
+    def drop(self, message: str, source: Source) -> None:
+        """Its receives are used up, and no function said why: the queue itself moves it."""
+        self.dead.append(DeadLetter(f"m{len(self.dead)}", str(message), "r", None, source))
+
+    def _traced(self, body: str) -> Traced:
+        message = Traced(body)
+        message.lineage = self.lineage
+        return message
 
     def send_chunks(self, dispatches: Iterable[tuple[str, str, float]]) -> list[tuple[str, str]]:
         accepted = []
@@ -32,19 +72,19 @@ class MemoryQueues:
             if self.refuse:
                 self.refuse -= 1
                 continue
-            self.chunks.append(json.dumps({"schema_version": 1, "chunk_id": chunk, "dispatch_id": dispatch}))
+            body = json.dumps({"schema_version": 1, "chunk_id": chunk, "dispatch_id": dispatch})
+            self.chunks.append(self._traced(body))
             accepted.append((chunk, dispatch))
             self._count(delay)
         return accepted
 
     def send_body(self, body: str, delay_seconds: float = 0) -> None:
-        self.chunks.append(body)
+        self.chunks.append(self._traced(body))
         self._count(delay_seconds)
 
     def request_plan(self, repository_id: str | None, delay_seconds: float = 0) -> None:
-        self.plans.append(
-            json.dumps({"schema_version": 1, **({"repository_id": repository_id} if repository_id else {})})
-        )
+        named = {"repository_id": repository_id} if repository_id else {}
+        self.plans.append(self._traced(json.dumps({"schema_version": 1, **named})))
         self._count(delay_seconds)
 
     def _count(self, delay_seconds: float) -> None:
@@ -56,7 +96,7 @@ class MemoryQueues:
         self.dead.append(DeadLetter(f"m{len(self.dead)}", body, "r", reason, source))
 
     def redrive(self, letter: DeadLetter) -> None:
-        (self.plans if letter.queue is Source.PLANS else self.chunks).append(letter.body)
+        (self.plans if letter.queue is Source.PLANS else self.chunks).append(self._traced(letter.body))
 
     def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
         seen = [each for each in self.dead if each.message_id not in self.hidden]

@@ -118,6 +118,8 @@ class Stack:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ENDPOINT_URL": endpoint,
             "PERSIST_STATE": "0",
+            # Its MQTT door would listen on every interface, at a port that a second stack wants too.
+            "IOT_MTLS_ENABLED": "0",
         }
         self._spawn(state, "ministack", [str(ROOT / ".venv-aws/bin/ministack")], local)
         self._wait(state, "ministack", lambda: _answers(f"{endpoint}/_ministack/health"))
