@@ -342,7 +342,8 @@ def _listed_row(tables: Tables, node: dict[str, Any]) -> Row | Refusal:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         return Refusal("unexplained", f"the pull request has an unknown form: {type(error).__name__}: {error}"[:300])
     # A value that cannot be stored is null here, and a flaw when the details are read.
-    records.fit(row)
+    for each in (row, *tables.get("contributors", ())[-1:]):
+        records.fit(each)
     if row["updated_at"] is None:
         return Refusal("impossible_value", "GitHub gives no time of the last change that is a time")
     return row

@@ -1,0 +1,303 @@
+"""Every place of the product's own documents, taken from their text, in every way in which GitHub may not give it.
+
+A new field of a document is covered without a new case here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLInterfaceType,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLUnionType,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    build_schema,
+    get_named_type,
+    parse,
+)
+
+from backfill.github import documents
+from backfill.github.packing import COUNTS, Part
+from backfill.store.connection import Database
+from local.in_process import Stack
+from local.simulator import Repository, generate
+from local.simulator.data import connect
+from local.simulator.schema import SDL
+from tests.integration.demanding import comments, commits, files, reviews
+from tests.reported.harness import Altered, days, detailed, listed_nodes
+
+NAME, SIZE = "octo/places", 8
+MOST_MORE_REQUESTS = 12
+SAML = "Resource protected by organization SAML enforcement."
+OUT_OF_RANGE = {"DateTime": "300000-01-01T00:00:00Z", "Int": 2**70, "BigInt": str(2**70)}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A path below a pull request; ``kind`` is connection, object, or the type of a scalar."""
+
+    path: tuple[str | int, ...]
+    kind: str
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self.path)) + f"-{self.kind}"
+
+
+FAULTS = {
+    "connection": ("a null node", "null", "FORBIDDEN", "NOT_FOUND"),
+    # Null without an error is what GitHub documents for them: a deleted user, a deleted fork.
+    "object": ("FORBIDDEN", "NOT_FOUND"),
+}
+
+
+def places() -> list[Place]:
+    """Of the queries for details and for the listing."""
+    query = documents.DetailQuery()
+    parts = [
+        Part(name, 10, 10 if name == nested else None)
+        for nested in ("reviews", "reviewThreads")
+        for name in COUNTS
+        if name != "reviewThreads" or nested == "reviewThreads"
+    ]
+    query.pull_request("p0", 1, " ".join(["...pullRequest", *map(query.connection, parts)]))
+    document = parse(query.text())
+    fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
+    (operation,) = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
+    found: dict[tuple[str | int, ...], Place] = {}
+    pull_request = next(
+        each for each in _fields(operation.selection_set, fragments) if each.name.value == "pullRequest"
+    )
+    _walk(_schema().type_map["PullRequest"], pull_request.selection_set, (), found, fragments)
+    return list(found.values())
+
+
+@cache
+def _schema() -> Any:
+    return build_schema(SDL)
+
+
+def _fields(
+    selections: SelectionSetNode | None, fragments: dict[str, FragmentDefinitionNode], kind: Any = None
+) -> Iterator[Any]:
+    """Fields below a selection, fragments expanded. The fields of ``node`` and ``repository`` are walked through."""
+    for each in selections.selections if selections else ():
+        if isinstance(each, FragmentSpreadNode):
+            yield from _fields(fragments[each.name.value].selection_set, fragments, kind)
+        elif isinstance(each, InlineFragmentNode):
+            yield from _fields(each.selection_set, fragments, kind)
+        elif isinstance(each, FieldNode):
+            yield each
+            if each.name.value == "node":
+                yield from _fields(each.selection_set, fragments, kind)
+
+
+def _walk(
+    kind: Any,
+    selections: SelectionSetNode | None,
+    path: tuple[str | int, ...],
+    found: dict[tuple[str | int, ...], Place],
+    fragments: dict[str, FragmentDefinitionNode],
+) -> None:
+    for each in _fields(selections, fragments):
+        name = each.alias.value if each.alias else each.name.value
+        field = _field(kind, each.name.value)
+        if field is None or name in ("pageInfo", "totalCount", "__typename"):
+            continue
+        named, here = get_named_type(field.type), (*path, name)
+        if named.name.endswith("Connection"):
+            below = {one.name.value: one for one in _fields(each.selection_set, fragments)}
+            if "nodes" in below:
+                found.setdefault(here, Place(here, "connection"))
+                node_type = get_named_type(named.fields["nodes"].type)
+                _walk(node_type, below["nodes"].selection_set, (*here, "nodes", 0), found, fragments)
+        elif isinstance(named, GraphQLObjectType | GraphQLInterfaceType | GraphQLUnionType):
+            if not isinstance(field.type, GraphQLNonNull):
+                found.setdefault(here, Place(here, "object"))
+            _walk(named, each.selection_set, here, found, fragments)
+        elif named.name in OUT_OF_RANGE and name != "number":
+            found.setdefault(here, Place(here, named.name))
+
+
+def _field(kind: Any, name: str) -> Any:
+    """A field of a type, or of one that a union or an interface may stand for."""
+    kinds = [kind] if hasattr(kind, "fields") else []
+    if isinstance(kind, GraphQLUnionType | GraphQLInterfaceType):
+        kinds += _schema().get_possible_types(kind)
+    return next((each.fields[name] for each in kinds if name in each.fields), None)
+
+
+CASES = [(place, fault) for place in places() for fault in FAULTS.get(place.kind, ("out of range",))]
+
+
+def rich(repository: Repository, review_sizes: list[int]) -> int:
+    """One pull request that has something at every place; its number.
+
+    Review comments are read with the reviews, or with the threads where there are many more reviews.
+    """
+    number = sorted(repository.pull_requests)[SIZE // 2]
+    person = {"__typename": "User", "id": "U_p", "databaseId": 1, "login": "p", "avatarUrl": "a", "url": "u"}
+    team = {**person, "__typename": "Team", "id": "T_t", "combinedSlug": "o/t", "slug": "t"}
+    repository.change(number, **reviews(repository, number, review_sizes, 2), comments=comments(repository, number, 2))
+    kept = repository.pull_requests[number]
+    said = [each for review in kept["reviews"] for each in review["comments"]]
+    made = commits(number, 2)
+    for each in made:
+        each["commit"]["author"]["user"] = person
+    for each in (*said, *kept["comments"], *kept["reviews"]):
+        each["author"] = person
+    for each in (*said, *kept["reviews"]):
+        each["commit"] = {"oid": "c" * 40}
+    for each in said:
+        each.update(
+            originalCommit={"oid": "d" * 40}, replyTo={"fullDatabaseId": "1"}, position=1, line=1, originalLine=1
+        )
+    for each in kept["reviews"]:
+        each["submittedAt"] = each["createdAt"]
+    repository.change(
+        number,
+        commits=made,
+        files=files(2),
+        changedFiles=2,
+        labels=[{"id": f"L_{each}", "name": each, "color": "ffffff"} for each in "ab"],
+        assignees=[person],
+        reviewRequests=[team, person],
+        closingIssuesReferences=[{"number": 5}],
+        author=person,
+        mergedBy=person,
+        mergeCommit={"oid": "e" * 40},
+        milestone={"number": 1, "title": "m"},
+        headRepository={"nameWithOwner": "o/fork"},
+        state="MERGED",
+        merged=True,
+        closedAt=kept["createdAt"],
+        mergedAt=kept["createdAt"],
+        totalCommentsCount=2 + len(said),
+    )
+    return number
+
+
+WORLDS = {"reviews": [2, 1], "reviewThreads": [2, 1, 0, 0, 0]}
+
+
+@cache
+def world(review_sizes: tuple[int, ...]) -> tuple[str, int]:
+    """The pull requests as JSON, and the number of the one that GitHub does not give whole."""
+    (repository,) = generate(5, {NAME: SIZE})
+    number = rich(repository, list(review_sizes))
+    return json.dumps(list(repository.pull_requests.values())), number
+
+
+def altered(pull_requests: str) -> Altered:
+    (repository,) = generate(5, {NAME: SIZE})
+    repository.pull_requests = {each["number"]: each for each in json.loads(pull_requests)}
+    for each in repository.pull_requests.values():
+        connect(each)
+    return Altered([repository], speed=50_000)
+
+
+def play(node: Any, where: Sequence[Any], place: Place, fault: str) -> list[dict[str, Any]] | None:
+    """Play a fault in one pull request of a reply, whose path is ``where``; the errors, or None if it was not asked for."""
+    *way, last = place.path
+    if last == "commentsLast":
+        return None
+    for step in way:
+        try:
+            node = node[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    if not isinstance(node, dict) or node.get(last) is None:
+        return None
+    path = [*where, *place.path]
+    if fault == "out of range":
+        node[last] = OUT_OF_RANGE[place.kind]
+        return []
+    if fault == "a null node":
+        if not node[last].get("nodes"):
+            return None
+        node[last]["nodes"][0] = None
+        return []
+    node[last] = None
+    return (
+        []
+        if fault == "null"
+        else [{"type": fault, "path": path, "message": SAML if fault == "FORBIDDEN" else "Could not resolve"}]
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, int]:
+    """Requests of an undisturbed run, by its pull requests."""
+    return {}
+
+
+@pytest.mark.parametrize(("place", "fault"), CASES, ids=lambda each: str(each))
+def test_one_place_that_github_does_not_give_costs_that_place(
+    db: Database, undisturbed: dict[str, int], place: Place, fault: str
+) -> None:
+    pull_requests, bad = world(tuple(WORLDS.get(str(place.path[0]), WORLDS["reviews"])))
+    if pull_requests not in undisturbed:
+        undisturbed[pull_requests] = requests_of_an_undisturbed_run(db, pull_requests)
+    played = [0]
+
+    def alter(answer: Any, query: str, variables: Any) -> None:
+        nodes = [(["node", "pullRequests", "nodes", i], each) for i, each in enumerate(listed_nodes(answer))]
+        nodes += [(["node", alias], each) for alias, each in detailed(answer).items()]
+        places = [(where, node, place) for where, node in nodes if node["number"] == bad]
+        if place.path[2:3] and place.path[1] == "nodes" and "comments" in place.path[3:4]:
+            # Asked for once more, review comments come below their review or thread.
+            found = [
+                (alias, each)
+                for alias, each in (answer.get("data") or {}).items()
+                if alias[0] == "n" and alias[1:].isdigit()
+            ]
+            places += [([alias], each, Place(place.path[3:], place.kind)) for alias, each in found]
+        for where, node, wanted in places:
+            errors = play(node, where, wanted, fault)
+            if errors is not None:
+                played[0] += 1
+                answer["errors"] = [*answer.get("errors", []), *errors]
+
+    with altered(pull_requests) as simulator:
+        simulator.alter = alter
+        stack = Stack(db, simulator)
+        stack.add(NAME)
+        days(stack, 3)
+        state = stack.state()
+        assert played[0], "the fault was never played"
+        assert (state["status"], state["error_count"]) == ("completed", 0), state["last_error"]
+        assert simulator.asked <= undisturbed[pull_requests] + MOST_MORE_REQUESTS
+    if place.path[0] == "reviewThreads" and place.kind == "connection":
+        # The reviews show the same comments: nothing is lost.
+        return stack.assert_equals_github()
+    (gap,) = db.rows("SELECT number, reason, error_code, error FROM pull_request_gaps")
+    assert gap["number"] == bad and gap["error_code"] and gap["error"]
+    if place.path == ("updatedAt",):
+        # Nothing can be stored by a time of the last change that is not one.
+        assert gap["reason"] in ("row missing", "failed")
+        return
+    assert gap["reason"] == "incomplete"
+    row = db.one("SELECT body, incomplete FROM pull_requests WHERE number = :n", n=bad)
+    assert row is not None and row["body"] is not None
+    assert state["processed_prs"] == SIZE - 1
+
+
+def requests_of_an_undisturbed_run(db: Database, pull_requests: str) -> int:
+    with altered(pull_requests) as simulator:
+        stack = Stack(db, simulator)
+        stack.add(NAME)
+        days(stack, 3)
+        stack.assert_equals_github()
+        db.execute("DELETE FROM repositories")
+        return simulator.asked
