@@ -1,8 +1,8 @@
 """A GitHub of its own: GraphQL over real or generated pull requests, with GitHub's price, limits and failures."""
 
 from local.simulator.data import Repository, generate, load
-from local.simulator.failures import PASSING, Failure
+from local.simulator.failures import PARTIAL, PASSING, Failure
 from local.simulator.server import Simulator
 from local.simulator.tokens import App
 
-__all__ = ["PASSING", "App", "Failure", "Repository", "Simulator", "generate", "load"]
+__all__ = ["PARTIAL", "PASSING", "App", "Failure", "Repository", "Simulator", "generate", "load"]

@@ -67,6 +67,82 @@ def _resource_limit(answer: Node) -> Node:
     return {**answer, "errors": [{**error, "path": ["node", alias]} for alias in aliases or ["pullRequests"]]}
 
 
+def _first_connection(answer: Node) -> tuple[str, str, Node] | None:
+    """Alias, name and page of a connection that has nodes, of a pull request that was asked for by number."""
+    for alias in _pull_requests(answer):
+        node = answer["data"]["node"][alias] or {}
+        for name, page in node.items():
+            if isinstance(page, dict) and page.get("nodes") and not name.endswith("Last"):
+                return alias, name, page
+    return None
+
+
+def _refused(kind: str, message: str, **fields: Any) -> Callable[[Node], Node]:
+    """A refusal at the fork of a pull request, listed or detailed, with all other data beside it."""
+
+    def change(answer: Node) -> Node:
+        node = (answer.get("data") or {}).get("node") or {}
+        rows = (node.get("pullRequests") or {}).get("nodes") or []
+        places: list[tuple[list[Any], Node]] = [
+            (["node", "pullRequests", "nodes", index], row) for index, row in enumerate(rows)
+        ]
+        places += [(["node", alias], node[alias] or {}) for alias in _pull_requests(answer)]
+        for path, row in places[:1]:
+            row["headRepository"] = None
+            answer["errors"] = [{**fields, "type": kind, "path": [*path, "headRepository"], "message": message}]
+        return answer
+
+    return change
+
+
+def _in_connection(spoil: Callable[[Node], None]) -> Callable[[Node], Node]:
+    """Something lacks in one connection of one pull request."""
+
+    def change(answer: Node) -> Node:
+        found = _first_connection(answer)
+        if found is not None:
+            spoil(found[2])
+        return answer
+
+    return change
+
+
+def _null_connection(answer: Node) -> Node:
+    found = _first_connection(answer)
+    if found is not None:
+        answer["data"]["node"][found[0]][found[1]] = None
+    return answer
+
+
+def _null_node(page: Node) -> None:
+    page["nodes"][0] = None
+
+
+def _ends_too_early(page: Node) -> None:
+    page["nodes"].pop()
+    page["pageInfo"]["hasNextPage"] = False
+
+
+def _no_cursor(page: Node) -> None:
+    page["pageInfo"].update(hasNextPage=True, endCursor=None)
+
+
+def _null_row(answer: Node) -> Node:
+    """One pull request of a listing page is null, and GitHub says that the token may not see it."""
+    rows = ((answer.get("data") or {}).get("node") or {}).get("pullRequests", {}).get("nodes") or []
+    if rows:
+        rows[0] = None
+        path = ["node", "pullRequests", "nodes", 0]
+        answer["errors"] = [{"type": "FORBIDDEN", "path": path, "message": _SAML, "extensions": {"saml_failure": True}}]
+    return answer
+
+
+def _impossible_date(answer: Node) -> Node:
+    for alias in _pull_requests(answer)[:1]:
+        (answer["data"]["node"][alias] or {})["closedAt"] = "300000-01-01T00:00:00Z"
+    return answer
+
+
 def _missing_number(answer: Node) -> Node:
     """One pull request is said not to exist; where none was asked for, nothing is changed."""
     for alias in _pull_requests(answer)[:1]:
@@ -86,6 +162,7 @@ def _beside_complete_data(answer: Node) -> Node:
     return {**answer, **_error("Something else is the matter.", type="SOMETHING_NEW")}
 
 
+_SAML = "Resource protected by organization SAML enforcement. You must grant your Personal Access token access to it."
 _SECONDARY = {
     "message": "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
     "documentation_url": "https://docs.github.com/graphql/overview/rate-limits-and-node-limits-for-the-graphql-api",
@@ -185,4 +262,17 @@ PASSING = (
     Failure("500", 500, "Oops"),
     Failure("unavailable", 503, _HTML.format("503 Service Unavailable"), {"retry-after": "7"}),
     Failure("too large", headers={"content-encoding": "gzip"}, body=gzip.compress(b" " * 100_000_000, 9)),
+)
+
+# One place is missing, with good data beside it: the pull request is incomplete, and everything else is whole.
+PARTIAL = (
+    Failure("a fork that is forbidden", change=_refused("FORBIDDEN", "Resource not accessible by integration")),
+    Failure("a fork behind single sign-on", change=_refused("FORBIDDEN", _SAML, extensions={"saml_failure": True})),
+    Failure("a fork that is missing", change=_refused("NOT_FOUND", "Could not resolve to a Repository")),
+    Failure("a null node", change=_in_connection(_null_node)),
+    Failure("a null connection", change=_null_connection),
+    Failure("a connection that ends too early", change=_in_connection(_ends_too_early)),
+    Failure("a page without a cursor", change=_in_connection(_no_cursor)),
+    Failure("a null row of the listing", change=_null_row),
+    Failure("an impossible date", change=_impossible_date),
 )

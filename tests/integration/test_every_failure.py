@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from backfill.store.connection import Database
 from local.in_process import Stack, differences
-from local.simulator import PASSING, Simulator, generate
+from local.simulator import PARTIAL, PASSING, Simulator, generate
 
 NAME = "octo/unlucky"
 # Small chunks, so that there are requests enough for all failures; and two pull requests that fail for ever.
-SIZE, CHUNK_SIZE, EVERY, POISONOUS = 620, 2, 10, 2
+SIZE, CHUNK_SIZE, EVERY, POISONOUS = 640, 2, 10, 2
 
 
 def test_every_failure_at_every_tenth_request_costs_time_and_no_data(db: Database) -> None:
@@ -45,6 +45,34 @@ def test_every_failure_at_every_tenth_request_costs_time_and_no_data(db: Databas
         stack.run()
         assert differences(db, simulator) == []
         assert db.rows("SELECT * FROM pull_request_gaps") == []
+
+
+def test_every_place_that_lacks_once_is_confirmed_or_read_again_and_no_data_is_lost(db: Database) -> None:
+    size = 60
+    with Simulator(generate(12, {NAME: size}), speed=2000) as simulator:
+        stack = Stack(db, simulator)
+        stack.add(NAME, chunk_size=4)
+        simulator.play(PARTIAL, 2)
+        for _ in range(5):
+            stack.run(between=lambda: pass_time(db))
+            stack.heartbeat()
+        assert not simulator.scripted, "some were not played"
+        state = stack.state()
+        gaps = db.rows("SELECT number, reason, error FROM pull_request_gaps")
+        assert (state["status"], state["error_count"]) == ("completed", 0), state["last_error"]
+        assert {row["reason"] for row in gaps} == {"incomplete"} and all(row["error"] for row in gaps)
+        assert state["processed_prs"] == size - len(gaps)
+        assert {row["number"] for row in gaps} == {
+            row["number"]
+            for row in db.rows("SELECT number FROM pull_requests WHERE read_again_at > now() + interval '23 hours'")
+        }
+        # A day later GitHub gives what it did not give before.
+        db.execute("UPDATE pull_requests SET read_again_at = now() WHERE read_again_at IS NOT NULL")
+        for _ in range(2):
+            stack.heartbeat()
+            stack.run(between=lambda: pass_time(db))
+        stack.assert_equals_github()
+        assert stack.state()["processed_prs"] == size
 
 
 def pass_time(db: Database) -> None:

@@ -357,7 +357,7 @@ class ChunkReader:
         try:
             variables = {"repository": self._node_id}
             self._github.query(documents.DetailQuery().text(), variables, seconds_left=self._terms.seconds_left)
-        except (TooLarge, Unexplained) as error:
+        except (TooLarge, Unexplained, InvalidQuery) as error:
             raise Unreachable(f"GitHub answers nothing about the repository: {error}") from error
 
     def _take(self, task: _Task, index: int, reply: Reply, nodes: dict[str, Any]) -> list[_Task]:
