@@ -345,3 +345,27 @@ def test_a_token_that_github_takes_for_nobodys_in_passing_pauses_nothing(db: Dat
         simulator.script(*[refused] * 2)
         with pytest.raises(BadCredentials):
             github.repository("octo", "small")
+
+
+def test_a_clock_that_was_put_back_defers_nothing(db: Database) -> None:
+    """All that was written lies six hours ahead then."""
+    governor(db).run(WHO, 1, lambda: reply(remaining=4000))
+    db.execute(
+        "UPDATE github_budget SET free_at = clock_timestamp() + interval '6 hours', updated_at = now() + interval '6 hours',"
+        " put_off_until = clock_timestamp() + interval '6 hours', reset_at = clock_timestamp() + interval '7 hours',"
+        " blocked_until = clock_timestamp() + interval '6 hours' - interval '1 second'"
+    )
+    with pytest.raises(Deferred) as first:
+        governor(db).run(WHO, 1, lambda: reply(remaining=3999))
+    # The schedule of server time is not known any more: no more than its longest is waited for.
+    assert first.value.seconds <= LONGEST_TURN_SECONDS
+    row = budget(db)
+    assert row["resets_in"] <= 3660 and row["blocked_for"] <= 0
+
+
+def test_a_reset_in_the_year_2999_stops_nothing_for_longer_than_an_hour(db: Database) -> None:
+    PostgresBudget(db).reserve(WHO, 1, 1.0, share=1, floor=FLOOR, longest_wait=5)
+    db.execute("UPDATE github_budget SET remaining = 0, points_limit = 5000, reset_at = '2999-01-01'")
+    with pytest.raises(Deferred) as limit:
+        governor(db).run(WHO, 1, lambda: reply())
+    assert limit.value.seconds <= 3660 + 30

@@ -20,7 +20,12 @@ from backfill.github.errors import (
     Unexplained,
     Unreachable,
 )
-from backfill.github.transport import LONGEST_WAIT_SECONDS, classify, classify_installation_token
+from backfill.github.transport import (
+    LONGEST_WAIT_SECONDS,
+    LONGEST_WINDOW_SECONDS,
+    classify,
+    classify_installation_token,
+)
 from local.simulator import PASSING, Failure
 
 NOW = 1_800_000_000
@@ -129,7 +134,8 @@ def test_a_limit_says_how_long_to_wait(name: str, kind: str, wait: float | None)
         ({"retry-after": "soon"}, None),
         ({"retry-after": "99999999999"}, LONGEST_WAIT_SECONDS),
         ({"x-ratelimit-remaining": "0"}, 1800.0),
-        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(NOW - 5)}, 1.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(NOW - 5)}, None),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(NOW + 10**9)}, LONGEST_WINDOW_SECONDS),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "never"}, None),
     ],
 )

@@ -41,6 +41,8 @@ MOST_BYTES = 8 * 1024 * 1024
 PIECE_BYTES = 64 * 1024
 # A connection that rested longer (a frozen container) may be dead without this side knowing: another is opened.
 MOST_IDLE_SECONDS = 20.0
+# GitHub's points come back each hour, told to the second.
+LONGEST_WINDOW_SECONDS = 3600.0 + 60.0
 # No limit of GitHub's lasts longer; a larger number in a header is a mistake.
 LONGEST_WAIT_SECONDS = 24 * 3600.0
 
@@ -48,6 +50,7 @@ LONGEST_WAIT_SECONDS = 24 * 3600.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost", "host.docker.internal")
 
 _LIMIT_TYPES = {"RATE_LIMITED", "RATE_LIMIT"}
+_SECONDARY_TYPES = {"SECONDARY_RATE_LIMITED", "SECONDARY_RATE_LIMIT", "ABUSE_DETECTED"}
 Answer = tuple[int, Mapping[str, str], bytes]
 
 
@@ -249,17 +252,21 @@ def _raise_for_access(status: int, headers: Mapping[str, str], answer: dict[str,
 def _limit(status: int, headers: Mapping[str, str], answer: dict[str, Any] | None) -> str | None:
     """``primary`` or ``secondary`` if the reply is a rate limit, else None. Only the text tells one 403 from another."""
     message = _message(answer)
-    if "secondary rate limit" in message or "abuse detection" in message:
-        return "secondary"
     errors = answer.get("errors") if answer else None
-    for error in errors if isinstance(errors, list) else ():
-        if isinstance(error, dict) and (
-            str(error.get("type")) in _LIMIT_TYPES or error.get("code") == "graphql_rate_limit"
-        ):
-            return "primary"
+    found = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+    if any(_is_secondary(text) for text in (message, *(str(error.get("message", "")) for error in found))):
+        return "secondary"
+    if any(str(error.get("type")) in _SECONDARY_TYPES for error in found):
+        return "secondary"
+    if any(str(error.get("type")) in _LIMIT_TYPES or error.get("code") == "graphql_rate_limit" for error in found):
+        return "primary"
     if status in (403, 429) and ("rate limit" in message or headers.get("x-ratelimit-remaining") == "0"):
         return "primary"
     return "secondary" if status == 429 or (status == 403 and "retry-after" in headers) else None
+
+
+def _is_secondary(message: str) -> bool:
+    return "secondary rate limit" in message or "abuse detection" in message
 
 
 def _wait(kind: str, headers: Mapping[str, str]) -> float | None:
@@ -275,6 +282,10 @@ def _wait(kind: str, headers: Mapping[str, str]) -> float | None:
         if not reset.isdigit():
             return None
         seconds = float(reset) - _clock(headers).timestamp()
+        if seconds <= 0:
+            # A reset in the past says nothing: wait as without a word, longer each time.
+            return None
+        seconds = min(seconds, LONGEST_WINDOW_SECONDS)
     else:
         return None
     return min(LONGEST_WAIT_SECONDS, max(1.0, seconds))
@@ -287,7 +298,8 @@ def _reply(data: dict[str, Any], judged: Judged, headers: Mapping[str, str], siz
         reset = budget.get("resetAt")
         seconds = None
         if reset:
-            seconds = (datetime.fromisoformat(reset.replace("Z", "+00:00")) - _clock(headers)).total_seconds()
+            until = datetime.fromisoformat(reset.replace("Z", "+00:00"))
+            seconds = min(LONGEST_WINDOW_SECONDS, (until - _clock(headers)).total_seconds())
         cost, limit, remaining = (
             None if budget.get(name) is None else int(budget[name]) for name in ("cost", "limit", "remaining")
         )
@@ -314,7 +326,7 @@ def _date(text: str | None) -> datetime | None:
     """A date of HTTP, or None for anything else."""
     try:
         found = parsedate_to_datetime(text or "")
-    except ValueError:
+    except (OverflowError, ValueError):
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 

@@ -63,6 +63,24 @@ _RESERVE = """
               clock_timestamp() AS now
 """
 
+# Times that lie further ahead than they can: the clock was put back, or a reply told nonsense. What was written in the future tells
+# by how much the clock went back.
+_CATCH_UP = """
+    UPDATE github_budget SET
+        free_at = CASE WHEN free_at IS NOT NULL THEN LEAST(free_at, clock_timestamp() + make_interval(secs => CAST(:schedule AS float8))) END,
+        put_off_until = CASE WHEN put_off_until IS NOT NULL THEN LEAST(put_off_until, clock_timestamp() + make_interval(secs => CAST(:schedule AS float8))) END,
+        reset_at = CASE WHEN reset_at IS NOT NULL THEN LEAST(reset_at, clock_timestamp() + make_interval(secs => CAST(:window AS float8))) END,
+        blocked_until = CASE WHEN blocked_until IS NOT NULL THEN LEAST(blocked_until - GREATEST(interval '0', updated_at - clock_timestamp()),
+                              clock_timestamp() + make_interval(secs => CAST(:block AS float8))) END,
+        updated_at = clock_timestamp()
+    WHERE identity = :identity
+      AND (updated_at > clock_timestamp() + interval '5 seconds'
+           OR free_at > clock_timestamp() + make_interval(secs => CAST(:schedule AS float8))
+           OR put_off_until > clock_timestamp() + make_interval(secs => CAST(:schedule AS float8))
+           OR reset_at > clock_timestamp() + make_interval(secs => CAST(:window AS float8))
+           OR blocked_until > clock_timestamp() + make_interval(secs => CAST(:block AS float8)))
+"""
+
 # Replies overtake each other: within a window the smallest remaining is the latest. GitHub tells times to a second,
 # rounded up on their way here: the earliest reset is the truest. One that is much further away belongs to another
 # window. A reply without rateLimit (rate limiting is off) leaves the points unknown; a failed request changes them by
@@ -152,6 +170,8 @@ LEARNING_SECONDS = 15.0
 # What is put off for server time comes back so many seconds before a slot that it may sleep for, and after this at most:
 # GitHub may be faster by then.
 TURN_LEAD_SECONDS, LONGEST_TURN_SECONDS = 2.5, 20.0
+# The furthest that each time of the budget can lie ahead: the schedule of server time, GitHub's hour, and a limit's wait.
+LONGEST_SCHEDULE_SECONDS, LONGEST_WINDOW_SECONDS, LONGEST_WAIT_SECONDS = 600.0, 3660.0, 24 * 3600.0
 # In slots, how long after the one before.
 TURN_SPREAD = 0.75
 # After a secondary limit without a word on how long: at least a minute, doubled each time, an hour at most.
@@ -217,7 +237,14 @@ class PostgresBudget:
             "longest_turn": LONGEST_TURN_SECONDS,
             "spread": TURN_SPREAD,
         }
-        row = self._db.one(_RESERVE, **parameters)
+        limits = {
+            "identity": identity,
+            "schedule": LONGEST_SCHEDULE_SECONDS,
+            "window": LONGEST_WINDOW_SECONDS,
+            "block": LONGEST_WAIT_SECONDS,
+        }
+        _, found = self._db.pipeline([(_CATCH_UP, limits), (_RESERVE, parameters)])
+        row = found[0] if found else None
         if row is None:
             self._db.execute(
                 "INSERT INTO github_budget (identity) VALUES (:identity) ON CONFLICT DO NOTHING", identity=identity
