@@ -310,7 +310,13 @@ def sync(
     Example: backfill sync pytorch/pytorch 4711 4712
     """
     answer = _console(context, {"action": "sync", "repository": repository, "pr_numbers": numbers})
-    _tell(answer, f"{answer['requested']} pull requests of {repository} will be read again", as_json)
+    requested = answer["requested"]
+    text = f"{requested} pull request{'' if requested == 1 else 's'} of {repository} will be read again"
+    if answer.get("waits"):
+        text += f"; not yet: {answer['waits']}"
+    if answer.get("missing"):
+        text += f"\nGitHub has no pull request {', '.join(f'#{number}' for number in answer['missing'])}"
+    _tell(answer, text, as_json)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import Any
 from backfill import brake, outbox, priority
 from backfill.errors import ContractViolation, Deferred, NotSent, Permanent, Retryable, StaleClaim
 from backfill.github.client import ChunkDetails, GitHub, Spent
-from backfill.github.errors import OutOfMemory, OutOfTime
+from backfill.github.errors import OutOfMemory, OutOfTime, Unreachable
 from backfill.github.governor import LONGEST_SLEEP_SECONDS, NEWCOMER_SLEEP_SECONDS
 from backfill.github.packing import cut
 from backfill.github.reading import Terms
@@ -93,7 +93,7 @@ class Worker:
     def _attempt(self, chunk: Row, repository: Row, before: Spent) -> str:
         """Read and store, or give the chunk back: decided on the type of what was raised."""
         try:
-            self._read_and_store(chunk, repository, before)
+            outcome = self._read_and_store(chunk, repository, before)
         except DatabaseUnavailable:
             raise
         except Deferred as limit:
@@ -108,8 +108,8 @@ class Worker:
             return self._stop(chunk, before, error)
         except Retryable as error:
             return self._retry(chunk, before, error)
-        count("ChunksCompleted")
-        return "completed"
+        count("ChunksCompleted" if outcome == "completed" else "ChunkErrors")
+        return outcome
 
     def _stale(self, chunk: Row, before: Spent) -> str:
         count("StaleClaims")
@@ -178,7 +178,7 @@ class Worker:
             self._go_on(chunk["backfill_state_id"], brake.SHORTEST_SECONDS)
         return "duplicate"
 
-    def _read_and_store(self, chunk: Row, repository: Row, before: Spent) -> None:
+    def _read_and_store(self, chunk: Row, repository: Row, before: Spent) -> str:
         rows, missing = self._members(chunk, repository)
         read = self.github.details(
             repository["node_id"],
@@ -192,7 +192,9 @@ class Worker:
         )
         begin, spent = time.monotonic(), self.github.spent - before
         with self.db.transaction():
-            self._store(chunk, read, missing, spent)
+            outcome = self._store(chunk, read, missing, spent)
+            if repository["unavailable_since"] is not None:
+                repositories.note_available(self.db, repository["id"])
         seconds = time.monotonic() - begin
         written = sum(len(of_table) for of_table in read.tables.values())
         count("PullRequestsStored", len(read.tables.get("pull_requests", ())))
@@ -207,6 +209,7 @@ class Worker:
             requests=spent.requests,
             database_seconds=round(seconds, 3),
         )
+        return outcome
 
     def _members(self, chunk: Row, repository: Row) -> tuple[list[Row], list[int]]:
         """The rows to read, with the connection sizes that the listing saw; and numbers that GitHub does not have."""
@@ -222,8 +225,9 @@ class Worker:
             pull_requests.note_refused(self.db, repository["id"], found.refused)
         return found.pull_requests, found.missing
 
-    def _store(self, chunk: Row, read: ChunkDetails, missing: list[int], spent: Spent) -> None:
-        """Everything about the chunk in the present transaction; the fence first."""
+    def _store(self, chunk: Row, read: ChunkDetails, missing: list[int], spent: Spent) -> str:
+        """Everything about the chunk in the present transaction, the fence first: ``completed``, or ``retried`` for those
+        that a lagging replica answered with an older state."""
         repository_id = chunk["repository_id"]
         chunks.fence(self.db, chunk)
         stored = pull_requests.store_divided(self.db, repository_id, read.tables)
@@ -232,7 +236,8 @@ class Worker:
         failed = dict(read.failed)
         for number, reason in stored.refused.items():
             failed[number] = (pull_requests.REFUSED, reason)
-        for number in older:
+        is_last = chunk["attempts"] >= chunks.MAX_ATTEMPTS
+        for number in older if is_last else ():
             failed[number] = ("older_than_listed", "GitHub answered with an older state than it had listed")
         pull_requests.record_failed(self.db, repository_id, failed)
         pull_requests.mark_gone(self.db, repository_id, [*read.gone, *missing])
@@ -242,6 +247,21 @@ class Worker:
             for number, flaws in read.incomplete.items()
         ]
         notes += [f"#{number}: no pull request on GitHub" for number in sorted({*read.gone, *missing})]
+        if older and not is_last:
+            wait = FIRST_RETRY_SECONDS * 2 ** (chunk["attempts"] - 1)
+            chunks.release(
+                self.db,
+                chunk,
+                available_at=backfills.now(self.db) + timedelta(seconds=wait),
+                counts_as_attempt=True,
+                points=spent.points,
+                requests=spent.requests,
+                error=f"GitHub answered with an older state than it had listed for {len(older)} pull requests",
+                error_code="older_than_listed",
+                keep=sorted(older),
+            )
+            backfills.record_success(self.db, chunk["backfill_state_id"], points=spent.points, requests=spent.requests)
+            return "retried"
         chunks.complete(
             self.db,
             chunk,
@@ -255,6 +275,7 @@ class Worker:
             count("PullRequestsFailed", len(failed))
         if read.incomplete:
             count("PullRequestsIncomplete", len(read.incomplete))
+        return "completed"
 
     def _retry(self, chunk: Row, before: Spent, error: Retryable, *, is_error: bool = True) -> str:
         """Another attempt later, or failed for good; three errors in a row pause the backfill."""
@@ -274,7 +295,7 @@ class Worker:
                 error=str(error)[:2000],
                 error_code=type(error).__name__,
             )
-            paused = is_error and self._record_error(chunk, str(error))
+            paused = is_error and self._record_error(chunk, str(error), is_outage=isinstance(error, Unreachable))
             self._book(chunk, spent)
         if paused:
             note_pause(self.db)
@@ -285,13 +306,18 @@ class Worker:
         problem("backfill stopped", error_code=error.code, error=str(error))
         if error.code == "repository_unavailable":
             if not repositories.note_unavailable(self.db, [chunk["repository_id"]]):
-                return self._retry(chunk, before, Retryable(str(error)))
+                # Perhaps a hiccup: the second look comes minutes later, and is no attempt.
+                again = backfills.now(self.db) + timedelta(seconds=repositories.LOOK_AGAIN_SECONDS + 1)
+                self._release(chunk, before, again, error.code, str(error))
+                return "retried"
             minutes = UNAVAILABLE_PAUSE_MINUTES
         elif error.code in ("bad_credentials", "forbidden"):
             minutes = CREDENTIALS_PAUSE_MINUTES
         else:
             return self._fail(chunk, before, error.code, str(error), is_error=True)
-        self._release(chunk, before, None, error.code, str(error), pause_minutes=minutes)
+        # A person's chunk passes a person's pause: it waits as long as the system's own pause would last.
+        until = backfills.now(self.db) + timedelta(minutes=minutes)
+        self._release(chunk, before, until, error.code, str(error), pause_minutes=minutes)
         note_pause(self.db)
         return "paused"
 
@@ -342,10 +368,14 @@ class Worker:
         problem("chunk failed", error_code=code, error=reason)
         return "failed"
 
-    def _record_error(self, chunk: Row, error: str) -> bool:
+    def _record_error(self, chunk: Row, error: str, *, is_outage: bool = False) -> bool:
         """Count an error of the backfill; True if it paused it."""
         return backfills.record_error(
-            self.db, chunk["backfill_state_id"], error[:2000], pause_minutes=ERROR_PAUSE_MINUTES
+            self.db,
+            chunk["backfill_state_id"],
+            error[:2000],
+            pause_minutes=ERROR_PAUSE_MINUTES,
+            is_outage=is_outage,
         )
 
     def _book(self, chunk: Row, spent: Spent) -> None:
@@ -383,6 +413,8 @@ class Worker:
             # What is being read now may be older than what this person wants.
             self.queues.send_body(body, BUSY_SECONDS)
             return "busy"
+        # What a pending chunk holds is read with that chunk, and now.
+        chunks.hurry(self.db, backfill["id"], list(held))
         known = {row["number"]: row for row in pull_requests.by_numbers(self.db, repository["id"], request.pr_numbers)}
         free = [known.get(number, _unknown(number)) for number in request.pr_numbers if number not in held]
         try:

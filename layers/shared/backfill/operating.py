@@ -168,10 +168,44 @@ class Operator:
         return {"gaps": page, "more": len(page) < len(found), "after": page[-1]["number"] if page else 0}
 
     def _sync(self, event: Mapping[str, Any]) -> Row:
-        self._tracked(event)
-        body = {"schema_version": 1, "repository": event["repository"], "pr_numbers": event["pr_numbers"]}
-        self.queues.send_body(json.dumps(body))
-        return {"requested": len(set(event["pr_numbers"]))}
+        """Ask a worker to read pull requests now. ``missing``: numbers that GitHub does not have; ``waits``: why it takes longer."""
+        backfill = self._tracked(event)
+        wanted = sorted(set(event["pr_numbers"]))
+        missing = self._missing(backfill, wanted)
+        if len(missing) == len(wanted):
+            numbers = ", ".join(f"#{number}" for number in missing)
+            raise ContractViolation("pr_numbers", f"GitHub has no pull request {numbers} in {event['repository']}")
+        some = [number for number in wanted if number not in missing]
+        self.queues.send_body(json.dumps({"schema_version": 1, "repository": event["repository"], "pr_numbers": some}))
+        answer: Row = {"requested": len(some)}
+        if missing:
+            answer["missing"] = missing
+        if backfill["status"] == "paused" and backfill["paused_until"] is not None:
+            until = f"{backfill['paused_until']:%Y-%m-%d %H:%M} UTC"
+            answer["waits"] = (
+                f"the backfill is paused ({backfill['pause_reason']}) until {until}, or until you resume it"
+            )
+        return answer
+
+    def _missing(self, backfill: Row, wanted: list[int]) -> list[int]:
+        """Numbers that are not stored, and of which GitHub says that it has no such pull request."""
+        known = {row["number"] for row in pull_requests.by_numbers(self.db, backfill["repository_id"], wanted)}
+        repository = repositories.get(self.db, backfill["repository_id"])
+        unknown = [number for number in wanted if number not in known]
+        if not unknown or repository is None:
+            return []
+        try:
+            return self.github.list_numbers(repository["node_id"], unknown).missing
+        except (Deferred, Retryable, Permanent) as error:
+            if isinstance(error, DatabaseUnavailable):
+                raise
+            # The worker finds out, and its chunk says so.
+            log(
+                "numbers could not be looked up",
+                repository=f"{repository['owner']}/{repository['name']}",
+                error=str(error),
+            )
+            return []
 
     def _dead_letters(self, event: Mapping[str, Any]) -> Row:
         """As many as an answer holds; ``hidden`` are those that recovery or another command has in hand."""

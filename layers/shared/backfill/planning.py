@@ -18,7 +18,7 @@ from backfill.chunk_processing import (
 from backfill.errors import ContractViolation, Deferred, LeaseLost, Permanent, Retryable
 from backfill.github import packing
 from backfill.github.client import GitHub, ListingPage, Spent
-from backfill.github.errors import Forbidden, InvalidQuery, TooLarge, Unexplained
+from backfill.github.errors import Forbidden, InvalidQuery, TooLarge, Unexplained, Unreachable
 from backfill.github.request_size import START
 from backfill.messages import PlanEvent
 from backfill.observability import count, event, note_levels, problem
@@ -219,7 +219,10 @@ class Planner:
             # Whoever took it over may be dead by now, as above.
             report["skipped"], again = str(lost), brake.SHORTEST_SECONDS
         except Retryable as error:
-            if backfills.record_error(self.db, held["id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES):
+            is_outage = isinstance(error, Unreachable)
+            if backfills.record_error(
+                self.db, held["id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES, is_outage=is_outage
+            ):
                 note_pause(self.db)
             report["error"] = str(error)
             again = ERROR_AGAIN_SECONDS

@@ -11,6 +11,9 @@ from backfill.store.connection import Database, Row
 
 # Three errors in a row, whatever chunk they come from, pause the backfill (design section 5).
 MAX_CONSECUTIVE_ERRORS = 3
+# What several workers meet within this time is one outage. Chunks come back after 30, 60 and 120 s: an outage that lasts pauses the
+# backfill before it spends the attempts of a chunk.
+OUTAGE_SECONDS = 60.0
 # An active backfill without progress for this long stands still: no budget window of GitHub's is longer than an hour.
 STALLED_HOURS = 2
 # A completed one whose last check for changes is older than this: six heartbeats of the default schedule did not reach it.
@@ -162,8 +165,13 @@ _RECORD_SUCCESS = """
 # first one's count, and cannot miss it. Whoever names the status of a paused backfill pauses it by hand (see _PAUSE), so
 # the count alone does not name it.
 _COUNT_ERROR = """
-    UPDATE progressive_backfill_state SET consecutive_errors = consecutive_errors + 1, error_count = error_count + 1,
-           last_error = :error, last_error_at = now()
+    UPDATE progressive_backfill_state SET last_error = :error, last_error_at = now(),
+           consecutive_errors = consecutive_errors + CASE WHEN :is_outage AND outage_counted_at > now() - make_interval(secs => :outage_seconds)
+                                                          THEN 0 ELSE 1 END,
+           error_count = error_count + CASE WHEN :is_outage AND outage_counted_at > now() - make_interval(secs => :outage_seconds)
+                                            THEN 0 ELSE 1 END,
+           outage_counted_at = CASE WHEN NOT :is_outage OR outage_counted_at > now() - make_interval(secs => :outage_seconds)
+                                    THEN outage_counted_at ELSE now() END
     WHERE id = CAST(:id AS uuid)
 """
 _PAUSE_AT_LIMIT = """
@@ -474,11 +482,15 @@ def record_success(db: Database, backfill_id: str, *, points: int, requests: int
     db.execute(_RECORD_SUCCESS, id=backfill_id, points=points, requests=requests)
 
 
-def record_error(db: Database, backfill_id: str, error: str, *, pause_minutes: int) -> bool:
-    """Count an error; True if it is the third in a row and paused the backfill, for ``pause_minutes``."""
+def record_error(db: Database, backfill_id: str, error: str, *, pause_minutes: int, is_outage: bool = False) -> bool:
+    """Count an error; True if it is the third in a row and paused the backfill, for ``pause_minutes``.
+
+    ``is_outage``: GitHub as a whole does not answer. Within OUTAGE_SECONDS that is one error, however many workers meet it.
+    """
     limit = {"max_errors": MAX_CONSECUTIVE_ERRORS, "pause_minutes": pause_minutes}
+    outage = {"is_outage": is_outage, "outage_seconds": OUTAGE_SECONDS}
     _, paused = db.pipeline(
-        [(_COUNT_ERROR, {"id": backfill_id, "error": error}), (_PAUSE_AT_LIMIT, {"id": backfill_id, **limit})]
+        [(_COUNT_ERROR, {"id": backfill_id, "error": error, **outage}), (_PAUSE_AT_LIMIT, {"id": backfill_id, **limit})]
     )
     return bool(paused)
 

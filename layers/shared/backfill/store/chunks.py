@@ -45,7 +45,7 @@ _CREATE = """
 _TO_SEND = """
     SELECT c.id, c.dispatch_id, GREATEST(0, ceil(EXTRACT(epoch FROM c.available_at - now()))) AS wait_seconds
     FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
-    WHERE c.status = 'pending' AND c.sent_at IS NULL AND (s.status = 'active' OR c.origin = 'message')
+    WHERE c.status = 'pending' AND c.sent_at IS NULL AND (s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))
       AND (CAST(:backfill_id AS uuid) IS NULL OR c.backfill_state_id = CAST(:backfill_id AS uuid))
       AND (CAST(:chunk_id AS uuid) IS NULL OR c.id = CAST(:chunk_id AS uuid))
     ORDER BY c.available_at, c.created_at, c.chunk_number
@@ -69,7 +69,7 @@ _MARK_SENT = """
 # FOR SHARE of the backfill makes a pause and a claim follow each other: after a committed pause nothing is claimed.
 _CLAIM = """
     WITH backfill AS (
-        SELECT s.id, s.status FROM progressive_backfill_state AS s
+        SELECT s.id, s.status, s.paused_until FROM progressive_backfill_state AS s
         JOIN backfill_chunks AS c ON c.backfill_state_id = s.id
         WHERE c.id = CAST(:id AS uuid) FOR SHARE OF s)
     UPDATE backfill_chunks AS c SET
@@ -78,17 +78,21 @@ _CLAIM = """
     FROM backfill AS b
     WHERE c.id = CAST(:id AS uuid) AND b.id = c.backfill_state_id AND c.dispatch_id = CAST(:dispatch_id AS uuid)
       AND (c.status = 'pending' OR (c.status = 'processing' AND c.lease_expires_at < now()))
-      AND (b.status = 'active' OR c.origin = 'message') AND c.attempts < :max_attempts
+      AND (b.status = 'active' OR (c.origin = 'message' AND b.paused_until IS NULL)) AND c.attempts < :max_attempts
       AND c.available_at <= now() + interval '2 seconds'
     RETURNING c.*
 """
 
-# The message arrived while the backfill is paused: the chunk goes back to the outbox, which sends it after the resume.
+# The message arrived while the backfill is paused: the chunk goes back to the outbox, which sends it after the resume. So does the
+# chunk of a worker that died, whose message comes back during the pause: nobody else would bring it back.
 _UNSEND = """
-    UPDATE backfill_chunks AS c SET sent_at = NULL, dispatch_id = gen_random_uuid()
+    UPDATE backfill_chunks AS c SET status = 'pending', claim_token = NULL, lease_expires_at = NULL, sent_at = NULL,
+           dispatch_id = gen_random_uuid()
     FROM progressive_backfill_state AS s
-    WHERE s.id = c.backfill_state_id AND s.status <> 'active' AND c.origin <> 'message'
-      AND c.id = CAST(:id AS uuid) AND c.dispatch_id = CAST(:dispatch_id AS uuid) AND c.status = 'pending'
+    WHERE s.id = c.backfill_state_id
+      AND NOT (s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))
+      AND c.id = CAST(:id AS uuid) AND c.dispatch_id = CAST(:dispatch_id AS uuid)
+      AND (c.status = 'pending' OR (c.status = 'processing' AND c.lease_expires_at < now() AND c.attempts < :max_attempts))
 """
 
 # SQS delays a message by 15 minutes at most: one that comes too early is sent again, with the rest of the wait. So is
@@ -164,7 +168,7 @@ _RECOVER_LOST = """
         SELECT c.id FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
         WHERE c.status = 'pending' AND c.sent_at IS NOT NULL
           AND GREATEST(c.sent_at, c.available_at) < now() - make_interval(mins => :threshold_minutes)
-          AND (s.status = 'active' OR c.origin = 'message')
+          AND (s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))
           AND (:queue_is_empty OR GREATEST(c.sent_at, c.available_at) + make_interval(mins => :threshold_minutes) < (
                 SELECT max(later.sent_at) FROM backfill_chunks AS later
                 WHERE later.started_at IS NOT NULL AND later.status IN ('processing', 'completed')))
@@ -175,13 +179,13 @@ _RECOVER_LOST = """
     RETURNING c.id
 """
 
-# A message in the dead-letter queue, matched by its dispatch: unhandled failures ended it. The chunk gets another
-# dispatch and loses an attempt; without attempts left it has failed. Finished or redispatched chunks match nothing.
+# A message in the dead-letter queue, matched by its dispatch: unhandled failures ended it. The chunk gets another dispatch.
+# Receives are not attempts: only a claim counts one. Without attempts left the chunk has failed. Finished or redispatched
+# chunks match nothing.
 _RECOVER_DEAD = """
     UPDATE backfill_chunks SET
-        status = CASE WHEN attempts + 1 < :max_attempts THEN 'pending' ELSE 'failed' END,
-        failed_at = CASE WHEN attempts + 1 < :max_attempts THEN NULL ELSE now() END,
-        attempts = attempts + 1, claim_token = NULL, lease_expires_at = NULL, sent_at = NULL,
+        status = CASE WHEN attempts < :max_attempts THEN 'pending' ELSE 'failed' END,
+        failed_at = CASE WHEN attempts < :max_attempts THEN NULL ELSE now() END, claim_token = NULL, lease_expires_at = NULL, sent_at = NULL,
         dispatch_id = gen_random_uuid(), available_at = GREATEST(available_at, now()),
         error = 'its message ended in the dead-letter queue', error_code = 'dead_letter'
     WHERE id = CAST(:id AS uuid) AND dispatch_id = CAST(:dispatch_id AS uuid)
@@ -210,6 +214,15 @@ _COVERED = """
     WHERE m.backfill_state_id = CAST(:backfill_id AS uuid) AND m.number = ANY(CAST(:numbers AS integer[]))
 """
 
+# A person asks for pull requests that a pending chunk holds: the chunk becomes a person's, and is due now.
+_HURRY = """
+    UPDATE backfill_chunks SET origin = 'message', available_at = LEAST(available_at, now()), sent_at = NULL,
+           dispatch_id = gen_random_uuid()
+    WHERE status = 'pending' AND id IN (
+        SELECT chunk_id FROM backfill_chunk_members
+        WHERE backfill_state_id = CAST(:backfill_id AS uuid) AND number = ANY(CAST(:numbers AS integer[])))
+"""
+
 _OUTSTANDING = """
     SELECT count(*) FILTER (WHERE origin = 'planner') AS planned, count(*) AS total FROM backfill_chunks
     WHERE backfill_state_id = CAST(:backfill_id AS uuid) AND status IN ('pending', 'processing')
@@ -225,14 +238,14 @@ _COUNT_STALE = """
 _COUNT_UNSENT = """
     SELECT count(*) AS unsent
     FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
-    WHERE c.status = 'pending' AND c.sent_at IS NULL AND (s.status = 'active' OR c.origin = 'message')
+    WHERE c.status = 'pending' AND c.sent_at IS NULL AND (s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))
 """
 _COUNT_LOST = """
     SELECT count(*) AS lost
     FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
     WHERE c.status = 'pending' AND c.sent_at IS NOT NULL
       AND GREATEST(c.sent_at, c.available_at) < now() - make_interval(mins => :threshold_minutes)
-      AND (s.status = 'active' OR c.origin = 'message')
+      AND (s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))
       AND (:queue_is_empty OR GREATEST(c.sent_at, c.available_at) + make_interval(mins => :threshold_minutes) < (
             SELECT max(later.sent_at) FROM backfill_chunks AS later
             WHERE later.started_at IS NOT NULL AND later.status IN ('processing', 'completed')))
@@ -296,7 +309,7 @@ def claim(db: Database, chunk_id: str, dispatch_id: str, lease_seconds: float) -
 
 def unsend(db: Database, chunk_id: str, dispatch_id: str) -> bool:
     """Give a chunk of a paused backfill back to the outbox; True if that was the reason why it was not claimed."""
-    return db.execute(_UNSEND, id=chunk_id, dispatch_id=dispatch_id) > 0
+    return db.execute(_UNSEND, id=chunk_id, dispatch_id=dispatch_id, max_attempts=MAX_ATTEMPTS) > 0
 
 
 def seconds_early(db: Database, chunk_id: str, dispatch_id: str) -> int:
@@ -416,6 +429,11 @@ def covered(db: Database, backfill_id: str, numbers: Sequence[int]) -> dict[int,
     """Which numbers are in an unfinished chunk, and that chunk's status."""
     found = db.rows(_COVERED, backfill_id=backfill_id, numbers=list(numbers))
     return {row["number"]: row["status"] for row in found}
+
+
+def hurry(db: Database, backfill_id: str, numbers: Sequence[int]) -> int:
+    """Make the pending chunks that hold these numbers due now, whatever the backfill's state; how many."""
+    return db.execute(_HURRY, backfill_id=backfill_id, numbers=list(numbers))
 
 
 def outstanding(db: Database, backfill_id: str) -> Row:

@@ -25,7 +25,7 @@ _LEVELS = """
         SELECT count(*) AS "UnfinishedChunks",
                count(*) FILTER (WHERE c.status = 'processing' AND c.lease_expires_at < now()) AS "ExpiredLeases",
                GREATEST(0, COALESCE(max(EXTRACT(epoch FROM now() - c.available_at))
-                                    FILTER (WHERE c.status = 'pending' AND (s.status = 'active' OR c.origin = 'message')), 0))
+                                    FILTER (WHERE c.status = 'pending' AND (s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))), 0))
                    AS "OldestPendingChunk"
         FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
         WHERE c.status IN ('pending', 'processing')) AS c

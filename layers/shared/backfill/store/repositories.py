@@ -68,14 +68,17 @@ _FIND = """
     LIMIT 1
 """
 
-# The first NOT_FOUND is only noted; the second look decides (returns which were missing before).
+# The first NOT_FOUND is only noted. A second look decides, minutes later; a success in between forgets the first.
 _NOTE_UNAVAILABLE = """
     WITH before AS (SELECT id, unavailable_since FROM repositories
                     WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE),
          noted AS (UPDATE repositories AS r SET unavailable_since = now(), updated_at = now()
                    FROM before WHERE r.id = before.id AND before.unavailable_since IS NULL)
-    SELECT id FROM before WHERE unavailable_since IS NOT NULL
+    SELECT id FROM before WHERE unavailable_since < now() - make_interval(secs => :look_again_seconds)
 """
+_NOTE_AVAILABLE = "UPDATE repositories SET unavailable_since = NULL WHERE id = CAST(:id AS uuid)"
+# Two replies of one moment are one hiccup.
+LOOK_AGAIN_SECONDS = 300
 
 
 def upsert(db: Database, repository: Mapping[str, Any]) -> Row:
@@ -108,9 +111,16 @@ def get(db: Database, repository_id: str) -> Row | None:
     return db.one("SELECT * FROM repositories WHERE id = CAST(:id AS uuid)", id=repository_id)
 
 
+def note_available(db: Database, repository_id: str) -> None:
+    """GitHub has shown it: an earlier NOT_FOUND was a hiccup."""
+    db.execute(_NOTE_AVAILABLE, id=repository_id)
+
+
 def note_unavailable(db: Database, repository_ids: Sequence[str]) -> set[str]:
     """Record that GitHub says NOT_FOUND. Those of which it said so before: there it is no passing trouble."""
-    return {row["id"] for row in db.rows(_NOTE_UNAVAILABLE, ids=list(repository_ids))}
+    return {
+        row["id"] for row in db.rows(_NOTE_UNAVAILABLE, ids=list(repository_ids), look_again_seconds=LOOK_AGAIN_SECONDS)
+    }
 
 
 def request_size(db: Database, repository_id: str) -> float | None:
