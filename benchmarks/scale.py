@@ -84,8 +84,8 @@ _CHILDREN = {
         FROM pull_requests CROSS JOIN generate_series(1, 3) AS k
     """,
     "files": """
-        INSERT INTO files (repository_id, pull_request_number, path, change_type, additions, deletions)
-        SELECT repository_id, number, 'src/dir/file' || k || '.c', 'MODIFIED', 1, 1
+        INSERT INTO files (repository_id, pull_request_number, position, path, change_type, additions, deletions)
+        SELECT repository_id, number, k - 1, 'src/dir/file' || k || '.c', 'MODIFIED', 1, 1
         FROM pull_requests CROSS JOIN generate_series(1, 3) AS k
     """,
 }

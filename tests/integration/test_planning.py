@@ -256,8 +256,10 @@ def change_all(stack: Stack) -> int:
     stack.add(ONE)
     stack.run()
     repository = stack.repository(ONE)
+    latest = max(each["updatedAt"] for each in repository.pull_requests.values())
+    later = max("2026-06-01T00:00:00Z", latest[:-3] + "59Z")
     for number in sorted(repository.pull_requests):
-        repository.change(number, title=f"Another title of {number}", updatedAt="2026-06-01T00:00:00Z")
+        repository.change(number, title=f"Another title of {number}", updatedAt=later)
     return len(repository.pull_requests)
 
 
@@ -569,6 +571,14 @@ def test_progress_is_true_at_every_moment_whatever_happens(stack_of: StackOf) ->
     )
 
 
+def minutes_pass(stack: Stack) -> None:
+    """Since GitHub said NOT_FOUND; and what waits for a second look is due."""
+    stack.db.execute("UPDATE repositories SET unavailable_since = unavailable_since - interval '6 minutes'")
+    stack.db.execute(
+        "UPDATE backfill_chunks SET available_at = now() WHERE status = 'pending' AND available_at > now()"
+    )
+
+
 @pytest.mark.parametrize("listed", [False, True])
 def test_a_repository_made_private_or_deleted_waits_and_goes_on_when_it_is_back(
     stack_of: StackOf, listed: bool
@@ -585,6 +595,7 @@ def test_a_repository_made_private_or_deleted_waits_and_goes_on_when_it_is_back(
             stack.plan_once()
         elif stack.queues.chunks:
             stack.work_once()
+        minutes_pass(stack)
     state = stack.state()
     assert (state["status"], state["pause_reason"]) == ("paused", "repository_unavailable")
     assert state["paused_until"] is not None
@@ -608,6 +619,9 @@ def test_a_completed_repository_that_vanishes_is_paused_at_the_second_look(stack
     stack.repository(ONE).hidden = True
     stack.heartbeat()
     assert stack.state(ONE)["status"] == "completed"
+    stack.heartbeat()
+    assert stack.state(ONE)["status"] == "completed", "two replies of one moment are one hiccup"
+    minutes_pass(stack)
     stack.heartbeat()
     assert stack.state(ONE)["pause_reason"] == "repository_unavailable"
     assert stack.state("octo/other")["status"] == "completed"
