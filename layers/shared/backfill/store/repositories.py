@@ -16,15 +16,24 @@ _ADOPT = """
           WHERE github_id IS NOT NULL ORDER BY github_id, node_id) AS i
     WHERE r.github_id = i.github_id AND r.node_id <> i.node_id
       AND NOT EXISTS (SELECT FROM repositories AS other WHERE other.node_id = i.node_id)
-      AND r.id = (SELECT id FROM repositories AS same WHERE same.github_id = i.github_id ORDER BY created_at, id LIMIT 1)
+      AND r.id = ANY(ARRAY(
+            SELECT first.id
+            FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS wanted(github_id bigint)
+            CROSS JOIN LATERAL (SELECT id FROM repositories AS same WHERE same.github_id = wanted.github_id
+                                ORDER BY created_at, id LIMIT 1) AS first))
 """
 
 # A name belongs to the repository that GitHub gave it to last: deleted and created again, or renamed onto another.
 _TAKE_NAMES = """
     UPDATE repositories AS r SET name_taken_at = now(), updated_at = now()
-    FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS i(node_id text, owner text, name text)
-    WHERE lower(r.owner) = lower(i.owner) AND lower(r.name) = lower(i.name) AND r.node_id <> i.node_id
-      AND r.name_taken_at IS NULL AND EXISTS (SELECT FROM repositories AS owner WHERE owner.node_id = i.node_id)
+    WHERE r.name_taken_at IS NULL
+      AND r.id = ANY(ARRAY(
+            SELECT namesake.id
+            FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS i(node_id text, owner text, name text)
+            CROSS JOIN LATERAL (SELECT id FROM repositories AS n
+                                WHERE lower(n.owner) = lower(i.owner) AND lower(n.name) = lower(i.name)
+                                  AND n.node_id <> i.node_id OFFSET 0) AS namesake
+            WHERE (SELECT true FROM repositories AS owner WHERE owner.node_id = i.node_id)))
       AND NOT EXISTS (SELECT FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS also(node_id text)
                       WHERE also.node_id = r.node_id)
 """
