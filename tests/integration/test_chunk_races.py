@@ -15,10 +15,10 @@ import pytest
 
 from backfill import outbox
 from backfill.errors import StaleClaim
-from backfill.store import backfills, chunks, pull_requests
+from backfill.store import backfills, chunks, pull_requests, removals
 from backfill.store.connection import Database
 from local.memory_queue import MemoryQueues
-from tests.integration.rows import backfill_of, details
+from tests.integration.rows import OCTOCAT, backfill_of, details, listed
 
 Row = dict[str, Any]
 Connect = Callable[[], Database]
@@ -285,3 +285,102 @@ def test_many_workers_that_store_the_same_people_and_labels_do_not_deadlock(conn
     for each in workers:
         each.result()
     assert db.one("SELECT processed_prs FROM progressive_backfill_state") == {"processed_prs": 24}
+
+
+def test_a_worker_with_a_failed_and_a_missing_number_and_a_planner_s_page_wait_and_do_not_deadlock(
+    connect: Connect,
+) -> None:
+    """The worker locks all its pull requests before it locks the backfill: the planner's page waits for the first one."""
+    worker, planner, observer = connect(), connect(), connect()
+    chunk = claimed(worker, backfill_of(worker, 1, 2, 3), 1, 2, 3)
+    repository = chunk["repository_id"]
+
+    def list_page(db: Database) -> None:
+        with db.transaction():
+            pull_requests.store_listed(
+                db, repository, [], [listed(n, "2024-02-01T00:00:00Z", author_id=None) for n in (2, 3, 4)]
+            )
+
+    tables = {**details(1), "contributors": []}
+    tables = {
+        name: [{**row, "author_id": None} if "author_id" in row else row for row in rows]
+        for name, rows in tables.items()
+    }
+    with worker.transaction():
+        chunks.fence(worker, chunk)
+        pull_requests.store_divided(worker, repository, tables, chunk["pr_numbers"])
+        page = Loser(planner, list_page)
+        page.is_seen_waiting_for(worker, observer)
+        pull_requests.record_failed(worker, repository, {2: ("unexplained", "x")})
+        pull_requests.mark_gone(worker, repository, [3])
+        chunks.complete(worker, chunk, points=1, requests=1)
+        backfills.record_success(worker, chunk["backfill_state_id"], points=1, requests=1)
+    page.result()
+    assert observer.rows("SELECT number, gone_at IS NULL AS is_there FROM pull_requests ORDER BY number") == [
+        {"number": number, "is_there": True} for number in (1, 2, 3, 4)
+    ]
+
+
+def test_a_page_whose_numbers_vanish_and_a_worker_that_stores_one_of_them_do_not_deadlock(connect: Connect) -> None:
+    planner, worker, observer = connect(), connect(), connect()
+    chunk = claimed(planner, backfill_of(planner, 1, 2, 3), 3)
+    with planner.transaction():
+        pull_requests.store_listed(planner, chunk["repository_id"], [OCTOCAT], [listed(9)], [3])
+        late = Loser(worker, lambda db: store_and_complete(db, chunk))
+        late.is_seen_waiting_for(planner, observer)
+        assert pull_requests.mark_gone(planner, chunk["repository_id"], [3]) == 1
+    late.result()
+
+
+def test_a_claim_against_a_late_worker_that_stores_waits_and_does_not_deadlock(connect: Connect) -> None:
+    """The lease has ended and the message is shown again, while the first worker stores."""
+    late, second, observer = connect(), connect(), connect()
+    chunk = claimed(late, backfill_of(late, 1), 1)
+    late.execute("UPDATE backfill_chunks SET lease_expires_at = now() - interval '1 minute'")
+    with late.transaction():
+        chunks.fence(late, chunk)
+        again = Loser(second, lambda db: chunks.claim(db, chunk["id"], chunk["dispatch_id"], 150))
+        again.is_seen_waiting_for(late, observer)
+        pull_requests.store_details(late, chunk["repository_id"], details(1))
+        chunks.complete(late, chunk, points=1, requests=1)
+        backfills.record_success(late, chunk["backfill_state_id"], points=1, requests=1)
+    assert again.result() is None
+
+
+def test_a_new_chunk_waits_for_a_worker_that_ends_the_chunk_of_its_numbers(connect: Connect) -> None:
+    """The worker deletes the members and then locks the backfill; the creator of a chunk needs both, too."""
+    worker, planner, observer = connect(), connect(), connect()
+    backfill = backfill_of(worker, 1)
+    chunk = claimed(worker, backfill, 1)
+    with worker.transaction():
+        chunks.complete(worker, chunk, points=1, requests=1)
+        created = Loser(planner, lambda db: chunks.create(db, backfill["id"], [1]))
+        created.is_seen_waiting_for(worker, observer)
+        backfills.record_success(worker, backfill["id"], points=1, requests=1)
+    assert created.result()["pr_numbers"] == [1]
+
+
+def test_a_removal_waits_for_a_worker_that_stores_and_does_not_deadlock(connect: Connect) -> None:
+    worker, operator, observer = connect(), connect(), connect()
+    chunk = claimed(worker, backfill_of(worker, 1), 1)
+    with worker.transaction():
+        chunks.fence(worker, chunk)
+        removal = Loser(operator, lambda db: removals.remove_backfill(db, chunk["repository_id"]))
+        removal.is_seen_waiting_for(worker, observer)
+        pull_requests.store_details(worker, chunk["repository_id"], details(1))
+        chunks.complete(worker, chunk, points=1, requests=1)
+        backfills.record_success(worker, chunk["backfill_state_id"], points=1, requests=1)
+    assert removal.result() is True
+
+
+def test_a_chunk_that_is_created_while_a_removal_waits_is_claimed_or_removed_without_a_deadlock(
+    connect: Connect,
+) -> None:
+    planner, operator, observer = connect(), connect(), connect()
+    backfill = backfill_of(planner, 1)
+    with planner.transaction():
+        chunk = chunks.create(planner, backfill["id"], [1])
+        removal = Loser(operator, lambda db: removals.remove_backfill(db, chunk["repository_id"]))
+        removal.is_seen_waiting_for(planner, observer)
+    assert removal.result() is True
+    assert chunks.claim(planner, chunk["id"], chunk["dispatch_id"], 150) is None

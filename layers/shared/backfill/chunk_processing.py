@@ -230,7 +230,7 @@ class Worker:
         that a lagging replica answered with an older state."""
         repository_id = chunk["repository_id"]
         chunks.fence(self.db, chunk)
-        stored = pull_requests.store_divided(self.db, repository_id, read.tables)
+        stored = pull_requests.store_divided(self.db, repository_id, read.tables, chunk["pr_numbers"])
         read_numbers = {row["number"] for row in read.tables.get("pull_requests", ())}
         older = read_numbers - set(stored.accepted) - set(stored.refused)
         failed = dict(read.failed)

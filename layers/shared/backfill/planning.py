@@ -325,7 +325,9 @@ class Planner:
             some = suspects[start : start + packing.PAGE]
             found = self.github.list_numbers(repository["node_id"], some)
             with self.db.transaction():
-                pull_requests.store_listed(self.db, held["repository_id"], found.contributors, found.pull_requests)
+                pull_requests.store_listed(
+                    self.db, held["repository_id"], found.contributors, found.pull_requests, found.missing
+                )
                 pull_requests.mark_gone(self.db, held["repository_id"], found.missing)
 
     def _ask_again(self, held: Row, repository: Row, report: Row) -> None:
@@ -335,9 +337,9 @@ class Planner:
                 found = self.github.list_numbers(repository["node_id"], some)
                 with self.db.transaction():
                     pull_requests.store_listed(self.db, held["repository_id"], found.contributors, found.pull_requests)
+                    backfills.book(self.db, held["id"], points=spent().points, requests=spent().requests)
                     pull_requests.forget_refused(self.db, held["repository_id"], found.missing)
                     pull_requests.note_refused(self.db, held["repository_id"], found.refused, is_asked_again=True)
-                    backfills.book(self.db, held["id"], points=spent().points, requests=spent().requests)
             report["pages"] += 1
 
     def _note_refused(self, held: Row, page: ListingPage) -> None:

@@ -57,8 +57,7 @@ class Recovery:
         with self.db.transaction():
             taken = chunks.recover_stale(self.db, threshold_minutes, MOST_SENT)
             failed = [row for row in taken if row["status"] == "failed"]
-            for row in failed:
-                chunks.fail_members(self.db, row["id"])
+            chunks.fail_members(self.db, *(row["id"] for row in failed))
         return len(taken) - len(failed), len(failed)
 
     def _dead_letters(self) -> dict[str, int]:

@@ -4,7 +4,8 @@
        ↑                   │  └─────→ failed
        └── release / defer / recovery ┘
 
-Locks are taken in one order everywhere: chunk, contributors, labels, pull requests, backfill.
+Locks are taken in one order everywhere: chunk, contributors, labels, pull requests (by number), backfill,
+pull_request_numbers. A chunk's members go with the chunk.
 """
 
 from __future__ import annotations
@@ -28,10 +29,16 @@ LONGEST_LIFE_MINUTES = 16
 # Numbers that another unfinished chunk holds are refused by the primary key of backfill_chunk_members. The counter of
 # the backfill row gives the chunk number, and its row lock makes two creators queue up. A planner whose lease another one
 # took over meanwhile chose its numbers too long ago: they may be stored by now, and the backfill completed.
+# A worker that ends a chunk deletes its members and then locks the backfill: wait for it before the backfill is locked.
 _CREATE = """
-    WITH numbered AS (
+    WITH held AS (
+        SELECT c.id FROM backfill_chunks AS c
+        WHERE c.id IN (SELECT m.chunk_id FROM backfill_chunk_members AS m
+                       WHERE m.backfill_state_id = CAST(:backfill_id AS uuid) AND m.number = ANY(CAST(:pr_numbers AS integer[])))
+        ORDER BY c.id FOR UPDATE OF c),
+    numbered AS (
         UPDATE progressive_backfill_state SET next_chunk_number = next_chunk_number + 1
-        WHERE id = CAST(:backfill_id AS uuid)
+        WHERE id = CAST(:backfill_id AS uuid) AND (SELECT count(*) FROM held) >= 0
           AND (CAST(:planner_token AS uuid) IS NULL OR planner_token = CAST(:planner_token AS uuid))
         RETURNING id, repository_id, next_chunk_number - 1 AS chunk_number)
     INSERT INTO backfill_chunks (backfill_state_id, repository_id, chunk_number, pr_numbers, origin)
@@ -67,11 +74,13 @@ _MARK_SENT = """
 # One worker wins: the row lock makes the second wait, and then its predicate fails (duplicate message, older dispatch).
 # The redelivered message of a worker that died finds its own dispatch, processing, with an expired lease: it takes over.
 # FOR SHARE of the backfill makes a pause and a claim follow each other: after a committed pause nothing is claimed.
+# The chunk is locked first: a late worker that stores holds it, and locks the backfill later.
 _CLAIM = """
-    WITH backfill AS (
+    WITH chunk AS MATERIALIZED (
+        SELECT id, backfill_state_id FROM backfill_chunks WHERE id = CAST(:id AS uuid) FOR UPDATE),
+    backfill AS MATERIALIZED (
         SELECT s.id, s.status, s.paused_until FROM progressive_backfill_state AS s
-        JOIN backfill_chunks AS c ON c.backfill_state_id = s.id
-        WHERE c.id = CAST(:id AS uuid) FOR SHARE OF s)
+        WHERE s.id = (SELECT backfill_state_id FROM chunk) FOR SHARE OF s)
     UPDATE backfill_chunks AS c SET
         status = 'processing', claim_token = gen_random_uuid(), started_at = now(), attempts = attempts + 1,
         lease_expires_at = now() + make_interval(secs => :lease_seconds), sent_at = COALESCE(sent_at, now())
@@ -195,10 +204,13 @@ _RECOVER_DEAD = """
 
 # Children of a failed chunk carry its reason, so that the planner does not cut them into chunks for ever.
 _FAIL_MEMBERS = """
-    UPDATE pull_requests AS p SET detail_error = c.error, detail_error_code = c.error_code, detail_failed_at = now()
-    FROM backfill_chunks AS c
-    WHERE c.id = CAST(:id AS uuid) AND p.repository_id = c.repository_id AND p.number = ANY(c.pr_numbers)
-      AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
+    WITH locked AS (
+        SELECT p.repository_id, p.number, c.error, c.error_code
+        FROM backfill_chunks AS c JOIN pull_requests AS p ON p.repository_id = c.repository_id AND p.number = ANY(c.pr_numbers)
+        WHERE c.id = ANY(CAST(:ids AS uuid[])) AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
+        ORDER BY p.repository_id, p.number FOR UPDATE OF p)
+    UPDATE pull_requests AS p SET detail_error = l.error, detail_error_code = l.error_code, detail_failed_at = now()
+    FROM locked AS l WHERE p.repository_id = l.repository_id AND p.number = l.number
 """
 
 _CLEAN_UP = """
@@ -394,9 +406,10 @@ def fail(db: Database, chunk: Row, *, points: int, requests: int, error: str, er
     fail_members(db, chunk["id"])
 
 
-def fail_members(db: Database, chunk_id: str) -> None:
-    """Give the pull requests of a failed chunk its reason."""
-    db.execute(_FAIL_MEMBERS, id=chunk_id)
+def fail_members(db: Database, *chunk_ids: str) -> None:
+    """Give the pull requests of failed chunks the reason of their chunk."""
+    if chunk_ids:
+        db.execute(_FAIL_MEMBERS, ids=list(chunk_ids))
 
 
 def recover_stale(db: Database, threshold_minutes: int, limit: int) -> list[Row]:

@@ -56,7 +56,8 @@ _LABELS = """
     WHERE (labels.name, labels.color) IS DISTINCT FROM (EXCLUDED.name, EXCLUDED.color)
 """
 
-# Never backwards: a listing page that was read before the stored row does not replace it.
+# Never backwards: a listing page that was read before the stored row does not replace it. A stored date in the future was
+# wrong, so it outranks nothing; detail that was read under it is read again.
 _LISTED = """
     INSERT INTO pull_requests (
         repository_id, number, node_id, github_id, url, title, state, is_draft, locked, merged, created_at, updated_at,
@@ -93,20 +94,30 @@ _LISTED = """
         reviews_count = EXCLUDED.reviews_count, review_threads_count = EXCLUDED.review_threads_count,
         commits_count = EXCLUDED.commits_count, files_count = EXCLUDED.files_count,
         listed_at = now(), gone_at = NULL,
+        detail_synced_at = CASE WHEN EXCLUDED.updated_at >= pull_requests.updated_at THEN pull_requests.detail_synced_at END,
+        detail_updated_at = CASE WHEN EXCLUDED.updated_at >= pull_requests.updated_at THEN pull_requests.detail_updated_at END,
         detail_error = CASE WHEN EXCLUDED.updated_at = pull_requests.updated_at THEN pull_requests.detail_error END,
         detail_error_code = CASE WHEN EXCLUDED.updated_at = pull_requests.updated_at THEN pull_requests.detail_error_code END,
         detail_failed_at = CASE WHEN EXCLUDED.updated_at = pull_requests.updated_at THEN pull_requests.detail_failed_at END
-    WHERE EXCLUDED.updated_at >= pull_requests.updated_at
+    WHERE EXCLUDED.updated_at >= LEAST(pull_requests.updated_at, now())
 """
 
 # Locks the rows that may be written, and says which: detail read as of an older updated_at than the row has is not.
+# The rows that the same transaction writes later are locked here too, before anything locks the backfill.
 _ACCEPTED = """
-    SELECT p.number FROM pull_requests AS p
-    JOIN jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(number integer, updated_at timestamptz) ON i.number = p.number
-    WHERE p.repository_id = CAST(:repository_id AS uuid) AND i.updated_at >= p.updated_at
-      AND (p.detail_updated_at IS NULL OR i.updated_at >= p.detail_updated_at)
+    SELECT p.number, COALESCE(i.updated_at >= LEAST(p.updated_at, now())
+               AND (p.detail_updated_at IS NULL OR i.updated_at >= LEAST(p.detail_updated_at, now())), false) AS is_accepted
+    FROM pull_requests AS p
+    LEFT JOIN jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(number integer, updated_at timestamptz) ON i.number = p.number
+    WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.number = ANY(CAST(:numbers AS integer[]))
     ORDER BY p.number
     FOR UPDATE OF p
+"""
+
+_LOCK = """
+    SELECT number FROM pull_requests
+    WHERE repository_id = CAST(:repository_id AS uuid) AND number = ANY(CAST(:numbers AS integer[]))
+    ORDER BY number FOR UPDATE
 """
 
 _DETAILED = """
@@ -338,34 +349,53 @@ _TO_DETAIL_OLDEST = """
 """
 
 _FAILED = """
-    UPDATE pull_requests AS p SET detail_error = i.error, detail_error_code = i.code, detail_failed_at = now()
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(number integer, code text, error text)
-    WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.number = i.number
+    WITH locked AS (
+        SELECT p.number, i.code, i.error FROM pull_requests AS p
+        JOIN jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(number integer, code text, error text) ON i.number = p.number
+        WHERE p.repository_id = CAST(:repository_id AS uuid)
+        ORDER BY p.number FOR UPDATE OF p)
+    UPDATE pull_requests AS p SET detail_error = l.error, detail_error_code = l.code, detail_failed_at = now()
+    FROM locked AS l WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.number = l.number
 """
 
 _GONE = """
-    UPDATE pull_requests SET gone_at = now()
-    WHERE repository_id = CAST(:repository_id AS uuid) AND number = ANY(CAST(:numbers AS integer[])) AND gone_at IS NULL
+    WITH locked AS (
+        SELECT number FROM pull_requests
+        WHERE repository_id = CAST(:repository_id AS uuid) AND number = ANY(CAST(:numbers AS integer[])) AND gone_at IS NULL
+        ORDER BY number FOR UPDATE)
+    UPDATE pull_requests AS p SET gone_at = now() FROM locked AS l
+    WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.number = l.number
 """
 
 _RETRY_FAILED = """
-    UPDATE pull_requests SET detail_error = NULL, detail_error_code = NULL, detail_failed_at = NULL,
+    WITH locked AS (
+        SELECT number FROM pull_requests
+        WHERE repository_id = CAST(:repository_id AS uuid) AND (detail_failed_at IS NOT NULL OR incomplete IS NOT NULL)
+        ORDER BY number FOR UPDATE)
+    UPDATE pull_requests AS p SET detail_error = NULL, detail_error_code = NULL, detail_failed_at = NULL,
            detail_synced_at = CASE WHEN incomplete IS NULL THEN detail_synced_at END,
            detail_updated_at = CASE WHEN incomplete IS NULL THEN detail_updated_at END, read_again_at = NULL
-    WHERE repository_id = CAST(:repository_id AS uuid) AND (detail_failed_at IS NOT NULL OR incomplete IS NOT NULL)
+    FROM locked AS l WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.number = l.number
 """
 
 # Incomplete pull requests whose time has come lack their detail again. What is stored of them stays until they are read.
 _READ_AGAIN = """
-    UPDATE pull_requests SET detail_synced_at = NULL, detail_updated_at = NULL, read_again_at = NULL
-    WHERE read_again_at <= now() AND gone_at IS NULL
+    WITH locked AS (
+        SELECT repository_id, number FROM pull_requests WHERE read_again_at <= now() AND gone_at IS NULL
+        ORDER BY repository_id, number FOR UPDATE)
+    UPDATE pull_requests AS p SET detail_synced_at = NULL, detail_updated_at = NULL, read_again_at = NULL
+    FROM locked AS l WHERE p.repository_id = l.repository_id AND p.number = l.number
 """
 
+# The backfill is locked first, as by the trigger on pull requests.
 _REFUSED = """
+    WITH backfill AS (
+        SELECT id FROM progressive_backfill_state WHERE repository_id = CAST(:repository_id AS uuid) FOR NO KEY UPDATE)
     INSERT INTO pull_request_numbers (repository_id, number, refused_code, refused_reason, refusals, ask_again_at)
     SELECT CAST(:repository_id AS uuid), i.number, i.code, i.reason, 1, now() + (CAST(:waits AS interval[]))[1]
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(number integer, code text, reason text)
-    WHERE NOT EXISTS (SELECT FROM pull_requests AS p WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.number = i.number)
+    WHERE (SELECT count(*) FROM backfill) >= 0
+      AND NOT EXISTS (SELECT FROM pull_requests AS p WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.number = i.number)
     ORDER BY i.number
     ON CONFLICT (repository_id, number) DO UPDATE SET
         refused_code = EXCLUDED.refused_code, refused_reason = EXCLUDED.refused_reason,
@@ -408,11 +438,15 @@ class _ValueRefused:
     code: str = REFUSED
 
 
-def store_listed(db: Database, repository_id: str, contributors: Rows, pull_requests: Rows) -> dict[int, str]:
+def store_listed(
+    db: Database, repository_id: str, contributors: Rows, pull_requests: Rows, also_locked: Sequence[int] = ()
+) -> dict[int, str]:
     """Upsert one listing page, in one round trip; numbers whose values Postgres does not take, with the reason.
 
-    These are remembered as gaps. Call it inside the transaction that moves the cursor.
+    These are remembered as gaps. Call it inside the transaction that moves the cursor. ``also_locked`` are stored numbers
+    that the transaction writes later.
     """
+    numbers = sorted({*also_locked, *(row["number"] for row in pull_requests)})
     tables = {"contributors": contributors, "pull_requests": pull_requests}
 
     def store(some: Mapping[str, Rows]) -> list[int]:
@@ -420,6 +454,7 @@ def store_listed(db: Database, repository_id: str, contributors: Rows, pull_requ
             [
                 *db.save(),
                 _of_rows(_CONTRIBUTORS, some["contributors"], ("node_id",)),
+                (_LOCK, {"repository_id": repository_id, "numbers": numbers}),
                 _of_rows(_LISTED, some["pull_requests"], ("number",), repository_id=repository_id),
             ]
         )
@@ -428,33 +463,39 @@ def store_listed(db: Database, repository_id: str, contributors: Rows, pull_requ
     refused = _divided(db, tables, store).refused
     if refused:
         reasons = {number: _ValueRefused(reason) for number, reason in refused.items()}
-        note_refused(db, repository_id, reasons, is_asked_again=True)
         record_failed(db, repository_id, {number: (REFUSED, reason) for number, reason in refused.items()})
+        note_refused(db, repository_id, reasons, is_asked_again=True)
     return refused
 
 
-def store_divided(db: Database, repository_id: str, tables: Mapping[str, Rows]) -> Stored:
+def store_divided(
+    db: Database, repository_id: str, tables: Mapping[str, Rows], also_locked: Sequence[int] = ()
+) -> Stored:
     """As ``store_details``; where Postgres refuses a value, the pull requests are divided until the guilty ones are left out."""
-    return _divided(db, tables, lambda some: store_details(db, repository_id, some))
+    numbers = [*also_locked, *(row["number"] for row in tables.get("pull_requests", ()))]
+    return _divided(db, tables, lambda some: store_details(db, repository_id, some, numbers))
 
 
-def store_details(db: Database, repository_id: str, tables: Mapping[str, Rows]) -> list[int]:
+def store_details(
+    db: Database, repository_id: str, tables: Mapping[str, Rows], also_locked: Sequence[int] = ()
+) -> list[int]:
     """Store whole pull requests and replace what hangs on them, in two round trips; the numbers that were written.
 
     A number that is not returned was read as of an older ``updated_at`` than the stored row has. Call it inside the
-    transaction that completes the chunk.
+    transaction that completes the chunk. ``also_locked`` are numbers that the transaction writes later.
     """
     pull_requests = tables.get("pull_requests", ())
+    numbers = sorted({*also_locked, *(row["number"] for row in pull_requests)})
     as_of = [{"number": row["number"], "updated_at": row["updated_at"]} for row in pull_requests]
     *_, found = db.pipeline(
         [
             *db.save(),
             _of_rows(_CONTRIBUTORS, tables.get("contributors", ()), ("node_id",)),
             _of_rows(_LABELS, tables.get("labels", ()), ("node_id",), repository_id=repository_id),
-            _of_rows(_ACCEPTED, as_of, ("number",), repository_id=repository_id),
+            _of_rows(_ACCEPTED, as_of, ("number",), repository_id=repository_id, numbers=numbers),
         ]
     )
-    accepted = [row["number"] for row in found]
+    accepted = [row["number"] for row in found if row["is_accepted"]]
     if not accepted:
         return []
     chosen = set(accepted)
@@ -543,19 +584,44 @@ def not_listed(db: Database, repository_id: str) -> list[int]:
 
 
 def _divided(db: Database, tables: Mapping[str, Rows], store: Callable[[Mapping[str, Rows]], list[int]]) -> Stored:
-    """Store all in one go; where Postgres refuses a value, in halves, down to the pull requests that have one."""
+    """Store all in one go; where Postgres refuses a value, find the pull requests that have one, and store the others in one go.
+
+    Each attempt is undone, and its locks with it: the last one takes all locks in order.
+    """
     try:
         return Stored(store(tables), {})
     except RowsRefused as error:
         db.undo()
         numbers = sorted({row["number"] for row in tables.get("pull_requests", ())})
-        if len(numbers) < 2:
-            if not numbers:
-                raise
-            return Stored([], {numbers[0]: str(error)})
+        if not numbers:
+            raise
+        refused = _guilty(db, tables, store, str(error))
+    if refused:
+        return Stored(store(_of_numbers(tables, set(numbers) - set(refused))), refused)
+    # They are too much for one statement: each half is stored by itself.
     half = len(numbers) // 2
     halves = [_divided(db, _of_numbers(tables, set(some)), store) for some in (numbers[:half], numbers[half:])]
     return Stored([*halves[0].accepted, *halves[1].accepted], {**halves[0].refused, **halves[1].refused})
+
+
+def _guilty(
+    db: Database, tables: Mapping[str, Rows], store: Callable[[Mapping[str, Rows]], list[int]], reason: str
+) -> dict[int, str]:
+    """Which of these pull requests, refused together for ``reason``, are refused alone, and why. Nothing stays stored."""
+    numbers = sorted({row["number"] for row in tables.get("pull_requests", ())})
+    if len(numbers) < 2:
+        return dict.fromkeys(numbers, reason)
+    half = len(numbers) // 2
+    guilty: dict[int, str] = {}
+    for some in (numbers[:half], numbers[half:]):
+        part = _of_numbers(tables, set(some))
+        try:
+            store(part)
+            db.undo()
+        except RowsRefused as error:
+            db.undo()
+            guilty |= _guilty(db, part, store, str(error))
+    return guilty
 
 
 def _of_numbers(tables: Mapping[str, Rows], numbers: set[int]) -> dict[str, Rows]:

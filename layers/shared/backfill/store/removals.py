@@ -17,6 +17,10 @@ _LOCK_CHUNKS = """
     SELECT id FROM backfill_chunks
     WHERE repository_id = CAST(:id AS uuid) AND status IN ('pending', 'processing') ORDER BY id FOR UPDATE
 """
+_LOCK_BACKFILL = "SELECT id FROM progressive_backfill_state WHERE repository_id = CAST(:id AS uuid) FOR UPDATE"
+_UNFINISHED = """
+    SELECT id FROM backfill_chunks WHERE repository_id = CAST(:id AS uuid) AND status IN ('pending', 'processing')
+"""
 _DELETE_BACKFILL = "DELETE FROM progressive_backfill_state WHERE repository_id = CAST(:id AS uuid)"
 _DELETE_SOME = """
     DELETE FROM pull_requests AS p USING (
@@ -31,9 +35,13 @@ _WAS_REMOVED = """
 
 def remove_backfill(db: Database, repository_id: str) -> bool:
     """Delete the backfill of a repository and its chunks; False if there was none."""
-    with db.transaction():
-        db.rows(_LOCK_CHUNKS, id=repository_id)
-        return db.execute(_DELETE_BACKFILL, id=repository_id) > 0
+    while True:
+        with db.transaction():
+            locked = {row["id"] for row in db.rows(_LOCK_CHUNKS, id=repository_id)}
+            db.rows(_LOCK_BACKFILL, id=repository_id)
+            # A planner may commit chunks between the two locks. They are locked before the backfill, too: begin again.
+            if {row["id"] for row in db.rows(_UNFINISHED, id=repository_id)} <= locked:
+                return db.execute(_DELETE_BACKFILL, id=repository_id) > 0
 
 
 def delete_data(db: Database, repository_id: str, seconds: float) -> bool:
