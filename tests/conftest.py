@@ -8,7 +8,6 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -103,11 +102,3 @@ def connect(database_url: str) -> Iterator[Callable[[], Database]]:
 @pytest.fixture
 def db(connect: Callable[[], Database]) -> Database:
     return connect()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Cases of tests/reported and tests/adversarial whose repair is not done: they must fail until it is."""
-    listed = (Path(__file__).parent / "not_repaired.txt").read_text(encoding="utf-8").split()
-    for item in items:
-        if getattr(item, "originalname", item.name) in listed:
-            item.add_marker(pytest.mark.xfail(strict=True, reason="not repaired yet"))

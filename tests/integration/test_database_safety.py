@@ -6,6 +6,7 @@ import datetime
 import json
 import re
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +25,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pg8000.exceptions import DatabaseError
 
+from backfill import trust
 from backfill.config import DatabaseAddress
 from backfill.errors import Misconfigured
+from backfill.github.errors import Unreachable
+from backfill.github.transport import Transport
 from backfill.store import connection
 from backfill.store.connection import Database, DatabaseUnavailable, LoginRefused, Untrusted
 from local.in_process import Stack
@@ -420,3 +424,32 @@ def test_by_the_documented_roles_supabases_data_api_sees_nothing(
         administrator.close()
         for role in ("anon", "authenticated"):
             postgres.run(f"DROP ROLE {role}")
+
+
+def test_an_enterprise_server_with_a_private_authority_is_reached_by_the_same_folder(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answering(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = b'{"data": {"viewer": {"login": "octocat"}}}'
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing is printed."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(authority.certificate, authority.key)
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"https://{HOST}:{server.server_address[1]}/api"
+        monkeypatch.setattr(trust, "FOLDER", tmp_path)
+        with pytest.raises(Unreachable, match="certificates"):
+            Transport(url).query("ghp_x", "query { viewer { login } }", {}, 20)
+        monkeypatch.setattr(trust, "FOLDER", authority.pem.parent)
+        reply = Transport(url).query("ghp_x", "query { viewer { login } }", {}, 20)
+        assert reply.data == {"viewer": {"login": "octocat"}}
+        server.shutdown()

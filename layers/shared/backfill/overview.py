@@ -73,6 +73,7 @@ _PAUSES = {
     "bad_credentials": "GitHub refuses the token; put a valid one into the secret, then resume",
     "forbidden": "the token may not read this repository; grant it access, then resume",
     "repository_unavailable": "GitHub shows no such repository to this token",
+    "invalid_query": "GitHub refuses the query; read the last error, then resume",
 }
 
 

@@ -18,7 +18,7 @@ from backfill.chunk_processing import (
 from backfill.errors import ContractViolation, Deferred, LeaseLost, Permanent, Retryable
 from backfill.github import packing
 from backfill.github.client import GitHub, ListingPage, Spent
-from backfill.github.errors import Forbidden, InvalidQuery, TooLarge, Unexplained, Unreachable
+from backfill.github.errors import Forbidden, InvalidQuery, TooLarge, Unexplained, UnknownField, Unreachable
 from backfill.github.request_size import START
 from backfill.messages import PlanEvent
 from backfill.observability import count, event, note_levels, problem
@@ -618,7 +618,8 @@ class Planner:
     def _stop(self, held: Row, error: Permanent, report: Row) -> float | None:
         """The token, the repository or the cursor is the trouble: pause with an end, or try again in so many seconds."""
         report["error"] = f"{error.code}: {error}"
-        if error.code == "invalid_query" and held["last_processed_cursor"]:
+        is_cursor = isinstance(error, InvalidQuery) and not isinstance(error, UnknownField)
+        if is_cursor and held["last_processed_cursor"]:
             # An opaque cursor that GitHub refuses is worth nothing: list again; rows that are there stay.
             backfills.start_listing(self.db, held)
             return ERROR_AGAIN_SECONDS
@@ -626,7 +627,12 @@ class Planner:
             self.db, [held["repository_id"]]
         ):
             return ERROR_AGAIN_SECONDS
-        minutes = UNAVAILABLE_PAUSE_MINUTES if error.code == "repository_unavailable" else CREDENTIALS_PAUSE_MINUTES
+        minutes: int | None = CREDENTIALS_PAUSE_MINUTES
+        if error.code == "repository_unavailable":
+            minutes = UNAVAILABLE_PAUSE_MINUTES
+        elif isinstance(error, UnknownField):
+            # A server that is too old stays so until somebody replaces it, and resumes.
+            minutes = None
         backfills.pause(self.db, held["id"], error.code, minutes=minutes, error=str(error))
         note_pause(self.db)
         return None

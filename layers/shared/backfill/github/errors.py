@@ -82,6 +82,10 @@ class InvalidQuery(Permanent):
         super().__init__("invalid_query", message)
 
 
+class UnknownField(InvalidQuery):
+    """This GitHub does not know a field of the query: an Enterprise Server that is too old, or another host."""
+
+
 @contextmanager
 def understood() -> Iterator[None]:
     """Decorates what takes replies apart: one that has not the documented form is Unexplained, wherever that shows."""

@@ -18,6 +18,7 @@ from backfill.github.errors import (
     ScopeMissing,
     TooLarge,
     Unexplained,
+    UnknownField,
 )
 
 Path = tuple[str | int, ...]
@@ -35,6 +36,10 @@ _SIZE_TYPES = {"RESOURCE_LIMITS_EXCEEDED", "MAX_COMPLEXITY_EXCEEDED", "MAX_DEPTH
 _SIZE_WORDS = re.compile(
     r"Something went wrong|timeout on validation|exceeds max complexity|query is too (large|complex)", re.I
 )
+# PullRequest.fullDatabaseId is the newest field of the queries. GitHub announced it with the end of databaseId, for July 2024
+# (breaking changes of the GraphQL API); 3.14 is the first server that was released after that. Not tried on a server.
+OLDEST_ENTERPRISE_SERVER = "3.14"
+_UNKNOWN_FIELD = re.compile(r"Field '\w+' doesn't exist on type '\w+'")
 # A repository's pull requests, as the documents name them.
 _PULL_REQUESTS = {"pullRequests", "newest"}
 _SCOPES = re.compile(r"The '(\w+)' field requires one of the following scopes: \[([^\]]*)\]")
@@ -72,6 +77,11 @@ def judge(errors: list[dict[str, Any]], data: Any) -> Judged:
             raise TooLarge(message)
         if kind in _QUERY_TYPES:
             raise InvalidQuery(f"{kind}: {message}")
+        unknown = _UNKNOWN_FIELD.search(message)
+        if kind == "undefinedField" or unknown is not None:
+            raise UnknownField(
+                f"{message}; the oldest GitHub Enterprise Server that works is {OLDEST_ENTERPRISE_SERVER}"
+            )
         if kind in _ACCESS_TYPES or "SAML" in message or extensions.get("saml_failure"):
             refusal = _access(kind, message, path, bool(extensions.get("saml_failure")))
             if _concerns_everything(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
+from backfill import trust
 from backfill.errors import BackfillError, Misconfigured
 from backfill.github.errors import (
     BadCredentials,
@@ -97,6 +100,8 @@ class Transport:
         self._clock_ahead = 0.0
         self._last_used = 0.0
         self._session = requests.Session()
+        if parts.scheme == "https" and any(trust.FOLDER.glob("*.pem")) | any(trust.FOLDER.glob("*.crt")):
+            self._session.mount("https://", _TrustingAdapter(trust.trusted(trust.FOLDER)))
         self._session.headers.update(
             {"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip"}
         )
@@ -148,6 +153,17 @@ class Transport:
             self._clock_ahead = date.timestamp() + 1.0 - self._clock()
 
 
+class _TrustingAdapter(HTTPAdapter):
+    """Verifies by the authorities of the certificates folder too, as an Enterprise Server with a private one needs."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options, ssl_context=self._context)
+
+
 class _Bearer(AuthBase):
     """Given as ``auth``, so that requests looks for no other credentials (a .netrc of the machine)."""
 
@@ -179,7 +195,10 @@ def _failure(error: Exception, api_url: str, patience: float) -> BackfillError:
             return OutOfTime("the function's time ended before GitHub's reply")
         return TooLarge(f"no reply from GitHub in {patience:.0f} seconds")
     if isinstance(error, requests.exceptions.SSLError):
-        return Unreachable(f"GitHub at {api_url} shows no certificate that this machine trusts")
+        return Unreachable(
+            f"GitHub at {api_url} shows no certificate that this machine trusts; put that of "
+            "its authority into layers/shared/backfill/certificates"
+        )
     cause = error.args[0] if isinstance(error, requests.ConnectionError) and error.args else error
     if isinstance(cause, urllib3.exceptions.ProtocolError | urllib3.exceptions.DecodeError):
         return BrokenOff(f"GitHub's reply broke off: {type(cause).__name__}")

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -20,6 +19,7 @@ import pg8000.native
 from pg8000 import core
 from pg8000.exceptions import DatabaseError, InterfaceError
 
+from backfill import trust
 from backfill.errors import Misconfigured, Retryable
 
 # Aurora Serverless takes about 15 seconds to resume from 0 ACU, and accepts no connection meanwhile:
@@ -55,7 +55,7 @@ FAILOVER_STEP_SECONDS = 1
 # Between two tries to reach a database that is being woken up.
 WAKE_STEP_SECONDS = 2
 # Certificates of authorities that the system does not know, as of RDS or Supabase: put their .pem or .crt files there.
-CERTIFICATES = Path(__file__).parents[1] / "certificates"
+CERTIFICATES = trust.FOLDER
 # This machine by name; host.docker.internal is what a container calls it.
 _LOOPBACK = ("localhost", "host.docker.internal")
 # pg_type's own number for uuid.
@@ -507,13 +507,9 @@ def _tls(host: str, options: dict[str, str]) -> ssl.SSLContext | bool:
     try:
         if root != "system":
             return ssl.create_default_context(cafile=root)
-        context = ssl.create_default_context()
-        for bundle in sorted(CERTIFICATES.iterdir()):
-            if bundle.suffix in (".pem", ".crt"):
-                context.load_verify_locations(bundle)
+        return trust.trusted(CERTIFICATES)
     except (OSError, ssl.SSLError) as error:
         raise Misconfigured("DATABASE_URL", f"the certificates cannot be read: {error}") from None
-    return context
 
 
 def _is_loopback(host: str) -> bool:
