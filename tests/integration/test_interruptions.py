@@ -87,7 +87,7 @@ def test_a_worker_out_of_time_stores_nothing_and_halves_its_chunk(stack: Stack) 
         before["id"],
         "pending",
         0,
-        "OutOfTime",
+        "out_of_time",
     )
     assert kept["pr_numbers"] + rest["pr_numbers"] == before["pr_numbers"]
     assert abs(len(kept["pr_numbers"]) - len(rest["pr_numbers"])) <= 1
@@ -149,8 +149,8 @@ def test_a_connection_cut_in_mid_transaction_gives_the_chunk_back_at_once(
 ) -> None:
     other, stored = connect(), pull_requests.store_details
 
-    def cut(db: Database, repository_id: str, tables: Any) -> list[int]:
-        numbers = stored(db, repository_id, tables)
+    def cut(db: Database, repository_id: str, tables: Any, also_locked: Any) -> list[int]:
+        numbers = stored(db, repository_id, tables, also_locked)
         terminate(other, db)
         return numbers
 
@@ -158,7 +158,7 @@ def test_a_connection_cut_in_mid_transaction_gives_the_chunk_back_at_once(
     assert work(stack) == "retried"
     monkeypatch.undo()
     row = first(stack.db)
-    assert (row["status"], row["attempts"], row["error_code"]) == ("pending", 1, "DatabaseUnavailable")
+    assert (row["status"], row["attempts"], row["error_code"]) == ("pending", 1, "database_unavailable")
     assert status(stack.db) == {"status": "active", "consecutive_errors": 0, "error_count": 0, "processed_prs": 0}
     make_due(stack.db)
     stack.run()

@@ -55,6 +55,11 @@ def test_priority_is_set_by_jsonb_set_and_a_wrong_one_is_refused(db: Database) -
     assert db.one("SELECT priority FROM backfill_progress") == {"priority": "high"}
     with pytest.raises(DatabaseError, match="priority_is_high_normal_or_low"):
         db.execute("""UPDATE progressive_backfill_state SET metadata = jsonb_set(metadata, '{priority}', '"urgent"')""")
+    with pytest.raises(DatabaseError, match='priority must be high, normal or low, and is "urgent"'):
+        db.execute("""UPDATE progressive_backfill_state SET metadata = jsonb_set(metadata, '{priority}', '"urgent"')""")
+    with pytest.raises(DatabaseError, match="metadata must be an object, and is 5"):
+        db.execute("UPDATE progressive_backfill_state SET metadata = '5'")
+    assert db.one("SELECT priority FROM backfill_progress") == {"priority": "high"}
 
 
 def test_a_second_migration_applies_nothing(database_url: str) -> None:

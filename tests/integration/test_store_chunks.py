@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -272,3 +273,19 @@ def test_the_cursor_moves_only_from_where_it_was_read(db: Database) -> None:
         backfills.move_cursor(db, held, cursor="B", total_prs=2, ended=False, points=1, requests=1, watermark=None)
         is None
     )
+
+
+def test_the_migration_of_error_codes_replaces_names_of_classes(db: Database) -> None:
+    backfill = backfill_of(db, 1, 2)
+    for number, name in ((1, "OutOfTime"), (2, "too_large")):
+        chunk = chunks.create(db, backfill["id"], [number])
+        db.execute(
+            "UPDATE backfill_chunks SET error = 'x', error_code = :name WHERE id = :id", name=name, id=chunk["id"]
+        )
+    migration = Path(__file__).parents[2] / "migrations" / "versions" / "0016_words.sql"
+    db.execute(migration.read_text(encoding="utf-8").split(";")[0])
+    assert db.rows("SELECT error_code FROM backfill_chunks ORDER BY chunk_number") == [
+        {"error_code": "out_of_time"},
+        {"error_code": "too_large"},
+    ]
+    assert chunks.covered(db, backfill["id"], [1, 2]) == {1: "pending", 2: "pending"}

@@ -152,7 +152,7 @@ class Worker:
                 points=spent.points,
                 requests=spent.requests,
                 error=str(short),
-                error_code=type(short).__name__,
+                error_code=short.code,
                 keep=numbers[:half],
             )
             chunks.create(self.db, chunk["backfill_state_id"], numbers[half:], origin=chunk["origin"])
@@ -279,7 +279,7 @@ class Worker:
 
     def _retry(self, chunk: Row, before: Spent, error: Retryable, *, is_error: bool = True) -> str:
         """Another attempt later, or failed for good; three errors in a row pause the backfill."""
-        problem("chunk attempt failed", error_code=type(error).__name__, error=str(error))
+        problem("chunk attempt failed", error_code=error.code, error=str(error))
         count("ChunkErrors")
         if chunk["attempts"] >= chunks.MAX_ATTEMPTS:
             return self._fail(chunk, before, "attempts_spent", str(error), is_error=is_error)
@@ -293,7 +293,7 @@ class Worker:
                 points=spent.points,
                 requests=spent.requests,
                 error=str(error)[:2000],
-                error_code=type(error).__name__,
+                error_code=error.code,
             )
             paused = is_error and self._record_error(chunk, str(error), is_outage=isinstance(error, Unreachable))
             self._book(chunk, spent)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import ClassVar
+
+from backfill.error_codes import ErrorCode
 
 
 class BackfillError(Exception):
@@ -11,6 +14,8 @@ class BackfillError(Exception):
 
 class Retryable(BackfillError):
     """The same work may succeed later. Counts as one attempt of the chunk."""
+
+    code: ClassVar[ErrorCode] = ErrorCode.RETRYABLE
 
 
 class Deferred(BackfillError):
@@ -29,7 +34,7 @@ class Deferred(BackfillError):
 class Permanent(BackfillError):
     """Trying again cannot help. ``code`` is a stable word for columns and metrics."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code
 

@@ -15,6 +15,7 @@ from backfill.chunk_processing import (
     UNAVAILABLE_PAUSE_MINUTES,
     note_pause,
 )
+from backfill.error_codes import ErrorCode
 from backfill.errors import ContractViolation, Deferred, LeaseLost, Permanent, Retryable
 from backfill.github import packing
 from backfill.github.client import GitHub, ListingPage, Spent
@@ -491,7 +492,8 @@ class Planner:
             raise now
         if now is None:
             raise Permanent(
-                "repository_unavailable", f"GitHub has no {repository['owner']}/{repository['name']} for this token"
+                ErrorCode.REPOSITORY_UNAVAILABLE,
+                f"GitHub has no {repository['owner']}/{repository['name']} for this token",
             )
         repositories.refresh(self.db, [now["repository"]])
         return now

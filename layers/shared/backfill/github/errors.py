@@ -5,35 +5,50 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from backfill.error_codes import ErrorCode
 from backfill.errors import Permanent, Retryable
 
 
 class TooLarge(Retryable):
     """GitHub ran out of time or resources on this request, or the reply broke off: ask for less."""
 
+    code = ErrorCode.TOO_LARGE
+
 
 class BrokenOff(TooLarge):
     """The reply broke off, or GitHub failed in a way that may be the size or chance: ask once more before asking for less."""
+
+    code = ErrorCode.BROKEN_OFF
 
 
 class Unexplained(Retryable):
     """A reply that fits no known case. Nothing of it is used."""
 
+    code = ErrorCode.UNEXPLAINED
+
 
 class Unreachable(Retryable):
     """No reply at all: the network, or GitHub as a whole."""
+
+    code = ErrorCode.UNREACHABLE
 
 
 class OutOfTime(Retryable):
     """The function's own time ends; the rest is for the next attempt."""
 
+    code = ErrorCode.OUT_OF_TIME
+
 
 class OutOfMemory(Retryable):
     """A chunk that is read holds more than the function's memory is meant for; in smaller chunks it does not."""
 
+    code = ErrorCode.OUT_OF_MEMORY
+
 
 class RateLimited(Retryable):
     """A primary or secondary limit. ``wait_seconds`` is GitHub's word, or None where it gave none."""
+
+    code = ErrorCode.RATE_LIMITED
 
     def __init__(self, kind: str, wait_seconds: float | None) -> None:
         super().__init__(f"GitHub's {kind} rate limit")
@@ -45,7 +60,7 @@ class RepositoryUnavailable(Permanent):
     """NOT_FOUND: deleted, made private, or the token may not see it."""
 
     def __init__(self, message: str) -> None:
-        super().__init__("repository_unavailable", message)
+        super().__init__(ErrorCode.REPOSITORY_UNAVAILABLE, message)
 
 
 class BadCredentials(Permanent):
@@ -55,7 +70,7 @@ class BadCredentials(Permanent):
     """
 
     def __init__(self, message: str, *, transient: bool = False) -> None:
-        super().__init__("bad_credentials", message)
+        super().__init__(ErrorCode.BAD_CREDENTIALS, message)
         self.transient = transient
 
 
@@ -63,7 +78,7 @@ class Forbidden(Permanent):
     """The token is valid and may not do this: SAML single sign-on, or a missing permission of the app."""
 
     def __init__(self, message: str) -> None:
-        super().__init__("forbidden", message)
+        super().__init__(ErrorCode.FORBIDDEN, message)
 
 
 class ScopeMissing(Forbidden):
@@ -79,7 +94,7 @@ class InvalidQuery(Permanent):
     """GitHub refuses the query itself (node limit, paging bounds, cursor): a defect of this product."""
 
     def __init__(self, message: str) -> None:
-        super().__init__("invalid_query", message)
+        super().__init__(ErrorCode.INVALID_QUERY, message)
 
 
 class UnknownField(InvalidQuery):

@@ -20,6 +20,7 @@ from pg8000 import core
 from pg8000.exceptions import DatabaseError, InterfaceError
 
 from backfill import trust
+from backfill.error_codes import ErrorCode
 from backfill.errors import Misconfigured, Retryable
 
 # Aurora Serverless takes about 15 seconds to resume from 0 ACU, and accepts no connection meanwhile:
@@ -82,12 +83,16 @@ _OPTIONS = ("host", "sslmode", "sslrootcert", "channel_binding")
 class DatabaseUnavailable(Retryable):
     """Postgres cannot be reached or ended the connection; after a COMMIT the result may be unknown."""
 
+    code = ErrorCode.DATABASE_UNAVAILABLE
+
 
 class RowsRefused(Retryable, DatabaseError):  # type: ignore[misc] # pg8000 has no types
     """Postgres does not take these values: text that is no text, a number too large, a key that is not there.
 
     ``args[0]`` holds the fields of Postgres' report, as in pg8000's own error.
     """
+
+    code = ErrorCode.VALUE_REFUSED
 
     def __str__(self) -> str:
         return f"Postgres: {self.args[0].get('M')} ({self.args[0].get('C')})"
