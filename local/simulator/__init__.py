@@ -4,5 +4,6 @@ from local.simulator.data import Repository, generate, load
 from local.simulator.failures import PARTIAL, PASSING, Failure
 from local.simulator.server import Simulator
 from local.simulator.tokens import App
+from local.simulator.validation import Validation
 
-__all__ = ["PARTIAL", "PASSING", "App", "Failure", "Repository", "Simulator", "generate", "load"]
+__all__ = ["PARTIAL", "PASSING", "App", "Failure", "Repository", "Simulator", "Validation", "generate", "load"]

@@ -30,6 +30,7 @@ from local.simulator.resolvers import Repositories, held, root
 from local.simulator.rest import Rest
 from local.simulator.schema import SDL
 from local.simulator.tokens import App, Tokens
+from local.simulator.validation import Validation, ValidationTimeout
 
 CACHED_DOCUMENTS = 400
 
@@ -59,8 +60,11 @@ class Simulator:
         port: int = 0,
         token: str | None = None,
         app: App | None = None,
+        validation: Validation | None = None,
     ) -> None:
         """``limit`` None: an Enterprise Server with rate limiting off. ``clock_ahead``: seconds that GitHub's clock is off.
+
+        ``validation``: what a document may hold before GitHub's validation of it times out.
 
         ``token``: the only personal token that is good; None takes any, unless there is an ``app``.
         """
@@ -74,6 +78,7 @@ class Simulator:
         self.details: Counter[tuple[str, int]] = Counter()
         self.scripted: deque[Failure | None] = deque()
         self.poison: dict[int, str] = {}
+        self.validation = validation
         self._closed = False
         self._lock = threading.Lock()
         self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
@@ -144,6 +149,9 @@ class Simulator:
         try:
             document = self._document(body["query"])
             price = price_of(document, variables)
+        except ValidationTimeout as timeout:
+            self.served["validation_timeouts"] += 1
+            return Answer(200, self._headers(), _errors([{"message": str(timeout)}]))
         except Refused as refused:
             self.served["refused"] += 1
             return Answer(200, self._headers(), _errors([{"type": refused.kind, "message": str(refused)}]))
@@ -221,6 +229,8 @@ class Simulator:
         if known is not None:
             return known
         document = parse(text, no_location=True)
+        if self.validation is not None:
+            self.validation.check(document)
         problems = validate(self._schema, document)
         if problems:
             raise problems[0]

@@ -32,8 +32,9 @@ def asked(query: str) -> dict[int, str]:
     text, *fragments = query.split(" fragment ")
     named = {each.split(" ", 1)[0]: each.partition("{")[2].rpartition("}")[0] for each in fragments}
     # Connections are fragments of their own, which hold a fragment of what is asked of a page.
+    whole = re.compile(r"\.\.\.([a-z]\d+(?:x\d+)?|\w+Page|\w+With\d+)\b")
     for _ in range(2):
-        text = re.sub(r"\.\.\.(\w+(?:_\d+|Page|With\d+))\b", lambda spread: named[spread[1]], text)
+        text = whole.sub(lambda spread: named[spread[1]], text)
     found = re.split(r"pullRequest\(number: (\d+)\)", text)
     return {int(number): fields for number, fields in zip(found[1::2], found[2::2], strict=True)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,12 +10,11 @@ import pytest
 from backfill.chunk_processing import Worker
 from backfill.errors import Retryable
 from backfill.github.reading import Terms
-from backfill.github.request_size import GROWTH, START
+from backfill.github.request_size import GROWTH, START, RequestSize
 from backfill.messages import PlanEvent, chunk_message
 from backfill.store.connection import Database
 from local.in_process import Stack
-from local.simulator import generate
-from local.simulator.failures import PASSING
+from local.simulator import PASSING, Simulator, Validation, generate
 from tests.integration.demanding import Demanding, asked, comments, is_detail
 
 NAME = "octo/slow"
@@ -35,6 +34,11 @@ def refuse(stack: Stack, refuses: Any) -> None:
 def learned(stack: Stack) -> float | None:
     (row,) = stack.db.rows("SELECT detail_request_size AS size FROM repositories")
     return None if row["size"] is None else float(row["size"])
+
+
+def noting(sizes: list[float]) -> Callable[[RequestSize], None]:
+    """Notes what is learned."""
+    return lambda size: sizes.append(size.value)
 
 
 def listed(stack: Stack) -> list[dict[str, Any]]:
@@ -63,7 +67,7 @@ def test_a_repository_whose_requests_time_out_completes_in_smaller_ones_and_they
 def test_the_size_grows_back_slowly(stack: Stack) -> None:
     (node_id,) = stack.simulator.repositories
     rows, sizes, before = listed(stack), [4.0], stack.github.spent
-    stack.github.details(node_id, rows, Terms(request_size=4.0, learn=sizes.append))
+    stack.github.details(node_id, rows, Terms(request_size=RequestSize(4.0), learn=noting(sizes)))
     requests = (stack.github.spent - before).requests
     assert sizes[-1] == pytest.approx(min(100.0, 4.0 * GROWTH**requests), rel=0.35)
     assert 4.0 < sizes[-1] <= 4.0 * GROWTH**requests
@@ -87,7 +91,7 @@ def test_what_was_too_large_is_asked_for_in_halves(stack: Stack, name: str) -> N
     rows, sizes = listed(stack)[:20], list[float]()
     stack.simulator.script(next(each for each in PASSING if each.name == name))
     before = stack.github.spent
-    read = stack.github.details(node_id, rows, Terms(request_size=20.0, learn=sizes.append))
+    read = stack.github.details(node_id, rows, Terms(request_size=RequestSize(20.0), learn=noting(sizes)))
     assert (len(read.tables["pull_requests"]), read.failed) == (20, {})
     assert sizes[0] == 10.0 and (stack.github.spent - before).requests >= 3
 
@@ -98,10 +102,10 @@ def test_a_reply_that_breaks_off_once_is_asked_for_again_and_twice_in_halves(sta
     rows = listed(stack)[:20]
     failure = next(each for each in PASSING if each.name == name)
     for times, first_learned in ((1, 22.0), (2, 10.0)):
-        sizes = list[float]()
+        sizes: list[float] = []
         stack.simulator.script(*[failure] * times)
         before = stack.github.spent
-        read = stack.github.details(node_id, rows, Terms(request_size=20.0, learn=sizes.append))
+        read = stack.github.details(node_id, rows, Terms(request_size=RequestSize(20.0), learn=noting(sizes)))
         assert (len(read.tables["pull_requests"]), read.failed) == (20, {})
         assert sizes[0] == pytest.approx(first_learned)
         assert (stack.github.spent - before).requests >= times + 1
@@ -205,3 +209,39 @@ def test_a_deferred_attempt_is_booked(stack: Stack) -> None:
     state = stack.state()
     assert state["points_spent"] - booked["points_spent"] == chunk["points"] > 0
     assert state["requests_made"] - booked["requests_made"] == 2
+
+
+@pytest.mark.parametrize("budget", [Validation(aliases=12), Validation(selections=1500)], ids=["aliases", "selections"])
+def test_a_github_that_validates_little_refuses_a_few_times_and_then_no_more(db: Database, budget: Validation) -> None:
+    size = 800
+    with Simulator(generate(9, {NAME: size}), speed=20_000, validation=budget) as simulator:
+        stack = Stack(db, simulator)
+        stack.add(NAME)
+        stack.run()
+        served = simulator.statistics()
+        assert stack.state()["status"] == "completed"
+        assert served["validation_timeouts"] <= 20
+        if budget.aliases:
+            # Twelve in a request make 8.3 points per 100, and the listing one more; chunks that were cut before are not full.
+            assert served["points"] <= 12 * size / 100
+        stack.assert_equals_github()
+        # What was learned stays: hardly anything is refused when all is read again.
+        for number in sorted(stack.repository(NAME).pull_requests)[:200]:
+            stack.repository(NAME).change(number, title="Changed", updatedAt="2026-10-01T00:00:00Z")
+        stack.heartbeat()
+        stack.run()
+        assert simulator.statistics()["validation_timeouts"] - served["validation_timeouts"] <= 2
+        stack.assert_equals_github()
+
+
+def test_no_document_is_larger_than_8_kilobytes(stack: Stack) -> None:
+    """GitHub reads and validates all of it before it answers."""
+    sent: set[str] = set()
+    stack.simulator.before = sent.add  # type: ignore[attr-defined]
+    stack.add(NAME, chunk_size=100)
+    stack.run()
+    node_id, names = next(iter(stack.simulator.repositories)), [("octo", f"name-{index:03}") for index in range(100)]
+    stack.github.list_numbers(node_id, range(100_000, 100_100))
+    stack.github.examine([node_id])
+    stack.github.find(names)
+    assert max(map(len, sent)) < 8_000, {text[:40]: len(text) for text in sent if len(text) >= 8_000}

@@ -15,6 +15,7 @@ from backfill.github.errors import OutOfMemory, OutOfTime, Unreachable
 from backfill.github.governor import LONGEST_SLEEP_SECONDS, NEWCOMER_SLEEP_SECONDS
 from backfill.github.packing import cut
 from backfill.github.reading import Terms
+from backfill.github.request_size import RequestSize
 from backfill.messages import Dispatch, SyncRequest
 from backfill.observability import about, count, event, note_levels, problem
 from backfill.queues import Queues
@@ -184,8 +185,8 @@ class Worker:
             repository["node_id"],
             rows,
             Terms(
-                request_size=repository["detail_request_size"],
-                learn=lambda size: repositories.set_request_size(self.db, repository["id"], size),
+                request_size=_learned_size(repository),
+                learn=lambda size: repositories.set_request_size(self.db, repository["id"], size.value, size.ceiling),
                 seconds_left=lambda: self.seconds_left() - MARGIN_SECONDS,
                 patience=LONGEST_SLEEP_SECONDS if chunk["error_code"] == chunks.DEFERRED else NEWCOMER_SLEEP_SECONDS,
             ),
@@ -427,6 +428,12 @@ class Worker:
         self._send(backfill_id=backfill["id"])
         count("SyncRequests")
         return "accepted"
+
+
+def _learned_size(repository: Row) -> RequestSize:
+    """What was learned of this repository's requests."""
+    size = repository["detail_request_size"]
+    return RequestSize() if size is None else RequestSize(float(size), repository["detail_request_ceiling"])
 
 
 def _note_code(read: ChunkDetails, failed: Mapping[int, object], notes: Sequence[str]) -> str | None:

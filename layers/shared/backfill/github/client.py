@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from backfill.errors import Permanent, Retryable
-from backfill.github import cost, documents, packing, records
+from backfill.github import cost, documents, records
 from backfill.github.auth import Credentials
 from backfill.github.errors import (
     BadCredentials,
@@ -24,6 +24,7 @@ from backfill.github.governor import LISTING_SLEEP_SECONDS, LONGEST_SLEEP_SECOND
 from backfill.github.reading import ChunkDetails, ChunkReader, Flaw, Terms
 from backfill.github.records import Row, Tables
 from backfill.github.refusals import Refusal, below
+from backfill.github.request_size import LARGEST, RequestSize
 from backfill.github.transport import Reply, Transport
 from backfill.observability import count, problem
 
@@ -91,6 +92,8 @@ class GitHub:
         self._governor = governor
         self.spent = Spent()
         self._cost_differed = False
+        # Pull requests of a light request by number.
+        self._light_size = RequestSize(LARGEST)
         self._withheld: Mapping[str, str] = {}
         self._withheld_at: float | None = None
 
@@ -161,9 +164,10 @@ class GitHub:
         missing: list[int] = []
         refused: dict[int, Refusal] = {}
         points = 0
-        waiting = [list(numbers[start : start + packing.PAGE]) for start in range(0, len(numbers), packing.PAGE)]
-        while waiting:
-            some = waiting.pop(0)
+        waiting, alone = list(numbers), list[int]()
+        while waiting or alone:
+            some = waiting[: self._light_size.most] or alone[:1]
+            waiting, alone = waiting[len(some) :], alone if waiting else alone[1:]
             query = documents.DetailQuery()
             for number in some:
                 query.pull_request(f"p{number}", number, "...listed")
@@ -177,8 +181,10 @@ class GitHub:
             except TooLarge:
                 if len(some) == 1:
                     raise
-                waiting = [some[: len(some) // 2], some[len(some) // 2 :], *waiting]
+                self._light_size = self._light_size.halved(len(some))
+                waiting = [*some, *waiting]
                 continue
+            self._light_size = self._light_size.grown(len(some))
             points += reply.cost or 1
             nodes = self.repository_node(reply, node_id)
             for number in some:
@@ -195,7 +201,7 @@ class GitHub:
                     refused[number] = reply.refused[path]
                 elif len(some) > 1:
                     # Without a reason: asked for once more, alone.
-                    waiting.append([number])
+                    alone.append(number)
                 else:
                     refused[number] = Refusal("null", f"GitHub gives null for pull request {number} without a reason")
         return ListedNumbers(rows, tables.get("contributors", []), missing, points, refused)

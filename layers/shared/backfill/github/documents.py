@@ -80,6 +80,7 @@ _CONNECTION_TYPES = {name: f"{kind}Connection" for name, kind in _NODE_TYPES.ite
 _FRAGMENTS = {
     "page": "on PageInfo { hasNextPage endCursor startCursor }",
     "actor": f"on Actor {{ {ACTOR} }}",
+    "found": f"on Repository {{ {REPOSITORY} pullRequests {{ totalCount }} }}",
     "team": f"on Team {{ {TEAM} }}",
     "listed": f"on PullRequest {{ {LISTED} }}",
     "pullRequest": f"on PullRequest {{ {DETAILED} }}",
@@ -130,12 +131,11 @@ FIND = f"""query FindRepository($owner: String!, $name: String!) {{
 
 def find(names: Sequence[tuple[str, str]]) -> str:
     """Several repositories by owner and name, as r0, r1 …"""
-    fields = f"{{ {REPOSITORY} pullRequests {{ totalCount }} }}"
     each = [
-        f"r{index}: repository(owner: {json.dumps(owner)}, name: {json.dumps(name)}) {fields}"
+        f"r{index}: repository(owner: {json.dumps(owner)}, name: {json.dumps(name)}) {{...found}}"
         for index, (owner, name) in enumerate(names)
     ]
-    return f"query FindRepositories {{ {' '.join(each)} {RATE_LIMIT} }}"
+    return with_fragments(f"query FindRepositories {{ {' '.join(each)} {RATE_LIMIT} }}")
 
 
 # One connection per repository: a hundred of them weigh 100, which is a point.
@@ -163,7 +163,7 @@ class DetailQuery:
 
     def pull_request(self, alias: str, number: int, fields: str) -> None:
         """One pull request: ``...listed`` or ``...pullRequest``, and connections."""
-        self.field(f"{alias}: pullRequest(number: {number}) {{ {fields} }}")
+        self.field(f"{alias}: pullRequest(number: {number}) {{{fields}}}")
 
     def field(self, text: str) -> None:
         """One field of the repository."""
@@ -187,7 +187,11 @@ class DetailQuery:
         elif not (after or last):
             first = _rounded(first, _FIRST_STEPS)
         if not (after or last):
-            spread = f"{page}_{first}"
+            spread = (
+                f"{_SHORT[name]}{first}"
+                if not part.nested
+                else f"{_SHORT[name]}{first}x{_rounded(part.nested, _NESTED_STEPS)}"
+            )
             self._fragments[spread] = f"on PullRequest {{ {name}(first: {first}) {{ ...{page} }} }}"
             return f"...{spread}"
         text = f"{name}(first: {first}{_cursor('after', after)}) {{ ...{page} }}"
@@ -207,6 +211,19 @@ class DetailQuery:
         query = f"query PullRequestDetails($repository: ID!) {{ {below} {' '.join(self._at_root)} {RATE_LIMIT} }}"
         return with_fragments(query, self._fragments)
 
+
+# Names that stand in a query once for each pull request.
+_SHORT = {
+    "labels": "l",
+    "assignees": "a",
+    "reviewRequests": "q",
+    "closingIssuesReferences": "i",
+    "comments": "c",
+    "reviews": "r",
+    "reviewThreads": "t",
+    "commits": "m",
+    "files": "f",
+}
 
 # What stands in place of a fragment that is withheld.
 _WITHOUT = {"team": "on Team { __typename }"}

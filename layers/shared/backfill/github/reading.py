@@ -75,8 +75,8 @@ class Terms:
     """Under which a chunk is read. ``learn`` is told at once when the learned size changes. ``patience``: the seconds that
     the first request may wait; later ones wait longer, for what was read already."""
 
-    request_size: float | None = None
-    learn: Callable[[float], None] = lambda size: None
+    request_size: RequestSize = field(default_factory=RequestSize)
+    learn: Callable[[RequestSize], None] = lambda size: None
     seconds_left: Callable[[], float] = lambda: 900.0
     patience: float = LONGEST_SLEEP_SECONDS
 
@@ -172,7 +172,7 @@ class ChunkReader:
         self._github = github
         self._node_id = node_id
         self._terms = terms
-        self._size = RequestSize(terms.request_size) if terms.request_size else RequestSize()
+        self._size = terms.request_size
         self._sent = False
         self._readings = {row["number"]: _Reading(row) for row in listed}
         self._failed: dict[int, tuple[str, str]] = {}
@@ -196,7 +196,7 @@ class ChunkReader:
             following = self._send([task for index, task in enumerate(tasks) if index in chosen])
             tasks = [task for index, task in enumerate(tasks) if index not in chosen] + following
         if self._size != size:
-            self._terms.learn(self._size.value)
+            self._terms.learn(self._size)
         if len(self._failed) == len(self._readings) > 1 and not self._refused:
             raise self._all_failed()
         return self._result()
@@ -304,7 +304,7 @@ class ChunkReader:
         size, seen, half = self._size, len(self._culprits), len(request) // 2
         if isinstance(error, TooLarge):
             self._size = size.halved(len(request))
-            self._terms.learn(self._size.value)
+            self._terms.learn(self._size)
             problem("a request was too large", error=str(error), pull_requests=len(request), size=self._size.value)
         following = []
         while request:
@@ -313,7 +313,7 @@ class ChunkReader:
             request = request[most:]
         if self._size != size and len(set(self._culprits[seen:])) == 1:
             self._size = size
-            self._terms.learn(size.value)
+            self._terms.learn(size)
         return following
 
     def _make_smaller(self, task: _Task, error: BackfillError) -> list[_Task]:

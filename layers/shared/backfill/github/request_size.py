@@ -12,13 +12,16 @@ GROWTH = 1.1
 # A smaller one proves little: the size returns to its start, and no further.
 RECOVERY = 1.02
 FULL = 0.8
+# What GitHub refused once is not tried again soon: below it, each full request brings the size nearer by so much of it.
+NEAR, APPROACH = 0.95, 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSize:
-    """The learned size; 1 at least."""
+    """The learned size, 1 at least; ``ceiling`` pull requests were too many when they were last tried."""
 
     value: float = START
+    ceiling: float | None = None
 
     @property
     def most(self) -> int:
@@ -28,11 +31,24 @@ class RequestSize:
     def grown(self, asked: int) -> RequestSize:
         """After GitHub has answered for ``asked`` pull requests."""
         if asked >= FULL * self.most:
-            return RequestSize(min(LARGEST, self.value * GROWTH))
+            return self._larger()
         if self.value < START:
-            return RequestSize(min(START, self.value * RECOVERY))
+            return RequestSize(max(self.value, min(START, self.value * RECOVERY, self._near)), self.ceiling)
         return self
+
+    def _larger(self) -> RequestSize:
+        if self.ceiling is None:
+            return RequestSize(min(LARGEST, self.value * GROWTH))
+        if self.value < self._near:
+            return RequestSize(min(self.value * GROWTH, self._near), self.ceiling)
+        nearer = self.value + self.ceiling * APPROACH
+        # The ceiling is reached: GitHub may have more time by now.
+        return RequestSize(nearer, self.ceiling) if nearer < self.ceiling else RequestSize(self.ceiling)
+
+    @property
+    def _near(self) -> float:
+        return LARGEST if self.ceiling is None else max(1.0, NEAR * self.ceiling)
 
     def halved(self, asked: int) -> RequestSize:
         """After ``asked`` pull requests were too many."""
-        return RequestSize(max(1.0, min(self.value, asked / 2)))
+        return RequestSize(max(1.0, min(self.value, asked / 2)), float(asked))

@@ -138,11 +138,13 @@ def request_size(db: Database, repository_id: str) -> float | None:
     return None if found is None else found["detail_request_size"]
 
 
-def set_request_size(db: Database, repository_id: str, size: float) -> None:
-    """Remember the learned size of a detail request (unit: see backfill.github.packing)."""
+def set_request_size(db: Database, repository_id: str, size: float, ceiling: float | None) -> None:
+    """Remember the learned size of a detail request, and what was too much (backfill.github.request_size)."""
     db.execute(
-        "UPDATE repositories SET detail_request_size = :size WHERE id = CAST(:id AS uuid)"
-        " AND detail_request_size IS DISTINCT FROM CAST(:size AS real)",
+        "UPDATE repositories SET detail_request_size = :size, detail_request_ceiling = CAST(:ceiling AS real)"
+        " WHERE id = CAST(:id AS uuid) AND (detail_request_size, detail_request_ceiling)"
+        " IS DISTINCT FROM (CAST(:size AS real), CAST(:ceiling AS real))",
         size=size,
+        ceiling=ceiling,
         id=repository_id,
     )
