@@ -109,7 +109,10 @@ class Worker:
             return self._stop(chunk, before, error)
         except Retryable as error:
             return self._retry(chunk, before, error)
-        count("ChunksCompleted" if outcome == "completed" else "ChunkErrors")
+        if outcome == "completed":
+            count("ChunksCompleted")
+        else:
+            count("ChunkErrors")
         return outcome
 
     def _stale(self, chunk: Row, before: Spent) -> str:
