@@ -1,4 +1,4 @@
-"""GitHub as the backfill uses it: find, list, examine, and read details whole or not at all."""
+"""GitHub as the backfill uses it: find, list, check for changes, and read details (backfill.github.reading)."""
 
 from __future__ import annotations
 
