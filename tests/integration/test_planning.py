@@ -468,6 +468,42 @@ def test_one_vanishes_after_the_other_and_each_is_noticed(stack_of: StackOf) -> 
         stack.assert_equals_github()
 
 
+def test_one_vanishes_while_the_listing_looks_for_another_and_both_are_noticed(
+    stack_of: StackOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listing walks past the second before it vanishes, and is interrupted before it finds the first."""
+    stack = stack_of({ONE: 250})
+    stack.add(ONE)
+    stack.run()
+    repository, list_pull_requests, pages = stack.repository(ONE), stack.github.list_pull_requests, [0]
+    early, late = sorted(repository.pull_requests)[3], sorted(repository.pull_requests)[-3]
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        pages[0] += 1
+        if pages[0] == 3:
+            raise KeyboardInterrupt
+        return list_pull_requests(*arguments, **options)
+
+    repository.delete(late)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stack.github, "list_pull_requests", interrupted)
+        stack.heartbeat()
+        stack.run()
+    repository.delete(early)
+    stack.db.execute("UPDATE progressive_backfill_state SET planner_token = NULL, planner_lease_expires_at = NULL")
+    for _ in range(2):
+        stack.heartbeat()
+        stack.run()
+    state = stack.state()
+    assert (state["status"], state["listed_prs"], state["total_prs"], state["unlisted_prs"]) == (
+        "completed",
+        248,
+        248,
+        0,
+    )
+    stack.assert_equals_github()
+
+
 def test_a_count_that_is_explained_again_is_no_explanation_for_the_next(
     stack_of: StackOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -330,6 +330,9 @@ class Planner:
                     self.db, held["repository_id"], found.contributors, found.pull_requests, found.missing
                 )
                 pull_requests.mark_gone(self.db, held["repository_id"], found.missing)
+                if found.missing:
+                    # They explain the difference of the counts: what remains of it is another one's.
+                    _kept(backfills.note_unlisted(self.db, held, 0))
 
     def _ask_again(self, held: Row, repository: Row, report: Row) -> None:
         """Ask for numbers that GitHub has and did not list, once their time has come."""
