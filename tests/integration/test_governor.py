@@ -15,7 +15,7 @@ import pytest
 from backfill.errors import Deferred
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
-from backfill.github.errors import BadCredentials, RateLimited, TooLarge, Unreachable
+from backfill.github.errors import BadCredentials, RateLimited, TooLarge, Unexplained, Unreachable, is_charged
 from backfill.github.governor import FLOOR, LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECONDS, Governor
 from backfill.github.transport import Reply, Transport
 from backfill.store.budget import (
@@ -369,3 +369,13 @@ def test_a_reset_in_the_year_2999_stops_nothing_for_longer_than_an_hour(db: Data
     with pytest.raises(Deferred) as limit:
         governor(db).run(WHO, 1, lambda: reply())
     assert limit.value.seconds <= 3660 + 30
+
+
+@pytest.mark.parametrize(
+    ("error", "left"), [(Unexplained("odd"), 93), (TooLarge("slow"), 93), (Unreachable("no way"), 100)]
+)
+def test_what_a_failed_request_may_have_cost_is_decided_once(db: Database, error: Exception, left: int) -> None:
+    governor(db).run(WHO, 1, lambda: reply(remaining=100, limit=100))
+    with pytest.raises(type(error)):
+        governor(db).run(WHO, 7, failing(error))
+    assert budget(db)["remaining"] == left and is_charged(error) is (left == 93)

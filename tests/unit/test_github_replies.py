@@ -176,6 +176,11 @@ def test_a_refusal_says_what_to_do() -> None:
         classify(301, {"location": "https://elsewhere"}, b"")
 
 
+def test_a_block_for_legal_reasons_says_so() -> None:
+    with pytest.raises(Forbidden, match=r"legal reasons.*DMCA"):
+        classify(451, HEADERS, b'{"message": "Repository access blocked: DMCA"}')
+
+
 def test_what_github_does_not_have_is_missing_and_the_rest_is_data() -> None:
     reply = classified(next(each for each in PASSING if each.name == "number missing"))
     assert reply.missing == {("node", "p0")}

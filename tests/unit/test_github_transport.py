@@ -262,3 +262,14 @@ def test_what_cannot_be_a_token_is_refused_unseen(token: str) -> None:
     with pytest.raises(BadCredentials) as refused:
         Transport("http://127.0.0.1:9").query(token, QUERY, {}, 20)
     assert token not in str(refused.value)
+
+
+@pytest.mark.parametrize(("token", "is_told"), [("ghs_short", True), ("ghp_long", False)])
+def test_a_token_of_an_installation_that_ended_says_what_to_do(
+    token: str, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Transport, "_post", lambda *_: (401, {}, b'{"message": "Bad credentials"}'))
+    with pytest.raises(BadCredentials) as refused:
+        Transport("https://api.github.com").query(token, QUERY, {}, 20)
+    assert ("private_key" in str(refused.value)) is is_told
+    assert token not in str(refused.value)

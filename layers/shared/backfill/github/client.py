@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from backfill.errors import Permanent, Retryable
+from backfill.errors import BackfillError, Permanent, Retryable
 from backfill.github import cost, documents, records
 from backfill.github.auth import Credentials
 from backfill.github.errors import (
@@ -18,6 +18,7 @@ from backfill.github.errors import (
     ScopeMissing,
     TooLarge,
     Unexplained,
+    is_charged,
     understood,
 )
 from backfill.github.governor import LISTING_SLEEP_SECONDS, LONGEST_SLEEP_SECONDS, Governor
@@ -328,8 +329,8 @@ class GitHub:
         try:
             reply = self._transport.query(self._credentials.token(), document, variables, seconds)
             spent = points if reply.cost is None else reply.cost
-        except (TooLarge, Unexplained):
-            spent = points
+        except BackfillError as error:
+            spent = points if is_charged(error) else 0
             raise
         finally:
             self.spent = Spent(self.spent.points + spent, self.spent.requests + 1)

@@ -101,6 +101,12 @@ class UnknownField(InvalidQuery):
     """This GitHub does not know a field of the query: an Enterprise Server that is too old, or another host."""
 
 
+def is_charged(error: BaseException) -> bool:
+    """Whether GitHub may have taken points for a request that ended so: it charges what it broke off, and perhaps what fits no
+    known case."""
+    return isinstance(error, TooLarge | Unexplained)
+
+
 @contextmanager
 def understood() -> Iterator[None]:
     """Decorates what takes replies apart: one that has not the documented form is Unexplained, wherever that shows."""

@@ -9,7 +9,15 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from backfill.errors import Deferred
-from backfill.github.errors import BadCredentials, Forbidden, RateLimited, RepositoryUnavailable, TooLarge
+from backfill.github.errors import (
+    BadCredentials,
+    Forbidden,
+    RateLimited,
+    RepositoryUnavailable,
+    TooLarge,
+    Unexplained,
+    is_charged,
+)
 from backfill.github.transport import Reply
 from backfill.observability import count, event
 
@@ -121,9 +129,9 @@ class Governor:
         try:
             reply = send()
             outcome = "RequestsSucceeded"
-        except TooLarge:
-            # GitHub charges what it broke off.
-            outcome, spent = "RequestsTooLarge", points
+        except (TooLarge, Unexplained) as error:
+            outcome = "RequestsTooLarge" if isinstance(error, TooLarge) else "RequestsFailed"
+            spent = points if is_charged(error) else 0
             raise
         except (BadCredentials, Forbidden, RepositoryUnavailable):
             outcome = "RequestsRefused"

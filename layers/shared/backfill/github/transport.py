@@ -54,6 +54,10 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost", "host.docker.internal")
 
 _LIMIT_TYPES = {"RATE_LIMITED", "RATE_LIMIT"}
 _SECONDARY_TYPES = {"SECONDARY_RATE_LIMITED", "SECONDARY_RATE_LIMIT", "ABUSE_DETECTED"}
+_OF_AN_INSTALLATION = (
+    "a token that begins with ghs_ is one of a GitHub App's installation and lasts an hour: put app_id, installation_id and "
+    "private_key into the secret, and the tokens are made from them"
+)
 Answer = tuple[int, Mapping[str, str], bytes]
 
 
@@ -109,7 +113,13 @@ class Transport:
     def query(self, token: str, document: str, variables: Mapping[str, Any], seconds: float) -> Reply:
         """Run one query; give up within ``seconds``."""
         body = {"query": document, "variables": variables}
-        return classify(*self._post(f"{self.api_url}/graphql", token, body, seconds))
+        try:
+            return classify(*self._post(f"{self.api_url}/graphql", token, body, seconds))
+        except BadCredentials as refused:
+            if not token.startswith("ghs_"):
+                raise
+            failure = BadCredentials(f"{refused}; {_OF_AN_INSTALLATION}", transient=refused.transient)
+        raise failure
 
     def installation_token(self, jwt: str, installation_id: str) -> tuple[str, datetime]:
         """A token of a GitHub App's installation, and when it expires by GitHub's clock."""
@@ -262,6 +272,8 @@ def _raise_for_access(status: int, headers: Mapping[str, str], answer: dict[str,
     kind = _limit(status, headers, answer)
     if kind is not None:
         raise RateLimited(kind, _wait(kind, headers))
+    if status == 451:
+        raise Forbidden(f"GitHub blocks this for legal reasons (451): {_message(answer) or 'no reason given'}")
     if status == 403:
         if answer is None:
             raise Unexplained("GitHub answered 403 without a reason")
