@@ -9,16 +9,21 @@ START = 25.0
 LARGEST = 100.0
 # A request as full as the size allows proves the size, and the next may be larger by this.
 GROWTH = 1.1
+# While nothing was ever refused, it grows faster beyond its start, also after requests that are full by weight before they are full
+# by number: the larger the choice, the fewer points.
+FIRST_GROWTH, FIRST_FULL = 1.5, 0.3
 # A smaller one proves little: the size returns to its start, and no further.
 RECOVERY = 1.02
 FULL = 0.8
 # What GitHub refused once is not tried again soon: below it, each full request brings the size nearer by so much of it.
 NEAR, APPROACH = 0.95, 0.001
+# A ceiling that was lifted.
+UNLIMITED = 2 * LARGEST
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSize:
-    """The learned size, 1 at least; ``ceiling`` pull requests were too many when they were last tried."""
+    """The learned size, 1 at least; ``ceiling`` pull requests were too many when they were last tried, None: none ever were."""
 
     value: float = START
     ceiling: float | None = None
@@ -30,7 +35,8 @@ class RequestSize:
 
     def grown(self, asked: int) -> RequestSize:
         """After GitHub has answered for ``asked`` pull requests."""
-        if asked >= FULL * self.most:
+        is_first = self.ceiling is None and self.value >= START
+        if asked >= (FIRST_FULL if is_first else FULL) * self.most:
             return self._larger()
         if self.value < START:
             return RequestSize(max(self.value, min(START, self.value * RECOVERY, self._near)), self.ceiling)
@@ -38,12 +44,15 @@ class RequestSize:
 
     def _larger(self) -> RequestSize:
         if self.ceiling is None:
-            return RequestSize(min(LARGEST, self.value * GROWTH))
+            growth = GROWTH if self.value < START else FIRST_GROWTH
+            return RequestSize(min(LARGEST, self.value * growth))
         if self.value < self._near:
-            return RequestSize(min(self.value * GROWTH, self._near), self.ceiling)
+            return RequestSize(min(LARGEST, self.value * GROWTH, self._near), self.ceiling)
+        if self.ceiling > LARGEST:
+            return self
         nearer = self.value + self.ceiling * APPROACH
         # The ceiling is reached: GitHub may have more time by now.
-        return RequestSize(nearer, self.ceiling) if nearer < self.ceiling else RequestSize(self.ceiling)
+        return RequestSize(nearer, self.ceiling) if nearer < self.ceiling else RequestSize(self.ceiling, UNLIMITED)
 
     @property
     def _near(self) -> float:
