@@ -73,7 +73,8 @@ def serving(dashboard: Dashboard) -> Iterator[Dashboard]:
         thread.join()
 
 
-@pytest.fixture(scope="session")
+# Of each module anew: one process may run several, and Playwright takes no second start beside the first.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     found = subprocess.run(["sh", str(ROOT / "local/find-chromium.sh")], capture_output=True, text=True, check=False)
     if found.returncode:
