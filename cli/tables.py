@@ -18,7 +18,7 @@ def status(out: Console, answer: Row, *, everything: bool) -> None:
     rows, counts = answer["backfills"], answer["counts"]
     for each in answer.get("requested", ()):
         again = "not asked for any more" if each["given_up_at"] else f"asked again at {_minute(each['ask_at'])}"
-        out.print(f"{each['repository']} is no backfill yet, {again}: {each['reason']}", markup=False)
+        out.print(f"{each['repository']} is not a backfill yet, {again}: {each['reason']}", markup=False)
     if not rows and answer.get("requested"):
         return
     if not rows:

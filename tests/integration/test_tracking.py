@@ -81,7 +81,7 @@ def test_names_are_accepted_while_github_cannot_answer_and_asked_for_by_the_plan
         assert done.exit_code == 0
         assert done.output.count("is accepted; GitHub will be asked for it again") == 25
         assert ("server time" if limit else "GitHub is away") in done.output
-    assert f"{NAMES[3]} is no backfill yet, asked again at" in command("status").output
+    assert f"{NAMES[3]} is not a backfill yet, asked again at" in command("status").output
     stack.db.execute("UPDATE requested_names SET ask_at = now()")
     before = requests(simulator)
     stack.plan_once()
@@ -231,5 +231,5 @@ def test_the_page_tells_of_names_and_fits_into_an_answer(stack: Stack) -> None:
         names.accept(stack.db, names.Wanted("octo", name, None, {}), "server time", 60)
     arn = "arn:aws:lambda:eu-west-1:123456789012:function:s-widget"
     html = render(overview(stack.db, stack.queues), View(rows=200), function_arn=arn, now=backfills.now(stack.db))
-    assert "octo/nowhere is no backfill yet: server time (1 more: backfill status)" in html
+    assert "octo/nowhere is not a backfill yet: server time (1 more: backfill status)" in html
     assert len(json.dumps(html)) < 6_291_556

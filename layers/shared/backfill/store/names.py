@@ -60,7 +60,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """A name that is no backfill yet, and why. ``given_up_at``: it is not asked for any more."""
+    """A name that is not a backfill yet, and why. ``given_up_at``: it is not asked for any more."""
 
     repository: str
     requested_at: datetime

@@ -79,7 +79,7 @@ def _requested(names: Sequence[Mapping[str, Any]]) -> str:
         return ""
     more = f" ({len(names) - 1:,} more: backfill status)" if len(names) > 1 else ""
     reason = (names[0]["reason"] or "GitHub has not answered yet")[:LONGEST_ERROR]
-    return f"{names[0]['repository']} is no backfill yet: {reason}{more}"
+    return f"{names[0]['repository']} is not a backfill yet: {reason}{more}"
 
 
 @cache
