@@ -77,11 +77,21 @@ function tellAge() {
 const refresh = () => show("/widget", { ...wanted, widgetContext: context() });
 const busy = () => waiting > 0 || dialog.open || Date.now() < noticeUntil || document.activeElement?.matches("#widget input, #widget select");
 
+// The event of a dialog that was closed may come after the next one was opened: it answers the question that it belongs to.
+let asked = 0;
 function confirmed(question) {
+  const mine = ++asked;
   document.getElementById("question").textContent = question;
   dialog.returnValue = "no";
   dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+  return new Promise((resolve) => {
+    const closed = () => {
+      if (mine === asked && dialog.open) return;
+      dialog.removeEventListener("close", closed);
+      resolve(mine === asked && dialog.returnValue === "yes");
+    };
+    dialog.addEventListener("close", closed);
+  });
 }
 
 async function act(element) {
@@ -92,9 +102,9 @@ async function act(element) {
   const question = action.getAttribute("confirmation");
   if (question && !await confirmed(question)) return;
   element.focus();
-  const asked = context();
-  if (path === "/widget") wanted = { ...event, ...asked.forms.all };
-  const done = await show(path, { ...event, widgetContext: asked });
+  const present = context();
+  if (path === "/widget") wanted = { ...event, ...present.forms.all };
+  const done = await show(path, { ...event, widgetContext: present });
   // What became of an action can be read before a refresh replaces it.
   if (done && path === "/console") noticeUntil = Date.now() + 1000 * settings.notice_seconds;
 }
