@@ -104,6 +104,7 @@ class Stack:
         before = self.queues.sent, self.queues.delayed
         report = self.planner.plan(request)
         self.moved.pages += sum(row["pages"] for row in report["backfills"])
+        self.moved.recovered += report["dead_letters"]
         self._count(before)
         return report
 

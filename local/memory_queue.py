@@ -18,6 +18,7 @@ class Traced(str):
     """A body with the lineage that botocore's trace header carries: how often each function ran before it."""
 
     lineage: Mapping[str, int] = {}
+    was_redriven = False
 
 
 class RecursiveInvocation(Exception):
@@ -59,7 +60,8 @@ class MemoryQueues:
 
     def drop(self, message: str, source: Source) -> None:
         """Its receives are used up, and no function said why: the queue itself moves it."""
-        self.dead.append(DeadLetter(f"m{len(self.dead)}", str(message), "r", None, source))
+        was_redriven = isinstance(message, Traced) and message.was_redriven
+        self.dead.append(DeadLetter(f"m{len(self.dead)}", str(message), "r", None, source, was_redriven))
 
     def _traced(self, body: str) -> Traced:
         message = Traced(body)
@@ -96,7 +98,9 @@ class MemoryQueues:
         self.dead.append(DeadLetter(f"m{len(self.dead)}", body, "r", reason, source))
 
     def redrive(self, letter: DeadLetter) -> None:
-        (self.plans if letter.queue is Source.PLANS else self.chunks).append(self._traced(letter.body))
+        message = self._traced(letter.body)
+        message.was_redriven = True
+        (self.plans if letter.queue is Source.PLANS else self.chunks).append(message)
 
     def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
         seen = [each for each in self.dead if each.message_id not in self.hidden]

@@ -17,7 +17,7 @@ class Movement:
     paused: int = 0
     """Chunks that went back to the outbox, because their backfill was paused."""
     recovered: int = 0
-    """Chunks and letters that recovery took back, and the outbox's rest that it sent."""
+    """Chunks and letters that recovery or a heartbeat took back, and the outbox's rest that it sent."""
     heartbeats: int = 0
     messages: int = 0
     waits: int = 0

@@ -24,8 +24,9 @@ OWN: dict[str, dict[str, set[str]]] = {
         # Lambda polls the queue as this role; the planner asks for more planning of the same backfill.
         "PlanQueue": POLL | {"sqs:SendMessage"},
         "ChunkQueue": {"sqs:SendMessage"},
-        # A plan request that breaks its contract is buried by the planner itself, with the reason.
-        "DeadLetterQueue": {"sqs:SendMessage"},
+        # A plan request that breaks its contract is buried by the planner itself, with the reason. The heartbeat takes back
+        # the work of dead letters.
+        "DeadLetterQueue": {"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     },
     "ChunkWorkerRole": {
         "ChunkWorkerLogs": LOGS,

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backfill import outbox
+from backfill.messages import RecoveryEvent
 from backfill.operating import PAGE_BYTES
 from backfill.queues import DeadLetter, Source, Sqs
 from backfill.store import chunks
@@ -43,6 +44,7 @@ class Aws:
 
     def send_message(self, **request: Any) -> None:
         self.sent.append((request["QueueUrl"], request["MessageBody"]))
+        self.attributes = request["MessageAttributes"]
 
 
 def message(number: int, body: str, **more: Any) -> dict[str, Any]:
@@ -105,6 +107,50 @@ def test_a_letter_goes_back_to_the_queue_that_sqs_or_its_attribute_names() -> No
         (plan_queue, by_name),
         (chunk_queue, "nonsense"),
     ]
+
+
+def test_a_redriven_letter_says_so_when_it_is_a_dead_letter_again() -> None:
+    aws = Aws([message(1, "x")])
+    queues = sqs(aws)
+    (letter,) = queues.dead_letters(500)
+    queues.redrive(letter)
+    aws.messages = [message(2, "x", MessageAttributes=aws.attributes)]
+    (again,) = queues.dead_letters(500)
+    assert (letter.was_redriven, again.was_redriven) == (False, True)
+
+
+def test_the_heartbeat_after_an_outage_moves_everything(stack: Stack) -> None:
+    """No function was reached: SQS received each message too often, and moved it."""
+    stack.add(NAME, chunk_size=1)
+    stack.plan_once()
+    stack.operator.act(
+        {"action": "sync", "repository": NAME, "pr_numbers": [min(stack.repository(NAME).pull_requests)]}
+    )
+    stack.queues.request_plan(str(stack.state(NAME)["repository_id"]))
+    assert len(stack.queues.chunks) == 4
+    for body in [*stack.queues.chunks, *stack.queues.plans]:
+        stack.queues.drop(body, Source.PLANS if body in stack.queues.plans else Source.CHUNKS)
+    stack.queues.chunks.clear()
+    stack.queues.plans.clear()
+    stack.heartbeat()
+    assert stack.queues.dead == []
+    assert len(stack.queues.chunks) == 4
+    stack.run()
+    assert stack.state(NAME)["status"] == "completed"
+    stack.assert_equals_github()
+
+
+def test_a_sync_request_that_fails_again_stays_for_the_operator(stack: Stack) -> None:
+    stack.add(NAME)
+    stack.operator.act(
+        {"action": "sync", "repository": NAME, "pr_numbers": [min(stack.repository(NAME).pull_requests)]}
+    )
+    for times in range(2):
+        stack.queues.drop(stack.queues.chunks.pop(0), Source.CHUNKS)
+        stack.heartbeat()
+        assert len(stack.queues.dead) == times
+    assert stack.recovery.recover(RecoveryEvent())["dead_letters_left"] == 1
+    assert stack.operator.act({"action": "redrive"})["redriven"] == 1
 
 
 @pytest.mark.parametrize("body", ['{"schema_version": 1, "repository": "octo/one"}', '{"schema_version": 1}', "x"])

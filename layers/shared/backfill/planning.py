@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backfill import brake, naming, outbox, priority
+from backfill import brake, dead_letters, naming, outbox, priority
 from backfill.chunk_processing import (
     CREDENTIALS_PAUSE_MINUTES,
     ERROR_PAUSE_MINUTES,
@@ -105,6 +105,7 @@ class Planner:
 
     def _run(self, request: PlanEvent) -> Row:
         resumed = backfills.resume_due(self.db)
+        taken = 0 if request.is_message or request != PlanEvent() else self._take_back_dead_letters()
         if request == PlanEvent():
             # The heartbeat, before anything can go wrong.
             pull_requests.read_again(self.db)
@@ -119,7 +120,22 @@ class Planner:
             reopened, checked = self._check_completed(began)
             planned, done = self._round(request, began)
             self._follow_up(named, checked, done)
-        return {"dry_run": False, "resumed": len(resumed), "reopened": len(reopened), "backfills": planned}
+        return {
+            "dry_run": False,
+            "resumed": len(resumed),
+            "dead_letters": taken,
+            "reopened": len(reopened),
+            "backfills": planned,
+        }
+
+    def _take_back_dead_letters(self) -> int:
+        """Take back the work of dead letters, so that it goes on at the first heartbeat after an outage; how many."""
+        if self.queues.dead_letters_waiting() == 0:
+            return 0
+        taken = dead_letters.take_back(self.db, self.queues, lambda: self.seconds_left() > self.margins.page)
+        if taken.matched:
+            outbox.send(self.db, self.queues)
+        return taken.matched
 
     def _resolve_names(self) -> Part:
         """Ask GitHub for names that were accepted before it could answer: a hundred in one request."""

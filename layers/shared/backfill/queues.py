@@ -35,6 +35,7 @@ class DeadLetter:
 
     ``reason`` is why it was buried there; SQS itself gives none when it moves a message that was received too often.
     ``source`` is the queue that it comes from; None where neither SQS nor the letter tells.
+    ``was_redriven``: it was in the dead-letter queue before, and was sent again.
     """
 
     message_id: str
@@ -42,6 +43,7 @@ class DeadLetter:
     receipt: str
     reason: str | None = None
     source: Source | None = None
+    was_redriven: bool = False
 
     @property
     def queue(self) -> Source:
@@ -132,7 +134,9 @@ class Sqs:
 
     def redrive(self, letter: DeadLetter) -> None:
         url = self._plans if letter.queue is Source.PLANS else self._chunks
-        self._sqs.send_message(QueueUrl=url, MessageBody=letter.body)
+        # The attribute stays with the message when SQS moves it to the dead-letter queue once more.
+        redriven = {"redriven": {"DataType": "String", "StringValue": "yes"}}
+        self._sqs.send_message(QueueUrl=url, MessageBody=letter.body, MessageAttributes=redriven)
 
     def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
         attributes = {
@@ -146,7 +150,7 @@ class Sqs:
             answer = self._sqs.receive_message(
                 QueueUrl=self._dead,
                 MaxNumberOfMessages=count,
-                MessageAttributeNames=["reason", "source"],
+                MessageAttributeNames=["reason", "source", "redriven"],
                 MessageSystemAttributeNames=["DeadLetterQueueSourceArn"],
                 VisibilityTimeout=hidden_seconds,
                 WaitTimeSeconds=LONG_POLL_SECONDS,
@@ -163,7 +167,14 @@ class Sqs:
         for each, url in ((Source.CHUNKS, self._chunks), (Source.PLANS, self._plans)):
             if queue and queue == url.rsplit("/", 1)[-1]:
                 source = each
-        return DeadLetter(message["MessageId"], message["Body"], message["ReceiptHandle"], told.get("reason"), source)
+        return DeadLetter(
+            message["MessageId"],
+            message["Body"],
+            message["ReceiptHandle"],
+            told.get("reason"),
+            source,
+            was_redriven="redriven" in told,
+        )
 
     def delete_dead_letter(self, letter: DeadLetter) -> None:
         self._sqs.delete_message(QueueUrl=self._dead, ReceiptHandle=letter.receipt)
