@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from local.template import FunctionSettings, QueueSettings, deployed, deployment
 from tests.infrastructure.shapes import refusals, shape, translated
 
 VPC = {"SubnetIds": "subnet-1a,subnet-2b", "SecurityGroupIds": "sg-3c"}
@@ -210,3 +211,36 @@ def test_boundary_signing_tracing_and_architecture_reach_every_function() -> Non
     assert {each["CodeSigningConfigArn"] for each in functions(every).values()} == {"arn:signing"}
     assert {tuple(each["Architectures"]) for each in functions(every).values()} == {("x86_64",)}
     assert "TracingAccess" not in every and "xray:" not in json.dumps(every)
+
+
+def test_every_worker_timeout_has_a_visibility_timeout_that_outlasts_it_six_times() -> None:
+    """AWS's advice: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
+    for seconds in translated()["Parameters"]["WorkerTimeout"]["AllowedValues"]:
+        decided = deployment(shape(WorkerTimeout=str(seconds)))
+        for name in ("PlannerFunction", "ChunkWorkerFunction"):
+            function = decided.functions[name]
+            assert function.source is not None
+            assert function.timeout_seconds == int(seconds)
+            assert decided.queues[function.source].visibility_seconds == 6 * int(seconds)
+
+
+def test_the_settings_of_queues_and_functions_are_the_templates() -> None:
+    settings = deployed()
+    assert settings.queues == {
+        "ChunkQueue": QueueSettings(720, 1_209_600, most_receives=5, dead_letter_queue="DeadLetterQueue"),
+        "PlanQueue": QueueSettings(720, 86_400, most_receives=5, dead_letter_queue="DeadLetterQueue"),
+        "DeadLetterQueue": QueueSettings(retention_seconds=1_209_600),
+    }
+    assert settings.functions["PlannerFunction"] == FunctionSettings(120, True, 2, "PlanQueue", 1, True)
+    assert settings.functions["ChunkWorkerFunction"] == FunctionSettings(120, True, 4, "ChunkQueue", 1, True)
+    assert not [name for name, each in settings.functions.items() if each.source is None and each.may_recur]
+
+
+def test_what_aws_refuses_is_refused() -> None:
+    resources = json.loads(json.dumps(shape()))
+    resources["ChunkQueue"]["Properties"]["VisibilityTimeout"] = 60
+    with pytest.raises(ValueError, match="ChunkWorkerFunction may run longer"):
+        deployment(resources)
+    resources["ChunkQueue"]["Properties"]["VisibilityTimeout"] = 43_201
+    with pytest.raises(ValueError, match="VisibilityTimeout from 0 to 43200"):
+        deployment(resources)
