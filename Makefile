@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 # Behind a proxy with a certificate of its own, the system knows it and uv's built-in list does not.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: data-dictionary demo up down env env-file architecture build deploy help setup lint format test soak bench bench-rivals lock clean sbom audit
+.PHONY: data-dictionary query-examples demo up down env env-file architecture build deploy help setup lint format test soak bench bench-rivals lock clean sbom audit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -115,6 +115,9 @@ bench-rivals: .venv/.ready ## the same repository read by other tools, each in a
 
 data-dictionary: .venv/.ready ## write docs/data.md from the comments in the schema
 	@$(BIN)/python -m local.data_dictionary
+
+query-examples: .venv/.ready ## run the queries of the docs and write their output
+	@POWERTOOLS_LOG_LEVEL=ERROR $(BIN)/python -m local.query_examples
 
 lock: .venv/.ready ## resolve the lock files anew
 	@for name in requirements/uv requirements/dev requirements/migrator requirements/sam requirements/aws requirements/lambda requirements/checks layers/shared/requirements; do \
