@@ -31,9 +31,30 @@ _Store = Callable[[Tables], object]
 
 # The product's own statements, their rows taken from a temporary table instead of a parameter.
 _FROM_JSON = re.compile(r"jsonb_to_recordset\(CAST\(:rows AS jsonb\)\) AS i\(([^()]*)\)")
+# People and labels by node id alone: the product also finds them under the other form of it.
+_CONTRIBUTORS = """
+    INSERT INTO contributors (node_id, type, github_id, login, avatar_url, url)
+    SELECT node_id, type, github_id, login, avatar_url, url
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+        node_id text, type text, github_id bigint, login text, avatar_url text, url text)
+    ORDER BY node_id
+    ON CONFLICT (node_id) DO UPDATE SET
+        type = EXCLUDED.type, github_id = COALESCE(EXCLUDED.github_id, contributors.github_id), login = EXCLUDED.login,
+        avatar_url = EXCLUDED.avatar_url, url = EXCLUDED.url
+    WHERE (contributors.type, contributors.login, contributors.avatar_url, contributors.url)
+        IS DISTINCT FROM (EXCLUDED.type, EXCLUDED.login, EXCLUDED.avatar_url, EXCLUDED.url)
+"""
+_LABELS = """
+    INSERT INTO labels (node_id, repository_id, name, color)
+    SELECT node_id, CAST(:repository_id AS uuid), name, color
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(node_id text, name text, color text)
+    ORDER BY node_id
+    ON CONFLICT (node_id) DO UPDATE SET name = EXCLUDED.name, color = EXCLUDED.color
+    WHERE (labels.name, labels.color) IS DISTINCT FROM (EXCLUDED.name, EXCLUDED.color)
+"""
 _STATEMENTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("contributors", pull_requests._CONTRIBUTORS, ("node_id",)),
-    ("labels", pull_requests._LABELS, ("node_id",)),
+    ("contributors", _CONTRIBUTORS, ("node_id",)),
+    ("labels", _LABELS, ("node_id",)),
     *pull_requests._CHILDREN,
     ("pull_requests", pull_requests._DETAILED, ("number",)),
 )

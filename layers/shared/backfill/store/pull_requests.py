@@ -1,7 +1,8 @@
 """Pull requests and everything below them: one jsonb_to_recordset statement per table and chunk.
 
 Rows arrive keyed by column name. Rows of one statement are unique by key and written in key order, so that two
-transactions take their locks in the same order: contributors, labels, pull requests, then what hangs on them.
+transactions take their locks in the same order: contributors, labels, pull requests, then what hangs on them. A pull request
+is identified by its repository and number; store/identities.py says what identifies the rest.
 """
 
 from __future__ import annotations
@@ -12,6 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from backfill.store.connection import Database, Row, RowsRefused, as_text
+from backfill.store.identities import (
+    AUTHORS,
+    adopting_statements,
+    contributor_statements,
+    in_one_form,
+    label_statements,
+    people_parameter,
+    under_stored_ids,
+)
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -33,32 +43,9 @@ FAILED_RETRY_HOURS = 24
 # again and again; an incomplete one also as soon as it changes.
 ASK_AGAIN_AFTER = ("1 day", "7 days", "30 days")
 
-_CONTRIBUTORS = """
-    INSERT INTO contributors (node_id, type, github_id, login, avatar_url, url)
-    SELECT node_id, type, github_id, login, avatar_url, url
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
-        node_id text, type text, github_id bigint, login text, avatar_url text, url text)
-    ORDER BY node_id
-    ON CONFLICT (node_id) DO UPDATE SET
-        type = EXCLUDED.type, github_id = COALESCE(EXCLUDED.github_id, contributors.github_id), login = EXCLUDED.login,
-        avatar_url = EXCLUDED.avatar_url, url = EXCLUDED.url
-    WHERE (contributors.type, contributors.login, contributors.avatar_url, contributors.url)
-        IS DISTINCT FROM (EXCLUDED.type, EXCLUDED.login, EXCLUDED.avatar_url, EXCLUDED.url)
-       OR (contributors.github_id IS NULL AND EXCLUDED.github_id IS NOT NULL)
-"""
-
-_LABELS = """
-    INSERT INTO labels (node_id, repository_id, name, color)
-    SELECT node_id, CAST(:repository_id AS uuid), name, color
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(node_id text, name text, color text)
-    ORDER BY node_id
-    ON CONFLICT (node_id) DO UPDATE SET name = EXCLUDED.name, color = EXCLUDED.color
-    WHERE (labels.name, labels.color) IS DISTINCT FROM (EXCLUDED.name, EXCLUDED.color)
-"""
-
 # Never backwards: a listing page that was read before the stored row does not replace it. A stored date in the future was
 # wrong, so it outranks nothing; detail that was read under it is read again.
-_LISTED = """
+_LISTED = f"""
     INSERT INTO pull_requests (
         repository_id, number, node_id, github_id, url, title, state, is_draft, locked, merged, created_at, updated_at,
         closed_at, merged_at, additions, deletions, changed_files, author_association, author_id, base_ref_name,
@@ -66,11 +53,11 @@ _LISTED = """
         labels_count, assignees_count, review_requests_count, closing_issues_count, comments_count, reviews_count,
         review_threads_count, commits_count, files_count)
     SELECT CAST(:repository_id AS uuid), number, node_id, github_id, url, title, state, is_draft, locked, merged, created_at, updated_at,
-        closed_at, merged_at, additions, deletions, changed_files, author_association, author_id, base_ref_name,
-        base_ref_oid, head_ref_name, head_ref_oid, is_cross_repository, head_repository, total_comments_count,
+        closed_at, merged_at, additions, deletions, changed_files, author_association, COALESCE(author.stored, author_id),
+        base_ref_name, base_ref_oid, head_ref_name, head_ref_oid, is_cross_repository, head_repository, total_comments_count,
         labels_count, assignees_count, review_requests_count, closing_issues_count, comments_count, reviews_count,
         review_threads_count, commits_count, files_count
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS p(
         number integer, node_id text, github_id bigint, url text, title text, state text, is_draft boolean, locked boolean,
         merged boolean, created_at timestamptz, updated_at timestamptz, closed_at timestamptz, merged_at timestamptz,
         additions integer, deletions integer, changed_files integer, author_association text, author_id text,
@@ -78,9 +65,10 @@ _LISTED = """
         head_repository text, total_comments_count integer, labels_count integer, assignees_count integer,
         review_requests_count integer, closing_issues_count integer, comments_count integer, reviews_count integer,
         review_threads_count integer, commits_count integer, files_count integer)
+    LEFT JOIN {AUTHORS} AS author ON author.given = author_id
     ORDER BY number
     ON CONFLICT (repository_id, number) DO UPDATE SET
-        node_id = EXCLUDED.node_id, github_id = EXCLUDED.github_id, url = EXCLUDED.url, title = EXCLUDED.title,
+        node_id = EXCLUDED.node_id, github_id = COALESCE(EXCLUDED.github_id, pull_requests.github_id), url = EXCLUDED.url, title = EXCLUDED.title,
         state = EXCLUDED.state, is_draft = EXCLUDED.is_draft, locked = EXCLUDED.locked, merged = EXCLUDED.merged,
         created_at = EXCLUDED.created_at, updated_at = EXCLUDED.updated_at, closed_at = EXCLUDED.closed_at,
         merged_at = EXCLUDED.merged_at, additions = EXCLUDED.additions, deletions = EXCLUDED.deletions,
@@ -122,7 +110,7 @@ _LOCK = """
 
 _DETAILED = """
     UPDATE pull_requests AS p SET
-        node_id = i.node_id, github_id = i.github_id, url = i.url, title = i.title, body = i.body, state = i.state,
+        node_id = i.node_id, github_id = COALESCE(i.github_id, p.github_id), url = i.url, title = i.title, body = i.body, state = i.state,
         is_draft = i.is_draft, locked = i.locked, merged = i.merged, created_at = i.created_at, updated_at = i.updated_at,
         closed_at = i.closed_at, merged_at = i.merged_at, additions = i.additions, deletions = i.deletions,
         changed_files = i.changed_files, author_association = i.author_association, author_id = i.author_id,
@@ -169,7 +157,7 @@ _REVIEWS = """
     FROM incoming ORDER BY node_id
     ON CONFLICT (node_id) DO UPDATE SET
         repository_id = EXCLUDED.repository_id, pull_request_number = EXCLUDED.pull_request_number,
-        github_id = EXCLUDED.github_id, state = EXCLUDED.state, body = EXCLUDED.body, author_id = EXCLUDED.author_id,
+        github_id = COALESCE(EXCLUDED.github_id, reviews.github_id), state = EXCLUDED.state, body = EXCLUDED.body, author_id = EXCLUDED.author_id,
         author_association = EXCLUDED.author_association, commit_oid = EXCLUDED.commit_oid, url = EXCLUDED.url,
         created_at = EXCLUDED.created_at, submitted_at = EXCLUDED.submitted_at, updated_at = EXCLUDED.updated_at
     WHERE ROW(reviews.*) IS DISTINCT FROM ROW(EXCLUDED.*)
@@ -195,7 +183,7 @@ _COMMENTS = """
     FROM incoming ORDER BY node_id
     ON CONFLICT (node_id) DO UPDATE SET
         kind = EXCLUDED.kind, repository_id = EXCLUDED.repository_id, pull_request_number = EXCLUDED.pull_request_number,
-        github_id = EXCLUDED.github_id, body = EXCLUDED.body, author_id = EXCLUDED.author_id,
+        github_id = COALESCE(EXCLUDED.github_id, comments.github_id), body = EXCLUDED.body, author_id = EXCLUDED.author_id,
         author_association = EXCLUDED.author_association, url = EXCLUDED.url, created_at = EXCLUDED.created_at,
         updated_at = EXCLUDED.updated_at, review_id = EXCLUDED.review_id, in_reply_to_id = EXCLUDED.in_reply_to_id,
         path = EXCLUDED.path, position = EXCLUDED.position, line = EXCLUDED.line, original_line = EXCLUDED.original_line,
@@ -450,12 +438,13 @@ def store_listed(
     tables = {"contributors": contributors, "pull_requests": pull_requests}
 
     def store(some: Mapping[str, Rows]) -> list[int]:
+        people = people_parameter(some["contributors"])
         db.pipeline(
             [
                 *db.save(),
-                _of_rows(_CONTRIBUTORS, some["contributors"], ("node_id",)),
+                *contributor_statements(some["contributors"]),
                 (_LOCK, {"repository_id": repository_id, "numbers": numbers}),
-                _of_rows(_LISTED, some["pull_requests"], ("number",), repository_id=repository_id),
+                _of_rows(_LISTED, some["pull_requests"], ("number",), repository_id=repository_id, people=people),
             ]
         )
         return []
@@ -487,11 +476,11 @@ def store_details(
     pull_requests = tables.get("pull_requests", ())
     numbers = sorted({*also_locked, *(row["number"] for row in pull_requests)})
     as_of = [{"number": row["number"], "updated_at": row["updated_at"]} for row in pull_requests]
-    *_, found = db.pipeline(
+    *_, people, _, _, labels, found = db.pipeline(
         [
             *db.save(),
-            _of_rows(_CONTRIBUTORS, tables.get("contributors", ()), ("node_id",)),
-            _of_rows(_LABELS, tables.get("labels", ()), ("node_id",), repository_id=repository_id),
+            *contributor_statements(tables.get("contributors", ())),
+            *label_statements(repository_id, tables.get("labels", ())),
             _of_rows(_ACCEPTED, as_of, ("number",), repository_id=repository_id, numbers=numbers),
         ]
     )
@@ -499,13 +488,18 @@ def store_details(
     if not accepted:
         return []
     chosen = set(accepted)
-    statements = []
+    children = {
+        name: [row for row in tables.get(name, ()) if row["pull_request_number"] in chosen] for name, _, _ in _CHILDREN
+    }
+    children["files"] = _in_order(children["files"])
+    children["reviews"], replaced = in_one_form(children["reviews"])
+    children["comments"], _ = in_one_form(children["comments"])
+    stored = {row["node_id"]: row["key"] for row in (*people, *labels)} | replaced
+    statements = adopting_statements(repository_id, accepted, children["reviews"], children["comments"])
     for name, statement, key in _CHILDREN:
-        rows = [row for row in tables.get(name, ()) if row["pull_request_number"] in chosen]
-        if name == "files":
-            rows = _in_order(rows)
+        rows = under_stored_ids(children[name], stored)
         statements.append(_of_rows(statement, rows, key, repository_id=repository_id, numbers=accepted))
-    rows = [row for row in pull_requests if row["number"] in chosen]
+    rows = under_stored_ids([row for row in pull_requests if row["number"] in chosen], stored)
     waits = list(ASK_AGAIN_AFTER)
     db.pipeline([*statements, _of_rows(_DETAILED, rows, ("number",), repository_id=repository_id, waits=waits)])
     return accepted
