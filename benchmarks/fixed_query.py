@@ -83,7 +83,9 @@ def read(api_url: str, node_id: str, page: int, threads: int) -> dict[str, int]:
 
 
 def _ask(transport: Transport, node_id: str, query: documents.DetailQuery) -> dict[str, Any]:
-    answer: dict[str, Any] = transport.query("ghp_rival", query.text(), {"repository": node_id}, 60.0).data["node"]
+    answer: dict[str, Any] = transport.query(
+        "ghp_rival", query.text(), {"repository": node_id, **query.variables}, 60.0
+    ).data["node"]
     return answer
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,7 @@ class Price:
 
     ``operation`` is its name; ``asked`` the pull requests that it names, ``read`` those of them that it begins to read
     (with the body, and no further pages), and ``detailed`` how many it asks for connections; ``listed`` how many its
-    listings may return.
+    listings may return. ``by_id``: those of ``detailed`` that it names by node id.
     """
 
     operation: str = ""
@@ -54,6 +54,8 @@ class Price:
     read: list[int] = field(default_factory=list)
     detailed: int = 0
     listed: int = 0
+    by_id: set[int] = field(default_factory=set)
+    number_of: Callable[[str], int | None] = field(default=lambda node_id: None, repr=False, compare=False)
 
     @property
     def points(self) -> int:
@@ -74,9 +76,12 @@ class Price:
         return BASE_SECONDS + LISTED_SECONDS * light + DETAILED_SECONDS * self.detailed
 
 
-def price_of(document: DocumentNode, variables: dict[str, Any]) -> Price:
-    """The price of a valid query. Raises Refused where it breaks a rule of paging or size."""
-    price = Price()
+def price_of(
+    document: DocumentNode, variables: dict[str, Any], number_of: Callable[[str], int | None] = lambda node_id: None
+) -> Price:
+    """The price of a valid query; ``number_of`` a pull request by node id. Raises Refused where it breaks a rule of paging or
+    size."""
+    price = Price(number_of=number_of)
     fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
     for definition in document.definitions:
         if isinstance(definition, OperationDefinitionNode):
@@ -105,6 +110,8 @@ def _walk(
             if len(arguments["ids"]) > 100:
                 raise Refused("ARGUMENT_LIMIT", "You may not provide more than 100 node ids.")
             below = len(arguments["ids"])
+            _walk_by_id(field_node, arguments["ids"], price, variables, fragments)
+            continue
         elif name == "pullRequest" and isinstance(arguments.get("number"), int):
             price.asked.append(arguments["number"])
             below_it = list(_fields(field_node.selection_set, fragments))
@@ -136,6 +143,25 @@ def _walk(
             if name == "pullRequests":
                 price.listed += below
         _walk(field_node.selection_set, below, price, variables, fragments)
+
+
+def _walk_by_id(
+    field_node: FieldNode,
+    node_ids: list[str],
+    price: Price,
+    variables: dict[str, Any],
+    fragments: dict[str, FragmentDefinitionNode],
+) -> None:
+    """As many parents as node ids. Several fields may name one pull request, which GitHub reads once."""
+    numbers = [number for number in map(price.number_of, node_ids) if number is not None]
+    price.asked += [number for number in numbers if number not in price.asked]
+    if any(each.name.value == "body" for each in _fields(field_node.selection_set, fragments)):
+        price.read += [number for number in numbers if number not in price.read]
+    before = price.weight
+    _walk(field_node.selection_set, len(node_ids), price, variables, fragments)
+    if price.weight > before:
+        price.detailed += len(set(numbers) - price.by_id)
+        price.by_id.update(numbers)
 
 
 def _fields(selections: SelectionSetNode | None, fragments: dict[str, FragmentDefinitionNode]) -> Iterator[FieldNode]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import bisect
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from graphql import GraphQLError
@@ -32,6 +33,10 @@ def held(repository: Repository) -> dict[str, int]:
 class Repositories(dict[str, Repository]):
     """By node id; found by present or former name too."""
 
+    def __init__(self, repositories: Mapping[str, Repository]) -> None:
+        super().__init__(repositories)
+        self._found: dict[str, tuple[Repository, int]] = {}
+
     def named(self, full_name: str) -> Repository | None:
         """By present or former name, unless hidden."""
         wanted = full_name.lower()
@@ -41,10 +46,13 @@ class Repositories(dict[str, Repository]):
         return next((each for each in self.values() if not each.hidden and wanted in each.former_names), None)
 
     def node(self, node_id: str) -> Any:
-        """A repository, a review or a review thread, as a resolver's value."""
+        """A repository, a pull request, a review or a review thread, as a resolver's value."""
         found = self.get(node_id)
         if found is not None and not found.hidden:
             return RepositoryView(found)
+        held = self._pull_request(node_id)
+        if held is not None:
+            return View(held[0].pull_requests[held[1]], held[0])
         if node_id.startswith(("PRR_", "PRRT_")):
             for repository in self.values():
                 for pull_request in repository.pull_requests.values():
@@ -52,6 +60,28 @@ class Repositories(dict[str, Repository]):
                         if each["id"] == node_id:
                             return View(each, repository)
         return not_found(f"Could not resolve to a node with the global id of '{node_id}'")
+
+    def number_of(self, node_id: str) -> int | None:
+        """The number of a pull request."""
+        held = self._pull_request(node_id)
+        return held[1] if held is not None else None
+
+    def _pull_request(self, node_id: str) -> tuple[Repository, int] | None:
+        """By a node id that may have changed since it was looked up last."""
+        if node_id in self or node_id.startswith(("PRR_", "PRRT_")):
+            return None
+        for _ in range(2):
+            held = self._found.get(node_id)
+            if held is not None and not held[0].hidden:
+                pull_request = held[0].pull_requests.get(held[1])
+                if pull_request is not None and pull_request["id"] == node_id:
+                    return held
+            self._found = {
+                each["id"]: (repository, number)
+                for repository in list(self.values())
+                for number, each in list(repository.pull_requests.items())
+            }
+        return None
 
 
 def root(repositories: Repositories, rate_limit: Node | None, viewer: str) -> Node:

@@ -148,7 +148,7 @@ class Simulator:
         variables = body.get("variables") or {}
         try:
             document = self._document(body["query"])
-            price = price_of(document, variables)
+            price = price_of(document, variables, self.repositories.number_of)
         except ValidationTimeout as timeout:
             self.served["validation_timeouts"] += 1
             return Answer(200, self._headers(), _errors([{"message": str(timeout)}]))

@@ -24,7 +24,7 @@ class ValidationTimeout(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """The most aliased pull requests and nodes, and the most selections, that a document may hold."""
+    """The most aliased pull requests, nodes and lists of nodes, and the most selections, that a document may hold."""
 
     aliases: int | None = None
     selections: int | None = None
@@ -45,7 +45,7 @@ class Validation:
                 if (
                     isinstance(each, FieldNode)
                     and each.alias
-                    and each.name.value in ("pullRequest", "node", "repository")
+                    and each.name.value in ("pullRequest", "node", "nodes", "repository")
                 ):
                     aliases += 1
                 if isinstance(each, FieldNode | InlineFragmentNode):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from backfill.errors import BackfillError, Permanent, Retryable
 from backfill.github import cost, documents, records
@@ -18,6 +18,7 @@ from backfill.github.errors import (
     ScopeMissing,
     TooLarge,
     Unexplained,
+    ValidationTimeout,
     is_charged,
     understood,
 )
@@ -39,6 +40,10 @@ TRIES = 3
 CANDIDATES = 100
 # What a token may not ask for is looked up again after this.
 WITHHELD_SECONDS = 600.0
+# Pull requests or repositories that a light request names at most.
+MOST_NAMED = 100
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,22 @@ class GitHub:
     @understood()
     def find(self, names: Sequence[tuple[str, str]]) -> dict[str, tuple[Row, int] | Permanent | Retryable]:
         """Up to 100 repositories by ``(owner, name)``, as ``repository`` gives one; an error where GitHub shows none."""
-        reply = self.query(documents.find(names), {})
+        found: dict[str, tuple[Row, int] | Permanent | Retryable] = {}
+        waiting = list(names)
+        while waiting:
+            some = self._fitting(waiting, documents.find)
+            try:
+                reply = self.query(documents.find(some), {})
+            except TooLarge as error:
+                self._ask_less(len(some), error)
+                continue
+            self._light_size = self._light_size.grown(len(some))
+            waiting = waiting[len(some) :]
+            found.update(self._found(some, reply))
+        return found
+
+    @staticmethod
+    def _found(names: Sequence[tuple[str, str]], reply: Reply) -> dict[str, tuple[Row, int] | Permanent | Retryable]:
         found: dict[str, tuple[Row, int] | Permanent | Retryable] = {}
         for index, (owner, name) in enumerate(names):
             node, full_name = reply.data[f"r{index}"], f"{owner}/{name}"
@@ -167,22 +187,17 @@ class GitHub:
         points = 0
         waiting, alone = list(numbers), list[int]()
         while waiting or alone:
-            some = waiting[: self._light_size.most] or alone[:1]
+            some = self._fitting(waiting, documents.list_numbers) if waiting else alone[:1]
             waiting, alone = waiting[len(some) :], alone if waiting else alone[1:]
-            query = documents.DetailQuery()
-            for number in some:
-                query.pull_request(f"p{number}", number, "...listed")
             try:
                 reply = self.query(
-                    query.text(),
+                    documents.list_numbers(some),
                     {"repository": node_id},
                     expected=cost.seconds(listed=len(some)),
                     patience=LONGEST_SLEEP_SECONDS,
                 )
-            except TooLarge:
-                if len(some) == 1:
-                    raise
-                self._light_size = self._light_size.halved(len(some))
+            except TooLarge as error:
+                self._ask_less(len(some), error)
                 waiting = [*some, *waiting]
                 continue
             self._light_size = self._light_size.grown(len(some))
@@ -207,6 +222,21 @@ class GitHub:
                     refused[number] = Refusal("null", f"GitHub gives null for pull request {number} without a reason")
         return ListedNumbers(rows, tables.get("contributors", []), missing, points, refused)
 
+    def _fitting(self, waiting: Sequence[T], text_of: Callable[[Sequence[T]], str]) -> Sequence[T]:
+        """As many as the next document may name."""
+        some = waiting[: min(self._light_size.most, self.most_fields() or MOST_NAMED)]
+        while len(some) > 1 and (size := len(text_of(some).encode())) >= documents.MOST_BYTES:
+            some = some[: min(len(some) - 1, len(some) * documents.MOST_BYTES // size)]
+        return some
+
+    def _ask_less(self, asked: int, error: TooLarge) -> None:
+        """Learn what a document that names pull requests or repositories may hold. Raises the error of a single one."""
+        if asked == 1:
+            raise error
+        if not (isinstance(error, ValidationTimeout) and self.ask_fewer_fields(error, asked)):
+            self._light_size = self._light_size.halved(asked)
+            problem("a request was too large", error=str(error), asked=asked, size=self._light_size.value)
+
     @understood()
     def details(self, node_id: str, listed: Sequence[Mapping[str, Any]], terms: Terms | None = None) -> ChunkDetails:
         """Read pull requests whole, followed to the last page of everything (backfill.github.reading)."""
@@ -224,9 +254,25 @@ class GitHub:
         if missing.field not in documents.TEAM_FIELDS or "team" in self.withheld():
             return False
         problem("the token lacks a scope; its fields are left out", field=missing.field, scopes=missing.scopes)
-        self._governor.withhold(self._credentials.identity(), "team", str(missing))
-        self._withheld = {**self._withheld, "team": str(missing)}
+        self._withhold("team", str(missing))
         return True
+
+    def most_fields(self) -> int | None:
+        """How many pull requests and further pages a document may name; None: as many as fit into it."""
+        return documents.most_fields(self.withheld())
+
+    def ask_fewer_fields(self, error: ValidationTimeout, asked: int) -> bool:
+        """Name fewer in a document from now on, for a day; False if ``asked`` is as few as is foreseen."""
+        part = documents.part_of_fields(asked)
+        if part is None:
+            return False
+        problem("a document was too large for GitHub's validation", error=str(error), fields=asked, part=part)
+        self._withhold(part, str(error))
+        return True
+
+    def _withhold(self, part: str, reason: str) -> None:
+        self._governor.withhold(self._credentials.identity(), part, reason)
+        self._withheld = {**self.withheld(), part: reason}
 
     def _listing(self, document: str, node_id: str, cursor: str | None, page_size: int) -> ListingPage:
         variables = {"repository": node_id, "first": page_size, "after": cursor}

@@ -5,8 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Mapping, Sequence
+from typing import Any
 
 from backfill.github.packing import Part
+
+# GitHub reads and validates all of a document before it answers: each is shorter than this.
+MOST_BYTES = 8_000
+# How many pull requests and further pages a document may name, after GitHub's validation refused more, in turn. One project
+# that reads as this one does works with 10, each with all its connections (aveloxis/aveloxis, docs/guide/troubleshooting.md).
+MOST_FIELDS = (12, 8, 5)
+# The parts of queries that are withheld for that (github_withheld), by the largest number that is left.
+_FIELDS = {f"fields:{most}": most for most in MOST_FIELDS}
 
 RATE_LIMIT = "rateLimit { cost limit remaining resetAt }"
 
@@ -147,16 +156,30 @@ EXAMINE = f"""query ExamineRepositories($ids: [ID!]!) {{
   {RATE_LIMIT}
 }}"""
 
+
+def most_fields(withheld: Container[str]) -> int | None:
+    """How many pull requests and further pages a document may name; None: GitHub's validation has refused none."""
+    return min((most for part, most in _FIELDS.items() if part in withheld), default=None)
+
+
+def part_of_fields(refused: int) -> str | None:
+    """The part to withhold after a document that named so many was refused; None if no smaller number is foreseen."""
+    return next((part for part, most in _FIELDS.items() if most < refused), None)
+
+
 VIEWER = "query Viewer { viewer { login } }"
 
 
 class DetailQuery:
     """Builds a query for pull requests by number, below the repository, and for further pages at the root.
 
-    ``withheld`` names fragments that the token may not ask for: they are left out.
+    ``withheld`` names fragments that the token may not ask for: they are left out. ``variables`` hold what may be of any length:
+    node ids and cursors. The repository's own is not among them.
     """
 
     def __init__(self, withheld: Container[str] = ()) -> None:
+        self.variables: dict[str, Any] = {}
+        self._declared: list[str] = []
         self._below: list[str] = []
         self._at_root: list[str] = []
         self._fragments = {**_FRAGMENTS, **{name: text for name, text in _WITHOUT.items() if name in withheld}}
@@ -168,6 +191,10 @@ class DetailQuery:
     def field(self, text: str) -> None:
         """One field of the repository."""
         self._below.append(text)
+
+    def group(self, alias: str, node_ids: Sequence[str], fields: str) -> None:
+        """The same fields of several pull requests, by node id: one field of the document, however many they are."""
+        self._at_root.append(f"{alias}: nodes(ids: {self._variable('[ID!]!', list(node_ids))}) {{{fields}}}")
 
     def connection(self, part: Part, after: str | None = None, before: str | None = None) -> str:
         """A connection of a pull request, from the front and (``part.last``) from its far end.
@@ -194,22 +221,33 @@ class DetailQuery:
             )
             self._fragments[spread] = f"on PullRequest {{ {name}(first: {first}) {{ ...{page} }} }}"
             return f"...{spread}"
-        text = f"{name}(first: {first}{_cursor('after', after)}) {{ ...{page} }}"
+        text = f"{name}(first: {first}{self._cursor('after', after)}) {{ ...{page} }}"
         if not last:
             return text
-        return f"{text} {name}Last: {name}(last: {last}{_cursor('before', before)}) {{ ...{page} }}"
+        return f"{text} {name}Last: {name}(last: {last}{self._cursor('before', before)}) {{ ...{page} }}"
 
     def more_review_comments(self, alias: str, node_id: str, parent: str, page: tuple[int, str | None]) -> None:
         """The ``first`` review comments ``after`` a cursor (``page``) of a review (``reviews``) or thread (``reviewThreads``)."""
         first, after = page
-        comments = f"comments(first: {first}{_cursor('after', after)}) {{ ...reviewComments }}"
-        self._at_root.append(f'{alias}: node(id: "{node_id}") {{ ... on {_NODE_TYPES[parent]} {{ {comments} }} }}')
+        node = self._variable("ID!", node_id)
+        comments = f"comments(first: {first}{self._cursor('after', after)}) {{ ...reviewComments }}"
+        self._at_root.append(f"{alias}: node(id: {node}) {{ ... on {_NODE_TYPES[parent]} {{ {comments} }} }}")
 
     def text(self) -> str:
         """The whole query."""
         below = f"node(id: $repository) {{ ... on Repository {{ id {' '.join(self._below)} }} }}"
-        query = f"query PullRequestDetails($repository: ID!) {{ {below} {' '.join(self._at_root)} {RATE_LIMIT} }}"
+        declared = ", ".join(["$repository: ID!", *self._declared])
+        query = f"query PullRequestDetails({declared}) {{ {below} {' '.join(self._at_root)} {RATE_LIMIT} }}"
         return with_fragments(query, self._fragments)
+
+    def _variable(self, kind: str, value: object) -> str:
+        name = f"v{len(self.variables)}"
+        self.variables[name] = value
+        self._declared.append(f"${name}: {kind}")
+        return f"${name}"
+
+    def _cursor(self, name: str, cursor: str | None) -> str:
+        return f", {name}: {self._variable('String!', cursor)}" if cursor else ""
 
 
 # Names that stand in a query once for each pull request.
@@ -225,6 +263,15 @@ _SHORT = {
     "files": "f",
 }
 
+
+def list_numbers(numbers: Sequence[int]) -> str:
+    """Pull requests by number as a listing shows them, each as p and its number."""
+    query = DetailQuery()
+    for number in numbers:
+        query.pull_request(f"p{number}", number, "...listed")
+    return query.text()
+
+
 # What stands in place of a fragment that is withheld.
 _WITHOUT = {"team": "on Team { __typename }"}
 # To what the size of a page is rounded up.
@@ -233,7 +280,3 @@ _FIRST_STEPS, _NESTED_STEPS = (10, 25, 50, 100), (5, 10, 25, 50, 100)
 
 def _rounded(wanted: int, steps: tuple[int, ...]) -> int:
     return next((step for step in steps if step >= wanted), wanted)
-
-
-def _cursor(name: str, cursor: str | None) -> str:
-    return f', {name}: "{cursor}"' if cursor else ""

@@ -21,6 +21,10 @@ class BrokenOff(TooLarge):
     code = ErrorCode.BROKEN_OFF
 
 
+class ValidationTimeout(TooLarge):
+    """GitHub gave up on the document before it ran it: ask with fewer fields (backfill.github.grouping)."""
+
+
 class Unexplained(Retryable):
     """A reply that fits no known case. Nothing of it is used."""
 

@@ -6,7 +6,7 @@ that place alone, is a Flaw: the pull request is read without it, and is incompl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,10 @@ from backfill.github.errors import (
     TooLarge,
     Unexplained,
     Unreachable,
+    ValidationTimeout,
 )
 from backfill.github.governor import LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECONDS
+from backfill.github.grouping import Group, by_number, grouped
 from backfill.github.packing import Part
 from backfill.github.records import Row, Tables
 from backfill.github.refusals import Refusal, below
@@ -128,6 +130,13 @@ class _Task:
     suspect: bool = False
     # Asked once more, because something in the reply had no reason: what lacks now is a flaw.
     confirms: bool = False
+    # Its node id did not show it.
+    by_number: bool = False
+
+    @property
+    def can_be_grouped(self) -> bool:
+        """Whether it begins a pull request, from the front of everything."""
+        return self.rounds == 1 and not (self.node_id or self.after or self.before or self.confirms or self.by_number)
 
     @property
     def weight(self) -> int:
@@ -163,6 +172,23 @@ class _Task:
         else:
             return None
         return [replace(self, parts=(part,), page=part.first, tries=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Tasks, the document that asks for them, and its weight. ``groups`` by alias: fields that ask for several tasks."""
+
+    tasks: list[_Task]
+    text: str
+    variables: Mapping[str, Any]
+    weight: int
+    groups: Mapping[str, Group] = field(default_factory=dict)
+
+    @property
+    def fields(self) -> int:
+        """Pull requests and further pages that it names, a group as one."""
+        together = {place for group in self.groups.values() for place in group.members}
+        return len(self.tasks) - len(together) + len(self.groups)
 
 
 class ChunkReader:
@@ -239,9 +265,17 @@ class ChunkReader:
         request = [task for task in request if self._is_wanted(task)]
         if not request:
             return []
+        node_ids = {task.number: self._readings[task.number].listed.get("node_id") for task in request}
+        query, later = _fitting(request, node_ids, self._github.withheld())
+        return [*self._answered(query), *later]
+
+    def _answered(self, query: _Request) -> list[_Task]:
+        request = query.tasks
         try:
-            reply = self._ask(request)
-            of_repository = self._github.repository_node(reply, self._node_id)
+            reply = self._ask(query)
+            self._github.repository_node(reply, self._node_id)
+        except ValidationTimeout as error:
+            return request if self._github.ask_fewer_fields(error, query.fields) else self._split(request, error)
         except ScopeMissing as missing:
             if not self._github.withhold(missing):
                 raise
@@ -259,10 +293,18 @@ class ChunkReader:
         if self._held > MOST_HELD_BYTES:
             return self._too_much()
         self._size = self._size.grown(len(request))
-        nodes = records.clean(of_repository)
-        return [following for index, task in enumerate(request) for following in self._take(task, index, reply, nodes)]
+        numbers = {place: request[place].number for group in query.groups.values() for place in group.members}
+        reply, lacking = by_number(reply, query.groups, numbers)
+        nodes = records.clean(reply.data["node"])
+        following: list[_Task] = []
+        for index, task in enumerate(request):
+            if index in lacking:
+                following.append(replace(task, by_number=True))
+            else:
+                following += self._take(task, index, reply, nodes)
+        return following
 
-    def _ask(self, request: list[_Task]) -> Reply:
+    def _ask(self, query: _Request) -> Reply:
         seconds = self._terms.seconds_left()
         if seconds < LEAST_SECONDS:
             raise OutOfTime("the function's time ends before the chunk is read")
@@ -270,23 +312,13 @@ class ChunkReader:
         patience = min(PATIENT_SLEEP_SECONDS, seconds - LEAST_SECONDS) if self._sent else self._terms.patience
         self._sent = True
         return self._github.query(
-            self._document(request),
-            {"repository": self._node_id},
-            points=cost.points(sum(task.weight for task in request)),
+            query.text,
+            {"repository": self._node_id, **query.variables},
+            points=cost.points(query.weight),
             seconds_left=self._terms.seconds_left,
-            expected=cost.seconds(detailed=sum(task.node_id is None for task in request)),
+            expected=cost.seconds(detailed=sum(task.node_id is None for task in query.tasks)),
             patience=patience,
         )
-
-    def _document(self, request: Sequence[_Task]) -> str:
-        query = documents.DetailQuery(self._github.withheld())
-        for index, task in enumerate(request):
-            if task.node_id:
-                query.more_review_comments(f"n{index}", task.node_id, task.parent, (task.page, task.after))
-            else:
-                asked = " ".join(query.connection(part, task.after, task.before) for part in task.parts)
-                query.pull_request(f"p{index}", task.number, f"...pullRequest {asked}")
-        return query.text()
 
     def _too_much(self) -> list[_Task]:
         text = f"more than {MOST_HELD_BYTES // 1024**2} MB, which this function's memory is not meant to hold"
@@ -583,6 +615,53 @@ class ChunkReader:
         if reading.row is not None:
             reading.listed = reading.row
         return self._begin(number)
+
+
+def _fitting(
+    tasks: list[_Task], node_ids: Mapping[int, str | None], withheld: Container[str]
+) -> tuple[_Request, list[_Task]]:
+    """A request for as many of the tasks as one document may hold, and the others. ``node_ids`` by number."""
+    most, chosen = documents.most_fields(withheld), tasks
+    if most is not None and len(tasks) > most:
+        together = [task for task in tasks if task.can_be_grouped and node_ids[task.number]]
+        alone = [task for task in tasks if not (task.can_be_grouped and node_ids[task.number])]
+        # Those that each need a field of their own leave half of the fields to the others.
+        chosen = alone[: most // 2 if together else most] + together
+    while True:
+        request = _request(chosen, node_ids, withheld)
+        size = len(request.text.encode())
+        if size < documents.MOST_BYTES or len(chosen) == 1:
+            sent = set(map(id, chosen))
+            return request, [task for task in tasks if id(task) not in sent]
+        chosen = chosen[: min(len(chosen) - 1, len(chosen) * documents.MOST_BYTES // size)]
+
+
+def _request(tasks: list[_Task], node_ids: Mapping[int, str | None], withheld: Container[str]) -> _Request:
+    """The document for these tasks."""
+    query, weight, groups = documents.DetailQuery(withheld), 0, dict[str, Group]()
+    most = documents.most_fields(withheld)
+    ids = {
+        index: node_id for index, task in enumerate(tasks) if task.can_be_grouped and (node_id := node_ids[task.number])
+    }
+    if most is not None and len(tasks) > most and ids:
+        fields = grouped({index: tasks[index].parts for index in ids}, most - (len(tasks) - len(ids)))
+        groups = {f"g{index}": group for index, group in enumerate(fields)}
+    for alias, group in groups.items():
+        asked = " ".join(query.connection(part) for part in group.parts.values())
+        query.group(
+            alias, [ids[index] for index in group.members], f"...pullRequest {asked}" if group.is_base else asked
+        )
+        weight += group.weight
+    for index, task in enumerate(tasks):
+        if groups and index in ids:
+            continue
+        weight += task.weight
+        if task.node_id:
+            query.more_review_comments(f"n{index}", task.node_id, task.parent, (task.page, task.after))
+        else:
+            asked = " ".join(query.connection(part, task.after, task.before) for part in task.parts)
+            query.pull_request(f"p{index}", task.number, f"...pullRequest {asked}")
+    return _Request(tasks, query.text(), query.variables, weight, groups)
 
 
 def _flaws_of_page(

@@ -19,6 +19,7 @@ from backfill.github.errors import (
     TooLarge,
     Unexplained,
     UnknownField,
+    ValidationTimeout,
 )
 
 Path = tuple[str | int, ...]
@@ -32,10 +33,9 @@ _QUERY_TYPES = {
     "INVALID_CURSOR_ARGUMENTS",
 }
 _SIZE_TYPES = {"RESOURCE_LIMITS_EXCEEDED", "MAX_COMPLEXITY_EXCEEDED", "MAX_DEPTH_EXCEEDED"}
+_SIZE_WORDS = re.compile(r"Something went wrong|exceeds max complexity|query is too (large|complex)", re.I)
 # Validation runs before execution and has a time limit of its own.
-_SIZE_WORDS = re.compile(
-    r"Something went wrong|timeout on validation|exceeds max complexity|query is too (large|complex)", re.I
-)
+_VALIDATION = re.compile(r"timeout on validation", re.I)
 # PullRequest.fullDatabaseId is the newest field of the queries. GitHub announced it with the end of databaseId, for July 2024
 # (breaking changes of the GraphQL API); 3.14 is the first server that was released after that. Not tried on a server.
 OLDEST_ENTERPRISE_SERVER = "3.14"
@@ -73,6 +73,8 @@ def judge(errors: list[dict[str, Any]], data: Any) -> Judged:
         path: Path = tuple(error["path"]) if isinstance(error.get("path"), list) else ()
         if kind == "NOT_FOUND" and path == ("repository",):
             raise RepositoryUnavailable(message)
+        if not kind and _VALIDATION.search(message):
+            raise ValidationTimeout(message)
         if _is_too_much(kind, message):
             raise TooLarge(message)
         if kind in _QUERY_TYPES:
