@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import tables
+from cli import tables, waiting
 from cli.progress import watch
 from cli.stack import DeployedStack, InvocationFailed
 from cli.terminal import console, plain
@@ -303,11 +303,15 @@ def sync(
         list[int],
         typer.Argument(min=1, help=f"Numbers of pull requests, up to {MOST_NUMBERS}.", callback=few_numbers),
     ],
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until they are read, and say what became of each.")
+    ] = False,
+    timeout: Annotated[int, typer.Option(min=1, max=86_400, help="Seconds that --wait waits at the most.")] = 900,
     as_json: Json = False,
 ) -> None:
-    """Read single pull requests again, now.
+    """Read single pull requests again, now. With --wait, exit status 1 says that one was not read.
 
-    Example: backfill sync pytorch/pytorch 4711 4712
+    Example: backfill sync pytorch/pytorch 4711 4712 --wait
     """
     answer = _console(context, {"action": "sync", "repository": repository, "pr_numbers": numbers})
     requested = answer["requested"]
@@ -316,7 +320,19 @@ def sync(
         text += f"; not yet: {answer['waits']}"
     if answer.get("missing"):
         text += f"\nGitHub has no pull request {', '.join(f'#{number}' for number in answer['missing'])}"
-    _tell(answer, text, as_json)
+    if not wait:
+        _tell(answer, text, as_json)
+        return
+    err.print(text, markup=False)
+    look = {"action": "synced", "repository": repository, "since": answer["asked_at"]}
+    look["pr_numbers"] = [number for number in numbers if number not in answer.get("missing", ())]
+    rows = waiting.wait_for(
+        lambda: _console(context, look)["pull_requests"], timeout, lambda counts: err.print(counts, markup=False)
+    )
+    lines = waiting.trouble(rows)
+    _tell({**answer, "pull_requests": rows}, "\n".join(lines) or f"all {len(rows)} were read", as_json)
+    if answer.get("missing") or any(row["state"] in ("failed", "gone", "waiting") for row in rows):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -41,6 +41,18 @@ class Fate(StrEnum):
     partly = "partly"
 
 
+@dataclass
+class Trouble:
+    """What is out of order for everybody, until somebody mends it."""
+
+    postgres_away: bool = False
+    github_away: bool = False
+    token_refused: bool = False
+
+    def end(self) -> None:
+        self.postgres_away = self.github_away = self.token_refused = False
+
+
 class Killed(BaseException):
     """The process ends here: no handler may catch it, nothing may happen after it."""
 
@@ -119,14 +131,21 @@ class SteppedDatabase(Database):
     actor: Actor | None = None
     _inside = False
 
+    def __init__(self, url: Callable[[], str], trouble: Trouble) -> None:
+        super().__init__(url)
+        self._trouble = trouble
+
     @contextmanager
     def _usable(self) -> Iterator[Any]:
         if self.actor is None or self._inside:
+            self._answers()
             with super()._usable() as connection:
                 yield connection
             return
-        with self.actor.point("statement", self._lost), super()._usable() as connection:
-            yield connection
+        with self.actor.point("statement", self._lost):
+            self._answers()
+            with super()._usable() as connection:
+                yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -135,6 +154,7 @@ class SteppedDatabase(Database):
                 yield
             return
         fate = self.actor.stop("transaction")
+        self._answers()
         self._inside = True
         try:
             with super().transaction():
@@ -148,6 +168,10 @@ class SteppedDatabase(Database):
             self._inside = False
         self.actor.after(fate, self._lost)
 
+    def _answers(self) -> None:
+        if self._trouble.postgres_away:
+            raise self._lost()
+
     def _lost(self) -> DatabaseUnavailable:
         self.close()
         return DatabaseUnavailable("the test cut the connection")
@@ -156,9 +180,9 @@ class SteppedDatabase(Database):
 class SteppedTransport(Transport):
     """Asks the simulator without sockets; GitHub's failures come as GitHub sends them."""
 
-    def __init__(self, simulator: Simulator, actor: Actor | None) -> None:
+    def __init__(self, simulator: Simulator, actor: Actor | None, trouble: Trouble) -> None:
         super().__init__(simulator.url)
-        self._simulator, self._actor = simulator, actor
+        self._simulator, self._actor, self._trouble = simulator, actor, trouble
 
     def _post(
         self, url: str, token: str, body: Mapping[str, Any], seconds: float
@@ -171,6 +195,10 @@ class SteppedTransport(Transport):
             return self._asked(body)
 
     def _asked(self, body: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
+        if self._trouble.github_away:
+            raise Unreachable("GitHub is away")
+        if self._trouble.token_refused:
+            return 401, {}, b'{"message": "Bad credentials"}'
         answer = self._simulator.answer(dict(body))
         return answer.status, answer.headers, answer.body
 
@@ -183,6 +211,7 @@ class Message:
     body: str
     visible_at: float
     receives: int = 0
+    was_redriven: bool = False
 
 
 @dataclass
@@ -193,6 +222,8 @@ class Broker:
     chunks: list[Message] = field(default_factory=list)
     plans: list[Message] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
+    # Messages that were sent without a delay.
+    hasty: int = 0
     # Every dispatch that was accepted, for the question whether what is called sent was sent.
     accepted: set[tuple[str, str]] = field(default_factory=set)
     # Called with a dispatch before it is accepted, and with a dead letter before it is deleted.
@@ -200,9 +231,10 @@ class Broker:
     on_delete: Callable[[DeadLetter], None] = lambda _: None
     _numbers: int = 0
 
-    def put(self, queue: list[Message], body: str, delay: float = 0) -> None:
+    def put(self, queue: list[Message], body: str, delay: float = 0, *, was_redriven: bool = False) -> None:
         self._numbers += 1
-        queue.append(Message(self._numbers, body, self.now + min(delay, 900)))
+        self.hasty += round(delay) == 0
+        queue.append(Message(self._numbers, body, self.now + min(delay, 900), was_redriven=was_redriven))
 
     def visible(self, queue: list[Message]) -> list[Message]:
         return [each for each in queue if each.visible_at <= self.now]
@@ -212,7 +244,11 @@ class Broker:
         message.receives += 1
         if message.receives > MOST_RECEIVES:
             queue.remove(message)
-            self.bury(message.body, None)
+            source = Source.PLANS if queue is self.plans else Source.CHUNKS
+            self._numbers += 1
+            self.dead.append(
+                DeadLetter(f"m{self._numbers}", message.body, "receipt", None, source, message.was_redriven)
+            )
             return False
         message.visible_at = self.now + VISIBILITY_SECONDS
         return True
@@ -221,9 +257,9 @@ class Broker:
         if message in queue:
             queue.remove(message)
 
-    def bury(self, body: str, reason: str | None) -> None:
+    def bury(self, body: str, reason: str, source: Source) -> None:
         self._numbers += 1
-        self.dead.append(DeadLetter(f"m{self._numbers}", body, "receipt", reason))
+        self.dead.append(DeadLetter(f"m{self._numbers}", body, "receipt", reason, source))
 
 
 class SteppedQueues:
@@ -259,11 +295,12 @@ class SteppedQueues:
 
     def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
         with self._point():
-            self._broker.bury(body, reason)
+            self._broker.bury(body, reason, source)
 
     def redrive(self, letter: DeadLetter) -> None:
         with self._point():
-            self._broker.put(self._broker.plans if letter.queue is Source.PLANS else self._broker.chunks, letter.body)
+            queue = self._broker.plans if letter.queue is Source.PLANS else self._broker.chunks
+            self._broker.put(queue, letter.body, was_redriven=True)
 
     def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
         with self._point():

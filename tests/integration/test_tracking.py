@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from backfill.errors import ContractViolation, Deferred
 from backfill.github.errors import Unreachable
 from backfill.overview import overview
-from backfill.store import backfills, names
+from backfill.store import backfills, names, removals
 from backfill.store.connection import Database
 from backfill.widget.contract import View
 from backfill.widget.page import render
@@ -214,6 +214,16 @@ def test_much_data_is_deleted_in_several_answers(
     done = command("remove", ONE, "--delete-data")
     assert (done.exit_code, "its data is deleted" in done.output) == (0, True)
     assert stack.db.rows("SELECT FROM repositories") == stack.db.rows("SELECT FROM pull_requests") == []
+
+
+def test_what_is_added_again_while_its_data_is_deleted_stays(stack: Stack) -> None:
+    """The second answer of a removal comes after another person's ``backfill add``."""
+    stack.add(ONE)
+    stack.run()
+    stored = stack.db.rows("SELECT count(*) FROM pull_requests")
+    assert removals.delete_data(stack.db, str(stack.state(ONE)["repository_id"]), 10.0)
+    assert stack.db.rows("SELECT count(*) FROM pull_requests") == stored
+    assert stack.state(ONE)["status"] == "completed"
 
 
 def test_the_page_tells_of_names_and_fits_into_an_answer(stack: Stack) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from backfill import brake, outbox, priority
-from backfill.errors import ContractViolation, Deferred, NotSent, Permanent, Retryable, StaleClaim
+from backfill.errors import ContractViolation, Deferred, NotSent, Permanent, Removed, Retryable, StaleClaim
 from backfill.github.client import ChunkDetails, GitHub, Spent
 from backfill.github.errors import OutOfMemory, OutOfTime, Unreachable
 from backfill.github.governor import LONGEST_SLEEP_SECONDS, NEWCOMER_SLEEP_SECONDS
@@ -51,9 +51,11 @@ class Worker:
 
     def handle(self, message: Dispatch | SyncRequest, body: str) -> str:
         """One message of the chunk queue; what became of it, in a word. Raises only what SQS should retry."""
-        if isinstance(message, SyncRequest):
-            return self._accept(message, body)
-        return self._process(message)
+        try:
+            return self._accept(message, body) if isinstance(message, SyncRequest) else self._process(message)
+        except Removed as removed:
+            event("a message is of a repository that was removed", reason=str(removed))
+            return "removed"
 
     def _process(self, dispatch: Dispatch) -> str:
         lease = max(1.0, self.seconds_left()) + LEASE_MARGIN_SECONDS
@@ -63,7 +65,7 @@ class Worker:
         backfill_id = chunk["backfill_state_id"]
         repository = repositories.get(self.db, chunk["repository_id"])
         if repository is None:
-            raise LookupError(f"chunk {chunk['id']} has no repository")
+            raise Removed(f"chunk {chunk['id']} has no repository")
         begin, before = time.monotonic(), self.github.spent
         fields = {"chunk_id": chunk["id"], "chunk": chunk["chunk_number"], "attempt": chunk["attempts"]}
         with about(**fields, repository=f"{repository['owner']}/{repository['name']}", backfill=backfill_id):

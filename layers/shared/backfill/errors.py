@@ -43,6 +43,10 @@ class StaleClaim(BackfillError):
     """The chunk belongs to somebody else by now: roll back everything and acknowledge the message."""
 
 
+class Removed(BackfillError):
+    """The operator removed the repository meanwhile: acknowledge the message, there is nothing left to do."""
+
+
 class LeaseLost(Retryable):
     """The backfill has had another planner since, whose business it is now: nothing of this one's is stored any more."""
 

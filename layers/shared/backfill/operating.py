@@ -17,7 +17,7 @@ from backfill.messages import console_event
 from backfill.observability import event as log
 from backfill.overview import MOST_BACKFILLS, overview
 from backfill.queues import Queues
-from backfill.store import backfills, names, pull_requests, removals, repositories
+from backfill.store import backfills, chunks, names, pull_requests, removals, repositories
 from backfill.store.connection import Database, DatabaseUnavailable
 from backfill.store.names import Wanted
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
@@ -176,8 +176,9 @@ class Operator:
             numbers = ", ".join(f"#{number}" for number in missing)
             raise ContractViolation("pr_numbers", f"GitHub has no pull request {numbers} in {event['repository']}")
         some = [number for number in wanted if number not in missing]
+        asked_at = backfills.now(self.db)
         self.queues.send_body(json.dumps({"schema_version": 1, "repository": event["repository"], "pr_numbers": some}))
-        answer: Row = {"requested": len(some)}
+        answer: Row = {"requested": len(some), "asked_at": asked_at}
         if missing:
             answer["missing"] = missing
         if backfill["status"] == "paused" and backfill["paused_until"] is not None:
@@ -186,6 +187,15 @@ class Operator:
                 f"the backfill is paused ({backfill['pause_reason']}) until {until}, or until you resume it"
             )
         return answer
+
+    def _synced(self, event: Mapping[str, Any]) -> Row:
+        """What became of a sync request that was made at ``since``: a row per number, with ``state`` and ``reason``."""
+        backfill = self._tracked(event)
+        try:
+            since = datetime.fromisoformat(event["since"])
+        except ValueError as error:
+            raise ContractViolation("since", f"must be a time in ISO 8601 ({error})") from None
+        return {"pull_requests": chunks.synced(self.db, backfill["id"], sorted(set(event["pr_numbers"])), since)}
 
     def _missing(self, backfill: Row, wanted: list[int]) -> list[int]:
         """Numbers that are not stored, and of which GitHub says that it has no such pull request."""

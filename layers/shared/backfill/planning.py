@@ -218,7 +218,7 @@ class Planner:
             return {**report, "skipped": "paused, or planned by another run"}
         repository = repositories.get(self.db, held["repository_id"])
         if repository is None:
-            raise LookupError(f"backfill {held['id']} has no repository")
+            return {**report, "skipped": "removed"}
         report["repository"] = f"{repository['owner']}/{repository['name']}"
         again: float | None = None
         try:

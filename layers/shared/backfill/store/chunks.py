@@ -16,7 +16,7 @@ from typing import Any
 
 from pg8000.exceptions import DatabaseError
 
-from backfill.errors import LeaseLost, Retryable, StaleClaim
+from backfill.errors import LeaseLost, Removed, Retryable, StaleClaim
 from backfill.store.connection import Database, Row
 
 # Business attempts of a chunk (design section 5); SQS receives are counted apart, by the queue.
@@ -235,6 +235,34 @@ _HURRY = """
         WHERE backfill_state_id = CAST(:backfill_id AS uuid) AND number = ANY(CAST(:numbers AS integer[])))
 """
 
+# A chunk that a worker claimed before the request may have read what the person wants to have read again.
+_SYNCED = """
+    SELECT asked.number,
+           CASE WHEN c.status IS NULL THEN 'waiting'
+                WHEN c.status = 'failed' OR p.detail_failed_at >= c.started_at THEN 'failed'
+                WHEN p.number IS NULL OR p.gone_at IS NOT NULL THEN 'gone'
+                WHEN p.incomplete IS NOT NULL THEN 'incomplete'
+                ELSE 'read' END AS state,
+           CASE WHEN c.status IS NULL THEN held.error
+                WHEN c.status = 'failed' THEN c.error
+                WHEN p.detail_failed_at >= c.started_at THEN p.detail_error
+                WHEN p.incomplete IS NOT NULL THEN (
+                    SELECT g.error FROM pull_request_gaps AS g WHERE g.repository_id = p.repository_id AND g.number = p.number)
+           END AS reason
+    FROM progressive_backfill_state AS s
+    CROSS JOIN unnest(CAST(:numbers AS integer[])) AS asked(number)
+    LEFT JOIN pull_requests AS p ON p.repository_id = s.repository_id AND p.number = asked.number
+    LEFT JOIN backfill_chunk_members AS m ON m.backfill_state_id = s.id AND m.number = asked.number
+    LEFT JOIN backfill_chunks AS held ON held.id = m.chunk_id
+    LEFT JOIN LATERAL (
+        SELECT c.status, c.error, c.started_at FROM backfill_chunks AS c
+        WHERE c.backfill_state_id = s.id AND asked.number = ANY(c.pr_numbers) AND c.started_at >= CAST(:since AS timestamptz)
+          AND c.status IN ('completed', 'failed')
+        ORDER BY c.started_at DESC LIMIT 1) AS c ON true
+    WHERE s.id = CAST(:backfill_id AS uuid)
+    ORDER BY asked.number
+"""
+
 _OUTSTANDING = """
     SELECT count(*) FILTER (WHERE origin = 'planner') AS planned, count(*) AS total FROM backfill_chunks
     WHERE backfill_state_id = CAST(:backfill_id AS uuid) AND status IN ('pending', 'processing')
@@ -282,7 +310,7 @@ def create(
 ) -> Row:
     """Insert a pending chunk, which is its own outbox record; a planner does so under its lease, ``planner_token``.
 
-    Raises InAnotherChunk and LeaseLost.
+    Raises InAnotherChunk, LeaseLost and Removed.
     """
     try:
         chunk = db.one(
@@ -299,7 +327,7 @@ def create(
     if chunk is None and planner_token is not None:
         raise LeaseLost
     if chunk is None:
-        raise LookupError(f"backfill {backfill_id} does not exist")
+        raise Removed(f"backfill {backfill_id} does not exist")
     return chunk
 
 
@@ -447,6 +475,12 @@ def covered(db: Database, backfill_id: str, numbers: Sequence[int]) -> dict[int,
 def hurry(db: Database, backfill_id: str, numbers: Sequence[int]) -> int:
     """Make the pending chunks that hold these numbers due now, whatever the backfill's state; how many."""
     return db.execute(_HURRY, backfill_id=backfill_id, numbers=list(numbers))
+
+
+def synced(db: Database, backfill_id: str, numbers: Sequence[int], since: datetime) -> list[Row]:
+    """What became of pull requests that a person asked for at ``since``: ``number``, ``state`` (waiting, read, incomplete,
+    failed, gone) and ``reason``."""
+    return db.rows(_SYNCED, backfill_id=backfill_id, numbers=list(numbers), since=since)
 
 
 def outstanding(db: Database, backfill_id: str) -> Row:

@@ -26,6 +26,14 @@ _DELETE_SOME = """
     DELETE FROM pull_requests AS p USING (
         SELECT repository_id, number FROM pull_requests WHERE repository_id = CAST(:id AS uuid) LIMIT :batch) AS chosen
     WHERE p.repository_id = chosen.repository_id AND p.number = chosen.number
+      AND NOT EXISTS (SELECT FROM progressive_backfill_state AS s WHERE s.repository_id = p.repository_id)
+"""
+# Somebody may add the repository again while its data is deleted. Its backfill would go with the repository's row: with the
+# row locked no backfill can begin, and one that has begun keeps the row.
+_LOCK_REPOSITORY = "SELECT id FROM repositories WHERE id = CAST(:id AS uuid) FOR UPDATE"
+_DELETE_REPOSITORY = """
+    DELETE FROM repositories AS r WHERE r.id = CAST(:id AS uuid)
+      AND NOT EXISTS (SELECT FROM progressive_backfill_state AS s WHERE s.repository_id = r.id)
 """
 _WAS_REMOVED = """
     SELECT FROM removed_repositories
@@ -50,7 +58,9 @@ def delete_data(db: Database, repository_id: str, seconds: float) -> bool:
     while db.execute(_DELETE_SOME, id=repository_id, batch=BATCH):
         if time.monotonic() > end:
             return False
-    db.execute("DELETE FROM repositories WHERE id = CAST(:id AS uuid)", id=repository_id)
+    with db.transaction():
+        db.rows(_LOCK_REPOSITORY, id=repository_id)
+        db.execute(_DELETE_REPOSITORY, id=repository_id)
     return True
 
 
