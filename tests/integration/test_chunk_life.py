@@ -238,8 +238,9 @@ class ChunkLife(RuleBasedStateMachine):
         # What the next heartbeat brings back; ``beats`` counts the reasons, so that a heartbeat answers those before it.
         self.beats = 0
         self.answered_beats = 0
-        self.was_completed = self.was_paused = False
+        self.was_completed = False
         self.clock_steps = 0
+        self.backfill_id = ""
         # Pull requests that a person asked for, and how often each had been read by then.
         self.asked: dict[int, int] = {}
         # Why something may have been read twice.
@@ -467,8 +468,10 @@ class ChunkLife(RuleBasedStateMachine):
         assert look is not None
         state = look["state"]
         if state is None:
-            self._check_removed(look)
+            assert look["chunks"] == look["members"] == [], "left over of a backfill that is removed"
             return
+        if state["id"] != self.backfill_id:
+            self._begin_anew(state["id"])
         by_number = {row["number"]: row for row in look["pull_requests"]}
         unfinished = [each for each in look["chunks"] if each["status"] in ("pending", "processing")]
         self.dispatches |= {(each["id"], each["dispatch_id"]) for each in look["chunks"]}
@@ -525,8 +528,9 @@ class ChunkLife(RuleBasedStateMachine):
         else:
             assert claims <= self.claims_when_paused, "claimed while the backfill was paused"
 
-    def _check_removed(self, look: dict[str, Any]) -> None:
-        assert look["chunks"] == look["members"] == [], "left over of a backfill that is removed"
+    def _begin_anew(self, backfill_id: str) -> None:
+        """The repository was added again; what a person asked of the backfill that was removed counts no more."""
+        self.backfill_id = backfill_id
         self.newest.clear()
         self.asked.clear()
         self.was_completed, self.claims_when_paused = False, None
