@@ -1,27 +1,46 @@
-"""Commands. Exit status: 0 done, 1 failed, 2 wrong usage."""
+"""Commands. Exit status: 0 done, 1 failed, 2 wrong usage, 3 trouble (``--exit-code``)."""
 
 from __future__ import annotations
 
-import json
-import re
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from cli import tables, waiting
+from backfill import __version__
+from cli import inspecting, sentences, statuses, tables, waiting
+from cli.asking import complain, console_answer, err, failed, invoke, out, print_json, print_json_line, stack_of, tell
+from cli.names import NotAName, names_of_file, unique
+from cli.options import (
+    MOST_NUMBERS,
+    Json,
+    NamedByOption,
+    OptionalRepository,
+    Repositories,
+    Repository,
+    chosen_stack,
+    few_numbers,
+    one_of,
+    uuid_text,
+)
 from cli.progress import watch
-from cli.stack import DeployedStack, InvocationFailed
-from cli.terminal import console, plain
+from cli.sentences import count
+from cli.stack import STACK_NAME, InvocationFailed
+from cli.terminal import plain
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 dead_letters_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Messages that could not be handled.")
 app.add_typer(dead_letters_app, name="dead-letters")
-out, err = console(), console(stderr=True)
 
-MOST_NUMBERS = 500
 MOST_NAMES = 100
-HIDDEN = "{:,} dead letters are in the hands of recovery or of another command: try again in a minute"
+EXIT_TROUBLE = 3
+# As shells tell a command that Ctrl-C ended.
+EXIT_INTERRUPTED = 130
 
 
 class Priority(StrEnum):
@@ -32,63 +51,43 @@ class Priority(StrEnum):
     low = "low"
 
 
-def repository_name(text: str | None) -> str | None:
-    """OWNER/NAME, or a usage error."""
-    if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9._-]+", text):
-        raise typer.BadParameter(f"{text!r} is not OWNER/NAME, as in pytorch/pytorch")
-    return text
-
-
-def repository_names(texts: list[str]) -> list[str]:
-    """Several of them."""
-    for text in texts:
-        repository_name(text)
-    return texts
-
-
-def uuid_text(text: str | None) -> str | None:
-    """The uuid of a repository, or a usage error."""
-    if text is not None and not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
-        raise typer.BadParameter(f"{text!r} is no uuid; for a name use --repository OWNER/NAME")
-    return text
-
-
-def few_numbers(numbers: list[int]) -> list[int]:
-    """As many as one message takes, or a usage error."""
-    if len(numbers) > MOST_NUMBERS:
-        raise typer.BadParameter(f"{len(numbers)} numbers are too many: at most {MOST_NUMBERS} at once")
-    return numbers
-
-
-Repository = Annotated[str, typer.Argument(help="OWNER/NAME", metavar="OWNER/NAME", callback=repository_name)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"backfill {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def connect(
     context: typer.Context,
     stack_name: Annotated[
-        str, typer.Option(envvar="STACK_NAME", help="Name of the deployed stack.")
-    ] = "progressive-backfill",
+        str | None, typer.Option(envvar="STACK_NAME", help=f"Name of the deployed stack; {STACK_NAME} if not given.")
+    ] = None,
     region: Annotated[str | None, typer.Option(help="AWS region; default as configured.")] = None,
     profile: Annotated[str | None, typer.Option(help="AWS profile; default as configured.")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """Every pull request of large GitHub repositories, in your own Postgres.
 
-    Works on a deployed stack with the usual AWS configuration; on the local one after: eval "$(make -s env)"
+    Works on a deployed stack with the usual AWS configuration. Where a local stack runs in this checkout (make up), it
+    works on that one, and says so; an option or a variable as AWS_PROFILE chooses another.
 
-    Exit status: 0 done, 1 failed, 2 wrong usage.
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 trouble (status --exit-code).
+
+    Example: backfill add pytorch/pytorch
     """
-    context.obj = DeployedStack(stack_name, region, profile)
+    context.obj = chosen_stack(stack_name, region, profile)
 
 
 @app.command()
 def add(
     context: typer.Context,
-    repositories: Annotated[
-        list[str],
-        typer.Argument(help="OWNER/NAME, one or several.", metavar="OWNER/NAME...", callback=repository_names),
-    ],
+    repositories: Repositories = None,
+    file: Annotated[
+        str | None, typer.Option(help="A file with one name or address a line, # for comments; - reads the input.")
+    ] = None,
     priority: Annotated[
         Priority | None, typer.Option(help="Share of the budget: 4, 2 or 1; normal if not given.")
     ] = None,
@@ -102,28 +101,58 @@ def add(
 ) -> None:
     """Track repositories and begin their backfills. Adding again changes only what is named.
 
-    Example: backfill add kubernetes/kubernetes pytorch/pytorch --priority high
+    Names are accepted at once. Where GitHub cannot answer yet, the planner asks again; backfill status shows them.
+    Exit status 1: GitHub does not show some of them. The others are added all the same.
+
+    Example: backfill add kubernetes/kubernetes https://github.com/pytorch/pytorch --priority high
     """
-    stack: DeployedStack = context.obj
+    names = unique([*(repositories or ()), *_names_of(file)])
+    if not names:
+        raise typer.BadParameter("give a REPOSITORY, or --file")
     wanted: dict[str, Any] = {} if priority is None else {"priority": priority.value}
     wanted |= {} if chunk_size is None else {"chunk_size": chunk_size}
     wanted |= {} if oldest_first is None else {"oldest_first": oldest_first}
+    stack = stack_of(context)
     answers: list[dict[str, Any]] = []
-    for start in range(0, len(repositories), MOST_NAMES):
-        some = repositories[start : start + MOST_NAMES]
+    for start in range(0, len(names), MOST_NAMES):
+        some = names[start : start + MOST_NAMES]
         try:
-            answers += plain(stack.invoke("console", {"action": "add", "repositories": some, **wanted}))["repositories"]
+            rows = plain(stack.invoke("console", {"action": "add", "repositories": some, **wanted}))["repositories"]
         except InvocationFailed as failure:
-            answers += [{"repository": name, "error": str(failure)} for name in some]
+            rows = [{"repository": name, "error": str(failure)} for name in some]
+        answers += rows
+        if not as_json:
+            for asked, row in zip(some, rows, strict=True):
+                _tell_added(asked, row)
+    failures = [answer for answer in answers if "error" in answer]
     if as_json:
-        _print_json({"repositories": [answer for answer in answers if "error" not in answer]})
-    for answer in answers:
-        if "error" in answer:
-            _complain(f"{answer['repository']}: {answer['error']}")
-        elif not as_json:
-            out.print(_added(answer), markup=False)
-    if any("error" in answer for answer in answers):
+        print_json({"repositories": [each for each in answers if "error" not in each], "failed": failures})
+    elif len(answers) > 1:
+        out.print(sentences.added(answers))
+    if failures:
         raise typer.Exit(1)
+
+
+def _tell_added(asked: str, row: dict[str, Any]) -> None:
+    if "error" in row:
+        complain(f"{row['repository']}: {row['error']}")
+    else:
+        out.print(sentences.added_one(asked, row), markup=False)
+
+
+def _names_of(file: str | None) -> list[str]:
+    """The names of a file, or a usage error with all that is wrong in it."""
+    if file is None:
+        return []
+    try:
+        found = names_of_file(file)
+    except NotAName as error:
+        raise typer.BadParameter(str(error)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error}") from None
+    if not found:
+        raise typer.BadParameter(f"{file} names no repository")
+    return found
 
 
 @app.command()
@@ -140,19 +169,20 @@ def remove(
     Example: backfill remove pytorch/pytorch --delete-data
     """
     event = {"action": "remove", "repository": repository, "delete_data": delete_data}
-    answer = _console(context, event)
+    answer = console_answer(context, event)
     while not answer["done"]:
-        answer = {**_console(context, event), "removed": True}
-    _tell(answer, f"{repository} is not tracked any more; its data is {'deleted' if delete_data else 'kept'}", as_json)
+        answer = {**console_answer(context, event), "removed": True}
+    tell(answer, f"{repository} is not tracked any more; its data is {'deleted' if delete_data else 'kept'}", as_json)
 
 
 @app.command()
 def plan(
     context: typer.Context,
+    repository: OptionalRepository = None,
     repository_id: Annotated[
         str | None, typer.Option(help="uuid of a repository, as in the table repositories.", callback=uuid_text)
     ] = None,
-    repository: Annotated[str | None, typer.Option(help="OWNER/NAME.", callback=repository_name)] = None,
+    named: NamedByOption = None,
     chunk_size: Annotated[
         int | None, typer.Option(min=1, max=100, help="Most pull requests in a chunk, for this run.")
     ] = None,
@@ -167,22 +197,23 @@ def plan(
 
     A dry run also takes a repository that is not tracked yet.
 
-    Example: backfill plan --repository kubernetes/kubernetes --dry-run
+    Example: backfill plan kubernetes/kubernetes --dry-run
     """
+    repository = one_of(repository, named)
     if repository and repository_id:
-        raise typer.BadParameter("give either --repository or --repository-id")
+        raise typer.BadParameter("give either a REPOSITORY or --repository-id")
     event: dict[str, Any] = {"dry_run": dry_run}
     event |= {"repository": repository} if repository else {}
     event |= {"repository_id": repository_id} if repository_id else {}
     event |= {"chunk_size": chunk_size} if chunk_size is not None else {}
     event |= {"max_chunks": max_chunks} if max_chunks is not None else {}
-    answer = _invoke(context, "planner", event)
+    answer = invoke(context, "planner", event)
     if as_json:
-        _print_json(answer)
-    elif dry_run:
+        print_json(answer)
+    elif dry_run and answer["backfills"]:
         tables.forecast(out, answer)
     else:
-        tables.planned(out, answer)
+        out.print(sentences.planned(answer, repository), markup=False)
     if any(row.get("error") for row in answer["backfills"]):
         raise typer.Exit(1)
 
@@ -190,26 +221,45 @@ def plan(
 @app.command()
 def status(
     context: typer.Context,
-    repository: Annotated[str | None, typer.Option(help="Only this one, OWNER/NAME.", callback=repository_name)] = None,
+    repositories: Repositories = None,
+    named: NamedByOption = None,
     follow: Annotated[bool, typer.Option("--watch", help="Show progress until nothing is active.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Also list what is completed, however much it is.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit status 3 where something is in trouble.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """How far every backfill is.
+    """How far every backfill is, or those that are named.
+
+    With --exit-code: 0 healthy, 3 trouble. Trouble is a backfill that somebody has to look after, pull requests that
+    failed, a name that GitHub does not know, and, unless repositories are named, dead letters.
 
     Example: backfill status --watch
     """
-    event = {"action": "status"} | ({"repository": repository} if repository else {})
     if follow and as_json:
         raise typer.BadParameter("--watch and --json exclude each other")
-    if follow:
-        watch(lambda: _status(context, event), out)
-        return
-    answer = _status(context, event)
+    names = unique([*(repositories or ()), *([named] if named else ())])
+
+    def fetch() -> dict[str, Any]:
+        return statuses.whole(lambda event: plain(stack_of(context).invoke("console", event)), names)
+
+    try:
+        answer = watch(fetch, out) if follow else fetch()
+    except InvocationFailed as failure:
+        raise failed(str(failure)) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
-        _print_json(answer)
-    else:
-        tables.status(out, answer, everything=everything or repository is not None)
+        print_json(answer)
+    elif not follow:
+        tables.status(out, answer, everything=everything or bool(names))
+    for name in answer.get("unknown", ()):
+        complain(f"{name} is not tracked; run: backfill add {name}")
+    if answer.get("unknown"):
+        raise typer.Exit(1)
+    if exit_code and not statuses.is_healthy(answer, everything=not names):
+        raise typer.Exit(EXIT_TROUBLE)
 
 
 @app.command()
@@ -220,8 +270,8 @@ def pause(context: typer.Context, repository: Repository, as_json: Json = False)
 
     Example: backfill pause pytorch/pytorch
     """
-    answer = _console(context, {"action": "pause", "repository": repository})
-    _tell(answer, f"{repository} {'is paused' if answer['paused'] else 'was paused already'}", as_json)
+    answer = console_answer(context, {"action": "pause", "repository": repository})
+    tell(answer, f"{repository} {'is paused' if answer['paused'] else 'was paused already'}", as_json)
 
 
 @app.command()
@@ -235,15 +285,8 @@ def resume(
 
     Example: backfill resume pytorch/pytorch --retry-failed
     """
-    answer = _console(context, {"action": "resume", "repository": repository, "retry_failed": retry_failed})
-    text = (
-        f"{repository} is {answer['status']}"
-        if answer["resumed"]
-        else f"{repository} was not paused: {answer['status']}"
-    )
-    if retry_failed:
-        text += f"; {answer['retried']} failed pull requests will be tried again"
-    _tell(answer, text, as_json)
+    answer = console_answer(context, {"action": "resume", "repository": repository, "retry_failed": retry_failed})
+    tell(answer, sentences.resumed(repository, answer, retry_failed=retry_failed), as_json)
 
 
 @app.command()
@@ -257,8 +300,8 @@ def priority(
 
     Example: backfill priority pytorch/pytorch high
     """
-    answer = _console(context, {"action": "priority", "repository": repository, "priority": value.value})
-    _tell(answer, f"{repository} has priority {value.value}", as_json)
+    answer = console_answer(context, {"action": "priority", "repository": repository, "priority": value.value})
+    tell(answer, f"{repository} has priority {value.value}", as_json)
 
 
 @app.command()
@@ -274,25 +317,31 @@ def recover(
     Example: backfill recover --stuck-threshold 60 --cleanup-days 14
     """
     event = {"stuck_threshold": stuck_threshold, "cleanup_days": cleanup_days, "dry_run": dry_run}
-    answer = _invoke(context, "recovery", event)
-    _tell(answer, "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in answer.items()), as_json)
+    answer = invoke(context, "recovery", event)
+    tell(answer, sentences.recovered(answer), as_json)
 
 
 @app.command()
-def gaps(context: typer.Context, repository: Repository, as_json: Json = False) -> None:
-    """Pull requests that GitHub has and the database lacks, with the reason.
+def gaps(
+    context: typer.Context,
+    repository: Repository,
+    everything: Annotated[bool, typer.Option("--all", help="Also list those that are not read yet.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Pull requests that GitHub has and the database lacks in whole or in part, with the reason.
+
+    Failed and incomplete ones are listed; with --all also those that are only not read yet.
 
     Example: backfill gaps pytorch/pytorch
     """
-    event = {"action": "gaps", "repository": repository}
-    answer = page = _console(context, event)
+    event: dict[str, Any] = {"action": "gaps", "repository": repository, "unread": everything}
+    answer = page = console_answer(context, event)
     while page.get("more"):
-        page = _console(context, {**event, "after": page["after"]})
+        page = console_answer(context, {**event, "after": page["after"]})
         answer["gaps"] += page["gaps"]
     answer.pop("after", None)
     answer["more"] = False
-    lines = [f"#{row['number']}  {row['reason']}  {row['error'] or ''}".rstrip() for row in answer["gaps"]]
-    _tell(answer, "\n".join(lines) or f"{repository}: no gaps", as_json)
+    tell(answer, sentences.gaps(repository, answer, everything=everything), as_json)
 
 
 @app.command()
@@ -313,24 +362,23 @@ def sync(
 
     Example: backfill sync pytorch/pytorch 4711 4712 --wait
     """
-    answer = _console(context, {"action": "sync", "repository": repository, "pr_numbers": numbers})
-    requested = answer["requested"]
-    text = f"{requested} pull request{'' if requested == 1 else 's'} of {repository} will be read again"
+    answer = console_answer(context, {"action": "sync", "repository": repository, "pr_numbers": numbers})
+    text = f"{count(answer['requested'], 'pull request')} of {repository} will be read again"
     if answer.get("waits"):
         text += f"; not yet: {answer['waits']}"
     if answer.get("missing"):
         text += f"\nGitHub has no pull request {', '.join(f'#{number}' for number in answer['missing'])}"
     if not wait:
-        _tell(answer, text, as_json)
+        tell(answer, text, as_json)
         return
     err.print(text, markup=False)
     look = {"action": "synced", "repository": repository, "since": answer["asked_at"]}
     look["pr_numbers"] = [number for number in numbers if number not in answer.get("missing", ())]
     rows = waiting.wait_for(
-        lambda: _console(context, look)["pull_requests"], timeout, lambda counts: err.print(counts, markup=False)
+        lambda: console_answer(context, look)["pull_requests"], timeout, lambda counts: err.print(counts, markup=False)
     )
     lines = waiting.trouble(rows)
-    _tell({**answer, "pull_requests": rows}, "\n".join(lines) or f"all {len(rows)} were read", as_json)
+    tell({**answer, "pull_requests": rows}, "\n".join(lines) or f"all {len(rows)} were read", as_json)
     if answer.get("missing") or any(row["state"] in ("failed", "gone", "waiting") for row in rows):
         raise typer.Exit(1)
 
@@ -342,6 +390,7 @@ def dashboard(
     every: Annotated[int, typer.Option(min=1, max=3600, help="Seconds between refreshes.")] = 5,
     read_only: Annotated[bool, typer.Option("--read-only", help="Show, and refuse every action.")] = False,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    as_json: Json = False,
 ) -> None:
     """The table of the CloudWatch dashboard as a page on this machine, with its buttons. Ctrl-C ends it.
 
@@ -352,20 +401,24 @@ def dashboard(
     from cli.dashboard import Dashboard
 
     try:
-        server = Dashboard(context.obj, port=port, seconds=every, read_only=read_only)
+        server = Dashboard(stack_of(context), port=port, seconds=every, read_only=read_only)
     except OSError as error:
-        err.print(f"error: port {port}: {error}", highlight=False)
-        raise typer.Exit(1) from None
-    out.print(
-        f"{server.address}\nThis address is a key: who has it on this machine can act. Ctrl-C ends it.", soft_wrap=True
-    )
+        raise failed(f"port {port}: {error}") from None
+    if as_json:
+        print_json_line({"url": server.address})
+    else:
+        out.print(
+            f"{server.address}\nThis address is a key: who has it on this machine can act. Ctrl-C ends it.",
+            soft_wrap=True,
+        )
     if browser:
         webbrowser.open(server.address)
     with server:
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            out.print("ended")
+            if not as_json:
+                out.print("ended")
 
 
 @dead_letters_app.command("list")
@@ -374,15 +427,8 @@ def list_dead_letters(context: typer.Context, as_json: Json = False) -> None:
 
     Example: backfill dead-letters list
     """
-    answer = _console(context, {"action": "dead_letters"})
-    lines = [
-        f"{row['message_id']}  {row['reason'] or 'received too often'}  {row['body']}" for row in answer["dead_letters"]
-    ]
-    if answer.get("more"):
-        lines.append(f"and {answer['more']} more: discard or redrive some of these first")
-    if answer.get("hidden"):
-        lines.append(HIDDEN.format(answer["hidden"]))
-    _tell(answer, "\n".join(lines) or "No dead letters", as_json)
+    answer = console_answer(context, {"action": "dead_letters"})
+    tell(answer, sentences.dead_letters(answer), as_json)
 
 
 @dead_letters_app.command()
@@ -391,10 +437,8 @@ def redrive(context: typer.Context, as_json: Json = False) -> None:
 
     Example: backfill dead-letters redrive
     """
-    answer = _console(context, {"action": "redrive"})
-    lines = [f"{answer['redriven']} messages were sent again"] if answer["redriven"] or not answer.get("hidden") else []
-    lines += [HIDDEN.format(answer["hidden"])] if answer.get("hidden") else []
-    _tell(answer, "\n".join(lines), as_json)
+    answer = console_answer(context, {"action": "redrive"})
+    tell(answer, sentences.redriven(answer), as_json)
 
 
 @dead_letters_app.command()
@@ -411,61 +455,10 @@ def discard(
     if bool(message_ids) == everything:
         raise typer.BadParameter("give the ids of messages, or --all")
     event: dict[str, Any] = {"action": "discard"} | ({"message_ids": message_ids} if message_ids else {})
-    answer = _console(context, event)
-    lines = [f"{answer['discarded']} dead letters were discarded"]
-    lines += [HIDDEN.format(answer["hidden"])] if answer.get("hidden") else []
-    _tell(answer, "\n".join(lines), as_json)
+    answer = console_answer(context, event)
+    tell(answer, sentences.discarded(answer), as_json)
     if answer.get("missing"):
-        _complain(f"there is no dead letter {', '.join(answer['missing'])}; see: backfill dead-letters list")
-        raise typer.Exit(1)
+        raise failed(f"there is no dead letter {', '.join(answer['missing'])}; see: backfill dead-letters list")
 
 
-def _added(answer: dict[str, Any]) -> str:
-    """What became of one name, for people."""
-    if answer.get("waits"):
-        return f"{answer['repository']} is accepted; GitHub will be asked for it again: {answer['waits']}"
-    verb = "added" if answer["created"] else "is tracked already"
-    return f"{answer['repository']} {verb}: {answer['total_prs']:,} pull requests"
-
-
-def _status(context: typer.Context, event: dict[str, Any]) -> dict[str, Any]:
-    """The whole status, whatever number of answers it takes."""
-    event = event if "repository" in event else {**event, "paged": True}
-    answer = page = _console(context, event)
-    while page.get("more"):
-        page = _console(context, {**event, "after_id": page["after_id"]})
-        answer["backfills"] += page["backfills"]
-    for name in ("more", "after_id"):
-        answer.pop(name, None)
-    answer["backfills"].sort(key=lambda row: row.get("last_processed_at") or "", reverse=True)
-    answer["backfills"].sort(key=lambda row: ("active", "paused", "completed").index(row["status"]))
-    return answer
-
-
-def _console(context: typer.Context, event: dict[str, Any]) -> dict[str, Any]:
-    return _invoke(context, "console", event)
-
-
-def _invoke(context: typer.Context, function: str, event: dict[str, Any]) -> dict[str, Any]:
-    stack: DeployedStack = context.obj
-    try:
-        answer: dict[str, Any] = plain(stack.invoke(function, event))
-    except InvocationFailed as failure:
-        _complain(str(failure))
-        raise typer.Exit(1) from None
-    return answer
-
-
-def _complain(text: str) -> None:
-    err.print(f"error: {plain(text)}")
-
-
-def _tell(answer: dict[str, Any], text: str, as_json: bool) -> None:
-    if as_json:
-        _print_json(answer)
-    else:
-        out.print(text, markup=False)
-
-
-def _print_json(answer: dict[str, Any]) -> None:
-    out.print_json(json.dumps(answer))
+inspecting.register(app)

@@ -1,96 +1,170 @@
-"""Progress of backfills on a terminal as bars, elsewhere as plain lines."""
+"""Progress of backfills on a terminal as bars, elsewhere as plain lines. One unit everywhere: pull requests per hour."""
 
 from __future__ import annotations
 
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
 
-from cli.tables import budget, condition
+from cli.sentences import condition, count, moment
+from cli.stack import InvocationFailed
+from cli.statuses import is_trouble
+from cli.tables import budget, counted, rate
 
-Status = dict[str, Any]
+Row = dict[str, Any]
 
-# More bars than this are not read any more: the others show in the line of all.
-MOST_BARS = 20
-
-
-def line(row: dict[str, Any], speed: float) -> str:
-    """One backfill in one line; ``speed`` in pull requests per second."""
-    text = f"{row['repository']}  {row['processed_prs']}/{row['total_prs']}  {row['status']}  {row['priority']}"
-    text += f"  {speed:.1f} PRs/s" + (f"  {row['failed_prs']} failed" if row["failed_prs"] else "")
-    return f"{text}  ({condition(row)})"
+# More lines than this are not read any more: the others are counted.
+MOST_LINES = 20
+BAR = 20
+# What stands on the screen beside the backfills: of all, completed ones, counts, budget.
+OTHER_LINES = 6
+# A status that cannot be had is asked for again, later each time; after so many in a row the reason ends the command.
+MOST_FAILURES = 5
 
 
-def watch(fetch: Callable[[], Status], console: Console, *, seconds: float = 1.0) -> Status:
-    """Show progress until no backfill is active; the last status."""
-    speeds = _Speeds()
+def watch(fetch: Callable[[], Row], console: Console, *, seconds: float = 1.0) -> Row:
+    """Show progress until no backfill is active and no accepted name waits; the last status.
+
+    Raises InvocationFailed after MOST_FAILURES in a row.
+    """
     if not console.is_terminal:
-        return _watch_plain(fetch, console, speeds, seconds)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bars:
-        everything = bars.add_task("all", total=None, note="")
-        tasks: dict[str, TaskID] = {}
+        return _watch_plain(fetch, console, max(seconds, 2.0))
+    with Live(console=console, auto_refresh=False, transient=False) as live:
         while True:
-            status = fetch()
-            rows = status["backfills"]
-            for row in rows:
-                name = row["repository"]
-                if name not in tasks and len(tasks) < MOST_BARS:
-                    tasks[name] = bars.add_task(name, total=None, note="")
-                if name in tasks:
-                    text = f"{row['status']}  {speeds.of(row):.1f} PRs/s  {condition(row)}"
-                    bars.update(tasks[name], total=row["total_prs"] or None, completed=row["processed_prs"], note=text)
-            done, total = (sum(row[field] for row in rows) for field in ("processed_prs", "total_prs"))
-            bars.update(everything, total=total or None, completed=done, note=f"{_counted(status)}  {budget(status)}")
-            if not _active(rows):
+            status = _patiently(fetch, seconds, lambda text: live.update(Text(text), refresh=True))
+            live.update(Group(*(Text(line) for line in screen(status, console.width, console.height))), refresh=True)
+            if not _goes_on(status):
                 return status
             time.sleep(seconds)
 
 
-def _watch_plain(fetch: Callable[[], Status], console: Console, speeds: _Speeds, seconds: float) -> Status:
+def _watch_plain(fetch: Callable[[], Row], console: Console, seconds: float) -> Row:
     before = ""
     while True:
-        status = fetch()
-        rows = status["backfills"]
-        lines = [line(row, speeds.of(row)) for row in rows if row["status"] != "completed"][:MOST_BARS]
-        if not _active(rows):
-            lines = [line(row, 0.0) for row in rows[:MOST_BARS]]
-        text = "\n".join([*lines, _counted(status), budget(status)])
+        status = _patiently(fetch, seconds, console.print)
+        rows = _notable(status["backfills"]) if _goes_on(status) else status["backfills"]
+        lines = [
+            *_requested(status),
+            *(line(row) for row in rows[:MOST_LINES]),
+            counted(status["counts"]),
+            budget(status),
+        ]
+        text = "\n".join(lines)
         if text != before:
             console.print(text, highlight=False, soft_wrap=True, markup=False)
             before = text
-        if not _active(rows):
+        if not _goes_on(status):
             return status
-        time.sleep(max(seconds, 2.0))
+        time.sleep(seconds)
 
 
-def _active(rows: list[dict[str, Any]]) -> bool:
-    return any(row["status"] == "active" for row in rows)
+def _patiently(fetch: Callable[[], Row], seconds: float, tell: Callable[[str], object]) -> Row:
+    """The status; a failure in passing is told and asked again."""
+    for failures in range(1, MOST_FAILURES):
+        try:
+            return fetch()
+        except InvocationFailed as failure:
+            wait = seconds * 2**failures
+            tell(f"The status cannot be had and is asked for again in {wait:.0f} s: {failure}")
+            time.sleep(wait)
+    return fetch()
 
 
-def _counted(status: Status) -> str:
-    return ", ".join(f"{number:,} {name}" for name, number in status["counts"].items())
+def line(row: Row) -> str:
+    """One backfill in one line, for files and pipes."""
+    text = f"{row['repository']}  {row['processed_prs']:,}/{row['total_prs']:,}  {percent(row)}%"
+    text += f"  {rate(row)}/h" if rate(row) else ""
+    text += f"  finish {moment(row['estimated_finish'])}" if row.get("estimated_finish") else ""
+    return f"{text}  {row['status']}  {row['priority'] or 'normal'}{_failures(row)}  ({condition(row)})"
 
 
-class _Speeds:
-    """Pull requests per second since the last look, smoothed."""
+def percent(row: Row) -> int:
+    """Rounded down: 100 only if nothing is missing."""
+    return 100 * row["processed_prs"] // row["total_prs"] if row["total_prs"] else 0
 
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[float, int, float]] = {}
 
-    def of(self, row: dict[str, Any]) -> float:
-        now, done = time.monotonic(), row["processed_prs"]
-        then, before, speed = self._last.get(row["repository"], (now, done, 0.0))
-        if now > then:
-            speed = 0.6 * speed + 0.4 * max(0, done - before) / (now - then)
-        self._last[row["repository"]] = (now, done, speed)
-        return float(speed)
+def screen(status: Row, width: int, height: int) -> list[str]:
+    """The lines that a terminal shows: trouble first, then what is in work; completed ones in one line."""
+    rows = status["backfills"]
+    notable = sorted(_notable(rows), key=lambda row: not is_trouble(row))
+    most = max(1, min(MOST_LINES, (height - OTHER_LINES) // 2))
+    names = [row["repository"] for row in notable[:most]]
+    name_width = max([len("all"), *(len(name) for name in names)])
+    name_width = min(name_width, max(12, width - _figures_width(rows)))
+    lines = list(_requested(status))
+    for row in notable[:most]:
+        lines += _backfill(row, name_width, width)
+    if len(notable) > most:
+        lines.append(f"and {len(notable) - most:,} more: backfill status")
+    quiet = [row for row in rows if row not in notable]
+    if quiet:
+        total = sum(row["total_prs"] for row in quiet)
+        lines.append(f"{len(quiet):,} completed: {count(total, 'pull request')}")
+    if len(rows) > 1:
+        lines.append(_figures(_sum_of(rows), "all", name_width))
+    return [*lines, *_wrapped(counted(status["counts"]), width), *_wrapped(budget(status), width)]
+
+
+def _figures_width(rows: Sequence[Row]) -> int:
+    return max((len(_figures(row, "", 0)) for row in (*rows, _sum_of(rows))), default=0)
+
+
+def _backfill(row: Row, name_width: int, width: int) -> list[str]:
+    """Bar and figures; below them why it does not simply go on."""
+    lines = [_figures(row, row["repository"], name_width)]
+    if row["condition"].get("kind") != "working" or row["failed_prs"]:
+        lines += textwrap.wrap(condition(row) + _failures(row), width, initial_indent="  ", subsequent_indent="  ")
+    return lines
+
+
+def _figures(row: Row, name: str, name_width: int) -> str:
+    """Name, bar, percent, count, rate and finish."""
+    filled = BAR * row["processed_prs"] // row["total_prs"] if row["total_prs"] else 0
+    shown = name if len(name) <= name_width else f"{name[: name_width - 1]}…"
+    speed = f"{rate(row)}/h" if rate(row) else ""
+    finish = moment(row["estimated_finish"]) if row.get("estimated_finish") else ""
+    bar = "█" * filled + "░" * (BAR - filled)
+    figures = f"{bar} {percent(row):3}% {row['processed_prs']:,}/{row['total_prs']:,} {speed} {finish}"
+    return f"{shown.ljust(name_width)} {figures}".rstrip()
+
+
+def _sum_of(rows: Sequence[Row]) -> Row:
+    """All in one: they share one budget, so what is left of all is divided by the rate of all."""
+    finishes = [row["estimated_finish"] for row in rows if row.get("estimated_finish")]
+    active = [row for row in rows if row["status"] == "active"]
+    return {
+        "processed_prs": sum(row["processed_prs"] for row in rows),
+        "total_prs": sum(row["total_prs"] for row in rows),
+        "prs_per_hour": sum(row["prs_per_hour"] or 0 for row in active),
+        "status": "active" if active else "completed",
+        "estimated_finish": max(finishes, default=None),
+    }
+
+
+def _notable(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["status"] != "completed" or is_trouble(row)]
+
+
+def _failures(row: Row) -> str:
+    return f"  {row['failed_prs']:,} failed" if row["failed_prs"] else ""
+
+
+def _requested(status: Row) -> list[str]:
+    return [f"{each['repository']} is not a backfill yet: {each['reason']}" for each in status.get("requested", ())][
+        :MOST_LINES
+    ]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width)
+
+
+def _goes_on(status: Row) -> bool:
+    """Something is active, or a name is accepted that GitHub has not answered for."""
+    waits = any(not each["is_refused"] for each in status.get("requested", ()))
+    return waits or any(row["status"] == "active" for row in status["backfills"])

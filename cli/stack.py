@@ -7,8 +7,31 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from cli.local_stack import LocalStack
+
+STACK_NAME = "progressive-backfill"
 # Lambda answers within the function's time, which WorkerTimeout allows to be 900 seconds; and a little for the way.
 READ_SECONDS = 930
+# Errors of the product that say what is wrong and what to do: the log adds nothing. A test holds them against the classes.
+EXPLAINED = frozenset(
+    {
+        "BadCredentials",
+        "BrokenOff",
+        "ContractViolation",
+        "DatabaseUnavailable",
+        "Deferred",
+        "Forbidden",
+        "LoginRefused",
+        "Misconfigured",
+        "RateLimited",
+        "RepositoryUnavailable",
+        "ScopeMissing",
+        "TooLarge",
+        "UnknownField",
+        "Unreachable",
+        "Untrusted",
+    }
+)
 
 
 class InvocationFailed(Exception):
@@ -22,23 +45,49 @@ def chosen_region(given: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class DeployedStack:
-    """A stack in an account and region, reached with the usual AWS configuration."""
+    """A stack in an account and region, reached with the usual AWS configuration; or the ``local`` one."""
 
     name: str
     region: str | None = None
     profile: str | None = None
+    local: LocalStack | None = None
 
     @property
     def place(self) -> str:
         """The stack and its region, for people."""
         import boto3
 
+        if self.local is not None:
+            return f"{self.name}, local"
         region = chosen_region(self.region) or boto3.Session(profile_name=self.profile).region_name
         return f"{self.name}, {region}" if region else self.name
 
-    def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
-        """The function's answer, an object. Raises InvocationFailed."""
-        answer = self._call(function, event)
+    def client(self, service: str, *, read_seconds: float = 60, connect_seconds: float = 60) -> Any:
+        """A boto3 client where the stack is. Raises botocore's BotoCoreError without a region or a profile."""
+        # Half a second of imports: not for --help, nor while the shell completes a word.
+        import boto3
+        from botocore.config import Config
+
+        # Nothing is sent while a function works: without keepalives a NAT or a firewall drops the connection.
+        config = Config(
+            read_timeout=read_seconds,
+            connect_timeout=connect_seconds,
+            tcp_keepalive=True,
+            retries={"total_max_attempts": 1},
+        )
+        if self.local is None:
+            session = boto3.Session(region_name=chosen_region(self.region), profile_name=self.profile)
+            return session.client(service, config=config)
+        session = boto3.Session(
+            region_name=self.local.region,
+            aws_access_key_id=self.local.access_key,
+            aws_secret_access_key=self.local.secret_key,
+        )
+        return session.client(service, config=config, endpoint_url=self.local.endpoint_url)
+
+    def invoke(self, function: str, event: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
+        """The function's answer, an object, within ``seconds``. Raises InvocationFailed."""
+        answer = self._call(function, event, seconds)
         if not isinstance(answer, dict):
             raise InvocationFailed(f"{self.name}-{function} answered {answer!r}")
         return answer
@@ -50,26 +99,19 @@ class DeployedStack:
             raise InvocationFailed(f"{self.name}-{function} answered no HTML")
         return answer
 
-    def _call(self, function: str, event: dict[str, Any]) -> Any:
-        # Half a second of imports: not for --help, nor while the shell completes a word.
-        import boto3
-        from botocore.config import Config
+    def _call(self, function: str, event: dict[str, Any], seconds: float | None = None) -> Any:
         from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
         full_name = f"{self.name}-{function}"
         try:
-            session = boto3.Session(region_name=chosen_region(self.region), profile_name=self.profile)
-            # Nothing is sent while the function works: without keepalives a NAT or a firewall drops the connection.
-            config = Config(read_timeout=READ_SECONDS, tcp_keepalive=True, retries={"total_max_attempts": 1})
-            answer = session.client("lambda", config=config).invoke(
-                FunctionName=full_name, Payload=json.dumps(event).encode()
-            )
+            client = self.client("lambda", read_seconds=seconds or READ_SECONDS, connect_seconds=min(60, seconds or 60))
+            answer = client.invoke(FunctionName=full_name, Payload=json.dumps(event).encode())
             payload = json.loads(answer["Payload"].read() or b"null")
         except ClientError as error:
             if error.response["Error"]["Code"] == "ResourceNotFoundException":
                 raise InvocationFailed(
                     f"there is no function {full_name} here. Is the stack deployed (make deploy), and are --stack-name and"
-                    ' --region right? For the local stack: make up, then eval "$(make -s env)"'
+                    " --region right? A local stack: make up"
                 ) from None
             raise InvocationFailed(str(error)) from None
         except ReadTimeoutError:
@@ -79,10 +121,15 @@ class DeployedStack:
             ) from None
         except BotoCoreError as error:
             raise InvocationFailed(
-                f'{error}. Check the AWS configuration, or for the local stack: eval "$(make -s env)"'
+                f"{str(error).removesuffix('.')}. Check the AWS configuration, or start a local stack: make up"
             ) from None
         # `sam local start-lambda` leaves the header out that says so.
         if "FunctionError" in answer or (isinstance(payload, dict) and {"errorType", "errorMessage"} <= payload.keys()):
-            message = (payload or {}).get("errorMessage", "no message")
-            raise InvocationFailed(f"{message} (details in the log group /aws/lambda/{full_name})")
+            raise InvocationFailed(_told(payload or {}, f"/aws/lambda/{full_name}"))
         return payload
+
+
+def _told(payload: dict[str, Any], log_group: str) -> str:
+    """The error of a function. Only one that the product does not explain sends a person to the log."""
+    message = payload.get("errorMessage", "no message")
+    return message if payload.get("errorType") in EXPLAINED else f"{message} (details in the log group {log_group})"

@@ -1,74 +1,100 @@
-"""Answers as tables for people: what is tracked, what a dry run foresees, what a planner run did."""
+"""Answers as tables for people: what is tracked, what a dry run foresees, the chunks of a repository."""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
+
+from cli.sentences import condition, count, moment
+from cli.statuses import is_trouble
 
 Row = dict[str, Any]
 
 # More completed backfills than this are only counted, unless all are asked for.
 MOST_COMPLETED = 20
+# A last column of text needs so much to be read; with less it stands in a line of its own.
+LEAST_TEXT = 30
+GAP = "  "
+# The width of a file or a pipe.
+NO_END = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """``spare`` ones are left out where a terminal is too narrow, the last first; unless not ``told``, the text says them."""
+
+    heading: str
+    of_numbers: bool = False
+    spare: bool = False
+    told: bool = True
 
 
 def status(out: Console, answer: Row, *, everything: bool) -> None:
-    """Every backfill in a line, those in work first; what is completed, and much, as a number."""
+    """Every backfill in a line, those in work first; what is completed, and much, as a number. Trouble is always shown."""
     rows, counts = answer["backfills"], answer["counts"]
     for each in answer.get("requested", ()):
-        again = "not asked for any more" if each["given_up_at"] else f"asked again at {_minute(each['ask_at'])}"
+        again = "not asked for any more" if each["given_up_at"] else f"asked again at {moment(each['ask_at'])}"
         out.print(f"{each['repository']} is not a backfill yet, {again}: {each['reason']}", markup=False)
-    if not rows and answer.get("requested"):
-        return
     if not rows:
-        out.print("Nothing is tracked yet; begin with: backfill add OWNER/NAME")
+        if not answer.get("requested") and not answer.get("unknown"):
+            out.print("Nothing is tracked yet; begin with: backfill add OWNER/NAME")
         return
     hidden = 0
     if not everything and sum(row["status"] == "completed" for row in rows) > MOST_COMPLETED:
-        shown = [row for row in rows if row["status"] != "completed" or row["condition"].get("kind") == "trouble"]
+        shown = [row for row in rows if row["status"] != "completed" or is_trouble(row)]
         hidden, rows = len(rows) - len(shown), shown
-    table = _table(
-        "repository",
-        "priority",
-        "+pull requests",
-        "+%",
-        "+per hour",
-        "+failed",
-        "+incomplete",
-        "+points",
-        "finish",
-        "status",
-    )
-    for row in rows:
-        table.add_row(
-            row["repository"],
-            row["priority"] or "normal",
-            f"{row['processed_prs']:,} of {row['total_prs']:,}",
-            str(int(row["percent"] or 0)),
-            f"{row['prs_per_hour'] or 0:,.0f}",
-            f"{row['failed_prs']:,}" if row["failed_prs"] else "",
-            f"{row['incomplete_prs']:,}" if row.get("incomplete_prs") else "",
-            f"{row['points_spent']:,}",
-            _minute(row["estimated_finish"]) if row["estimated_finish"] else "",
-            condition(row),
-        )
-    _show(out, table)
+    if rows:
+        _show(out, _STATUS, [_status_cells(row) for row in rows])
     if hidden:
-        out.print(f"{counts['completed']:,} completed ones are not shown: backfill status --all")
-    unsent = sum(counts.values()) - len(answer["backfills"])
-    if unsent > 0 and len(answer["backfills"]) > 1:
-        out.print(f"{unsent:,} more are tracked: backfill status --repository OWNER/NAME")
-    out.print(f"{counts['active']:,} active, {counts['paused']:,} paused, {counts['completed']:,} completed")
+        out.print(f"{count(hidden, 'completed one')} {'is' if hidden == 1 else 'are'} not shown: backfill status --all")
+    out.print(counted(counts))
     out.print(budget(answer))
     for each in answer.get("advice", ()):
         out.print(f"{each['identity']}: {each['advice']}")
 
 
-def condition(row: Row) -> str:
-    """The state in the words of docs/operations.md, and why."""
-    words, why = row["condition"]["code"].replace("_", " "), row["condition"]["why"]
-    return f"{words}: {why}" if why else words
+_STATUS = (
+    Column("repository"),
+    Column("pull requests", of_numbers=True),
+    Column("%", of_numbers=True),
+    Column("per hour", of_numbers=True),
+    Column("finish"),
+    Column("priority", spare=True),
+    Column("failed", of_numbers=True, spare=True),
+    Column("incomplete", of_numbers=True, spare=True),
+    Column("points", of_numbers=True, spare=True, told=False),
+    Column("status"),
+)
+
+
+def _status_cells(row: Row) -> tuple[str, ...]:
+    return (
+        row["repository"],
+        f"{row['processed_prs']:,} of {row['total_prs']:,}",
+        str(int(row["percent"] or 0)),
+        rate(row),
+        moment(row["estimated_finish"]) if row["estimated_finish"] else "",
+        row["priority"] or "normal",
+        f"{row['failed_prs']:,}" if row["failed_prs"] else "",
+        f"{row['incomplete_prs']:,}" if row.get("incomplete_prs") else "",
+        f"{row['points_spent']:,}",
+        condition(row),
+    )
+
+
+def rate(row: Row) -> str:
+    """Pull requests per hour, over the last hour; nothing for what is not in work."""
+    return f"{row['prs_per_hour'] or 0:,.0f}" if row["status"] == "active" else ""
+
+
+def counted(counts: dict[str, int]) -> str:
+    """How many backfills are in which status."""
+    return ", ".join(f"{counts[name]:,} {name}" for name in ("active", "paused", "completed"))
 
 
 def budget(answer: Row) -> str:
@@ -76,36 +102,61 @@ def budget(answer: Row) -> str:
     found, letters = answer["budget"], answer.get("dead_letters", 0)
     text = "GitHub budget: not reported yet"
     if found and found["remaining"] is not None:
-        text = f"GitHub budget: {found['remaining']:,} of {found['limit']:,} points left, reset {_minute(found['reset_at'])}"
-    return f"{text}. {letters:,} dead letters: backfill dead-letters list" if letters else text
+        text = f"GitHub budget: {found['remaining']:,} of {found['limit']:,} points left, reset {moment(found['reset_at'])}"
+    return f"{text}. {count(letters, 'dead letter')}: backfill dead-letters list" if letters else text
+
+
+def chunks(out: Console, rows: Sequence[Row]) -> None:
+    """One chunk in a line."""
+    _show(out, _CHUNKS, [_chunk_cells(row) for row in rows])
+
+
+_CHUNKS = (
+    Column("chunk", of_numbers=True),
+    Column("status"),
+    Column("pull requests", of_numbers=True),
+    Column("attempts", of_numbers=True),
+    Column("started"),
+    Column("completed", spare=True, told=False),
+    Column("why"),
+)
+
+
+def _chunk_cells(row: Row) -> tuple[str, ...]:
+    why = f"{row['error_code']}: {row['error']}" if row["error_code"] else row["error"] or ""
+    return (
+        f"{row['chunk_number']:,}",
+        row["status"],
+        f"{row['pull_requests']:,}",
+        str(row["attempts"]),
+        moment(row["started_at"]) if row["started_at"] else "",
+        moment(row["completed_at"]) if row["completed_at"] else "",
+        why.splitlines()[0] if why else "",
+    )
 
 
 def forecast(out: Console, answer: Row) -> None:
     """What a dry run foresees, repository by repository, and in total."""
-    table = _table(
-        "repository", "+to list", "+to detail", "+chunks", "+points", "+requests", "+time", "finish", "+AWS", "from"
-    )
-    for row in answer["backfills"]:
-        table.add_row(row["repository"], *_foreseen(row), row["basis"])
-    if len(answer["backfills"]) != 1:
-        table.add_row("all", *_foreseen(answer["total"]), "")
-    _show(out, table)
+    cells = [(row["repository"], *_foreseen(row), row["basis"]) for row in answer["backfills"]]
+    if len(cells) != 1:
+        cells.append(("all", *_foreseen(answer["total"]), ""))
+    _show(out, _FORECAST, cells)
     out.print("Nothing was written and nothing was sent. AWS is functions, queues and logs, in US dollars.")
     out.print(budget(answer))
 
 
-def planned(out: Console, answer: Row) -> None:
-    """What a planner run did."""
-    for row in answer["backfills"]:
-        name = row.get("repository", row["repository_id"])
-        if "skipped" in row:
-            out.print(f"{name}: {row['skipped']}")
-            continue
-        text = f"{name}: {row['pages']} pages listed, {row['chunks']} chunks cut, {row['sent']} sent"
-        for field in ("completed", "deferred_until", "error"):
-            text += f"; {field.replace('_', ' ')}: {row[field]}" if row.get(field) else ""
-        out.print(text, markup=False)
-    out.print(f"{len(answer['backfills'])} planned, {answer['resumed']} resumed, {answer['reopened']} reopened")
+_FORECAST = (
+    Column("repository"),
+    Column("to list", of_numbers=True),
+    Column("to detail", of_numbers=True),
+    Column("chunks", of_numbers=True, spare=True, told=False),
+    Column("points", of_numbers=True),
+    Column("requests", of_numbers=True, spare=True, told=False),
+    Column("time", of_numbers=True),
+    Column("finish"),
+    Column("AWS", of_numbers=True),
+    Column("from"),
+)
 
 
 def _foreseen(row: Row) -> tuple[str, ...]:
@@ -116,7 +167,7 @@ def _foreseen(row: Row) -> tuple[str, ...]:
         f"{row['points']:,}",
         f"{row['requests']:,}",
         _duration(row["seconds"]),
-        _minute(row["finish"]),
+        moment(row["finish"]),
         f"{row['aws_usd']:.2f}",
     )
 
@@ -126,21 +177,62 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
 
 
-def _minute(moment: str) -> str:
-    return moment[:16].replace("T", " ") + " UTC"
+def _show(out: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Within a terminal's width; in full where the output is a file or a pipe: no value is cut off."""
+    heading, *lines = laid_out(columns, rows, out.width if out.is_terminal else None)
+    out.print(Text(heading, style="bold"))
+    for line in lines:
+        out.print(line, markup=False)
 
 
-def _table(*headings: str) -> Table:
-    """A plain table; a heading that begins with + is of numbers."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for each in headings:
-        table.add_column(each.lstrip("+"), justify="right" if each.startswith("+") else "left", no_wrap=True)
-    return table
+def laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """The heading and the lines of each row; the last column is text, which breaks within its own margin.
+
+    Where a terminal is too narrow for that, spare columns go, then the text moves below its row. A value that is left out
+    so is told in the text.
+    """
+    *fixed, text = columns
+    widths = [max(len(each.heading), *(len(row[i]) for row in rows)) for i, each in enumerate(fixed)]
+    needed = min(max(len(text.heading), *(len(row[-1]) for row in rows)), LEAST_TEXT)
+    kept = list(range(len(fixed)))
+
+    def room() -> int:
+        return NO_END if width is None else width - sum(widths[i] + len(GAP) for i in kept)
+
+    spare = [i for i in kept if fixed[i].spare]
+    while spare and room() < needed:
+        kept.remove(spare.pop())
+    form = _Form(
+        [(i, widths[i], fixed[i].of_numbers) for i in kept], room() if room() >= needed else None, width or NO_END
+    )
+    gone = [i for i in range(len(fixed)) if i not in kept and fixed[i].told]
+    lines = form.lines([each.heading for each in columns])[:1]
+    for row in rows:
+        told = [_told(fixed[i], row[i]) for i in gone if row[i] not in ("", "normal")]
+        lines += form.lines([*row[:-1], ", ".join([*([row[-1]] if row[-1] else []), *told])])
+    return lines
 
 
-def _show(out: Console, table: Table) -> None:
-    """At full width, also where the output is a file: no value is cut off."""
-    width = out.width
-    out.width = max(width, out.measure(table, options=out.options.update(width=10_000)).maximum)
-    out.print(table)
-    out.width = width
+def _told(column: Column, value: str) -> str:
+    return f"{value} {column.heading}" if column.of_numbers else f"{column.heading} {value}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Which cells stand in a line, and the room beside them for text; None: it stands below, within ``width``."""
+
+    cells: list[tuple[int, int, bool]]
+    room: int | None
+    width: int
+
+    def lines(self, row: Sequence[str]) -> list[str]:
+        beside = GAP.join(
+            row[index].rjust(width) if of_numbers else row[index].ljust(width)
+            for index, width, of_numbers in self.cells
+        )
+        if self.room is None:
+            below = textwrap.wrap(row[-1], self.width, initial_indent=GAP, subsequent_indent=GAP)
+            return [beside.rstrip(), *below]
+        first, *rest = textwrap.wrap(row[-1], self.room) or [""]
+        indent = " " * (len(beside) + len(GAP))
+        return [(beside + GAP + first).rstrip(), *(indent + part for part in rest)]

@@ -19,6 +19,7 @@ from cfnlint.decode import decode_str
 from typer.testing import CliRunner, Result
 
 import cli.stack
+from cli import local_stack
 from cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,12 @@ class Lambda:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture(autouse=True)
+def no_local_stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One may run in this checkout."""
+    monkeypatch.setattr(local_stack, "FOLDER", tmp_path / "none")
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +132,7 @@ def test_a_failed_function_ends_with_1_and_its_own_words(aws: Lambda) -> None:
 def test_without_aws_it_says_how_to_reach_a_stack() -> None:
     done = run(None, "status")
     assert done.exit_code == 1
-    assert "make -s env" in done.stderr
+    assert "start a local stack: make up" in done.stderr
 
 
 def test_several_are_added_also_where_one_fails(aws: Lambda) -> None:
@@ -180,7 +187,7 @@ def test_many_completed_ones_are_counted_and_not_listed(aws: Lambda) -> None:
     lines = run(aws, "status").stdout.splitlines()
     assert len(lines) < 10
     assert "octo/active" in lines[1]
-    assert "waiting for github: until 12:00" in lines[1]
+    assert "waiting for GitHub until 12:00" in lines[1]
     assert any("300 completed ones are not shown" in line for line in lines)
     assert any("4,000 of 5,000 points left" in line and "2 dead letters" in line for line in lines)
     assert len(run(aws, "status", "--all").stdout.splitlines()) > 300
@@ -198,7 +205,7 @@ def test_each_value_of_the_status_stands_under_its_heading(
     ends = {name: heading.index(name) + len(name) for name in ("failed", "incomplete", "points")}
     assert [values[:end].split()[-1] for end in ends.values()] == ["3", "4", "567"]
     assert values[heading.index("priority") :].startswith("high")
-    assert values[heading.index("status") :].startswith("waiting for github: until 12:00")
+    assert values[heading.index("status") :].startswith("waiting for GitHub until 12:00")
 
 
 def test_json_is_the_whole_answer(aws: Lambda) -> None:

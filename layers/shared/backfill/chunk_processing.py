@@ -100,7 +100,7 @@ class Worker:
         except DatabaseUnavailable:
             raise
         except Deferred as limit:
-            self._release(chunk, before, limit.until, chunks.DEFERRED, str(limit))
+            self._release(chunk, before, limit.until, chunks.DEFERRED, limit.reason)
             count("ChunksDeferred")
             count("DeferralSeconds", limit.seconds)
             event("chunk deferred", reason=limit.reason, until=limit.until.isoformat(), seconds=round(limit.seconds))

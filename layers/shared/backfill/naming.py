@@ -10,7 +10,7 @@ from backfill.github.client import GitHub
 from backfill.github.errors import Forbidden, TooLarge, Unexplained
 from backfill.queues import Queues
 from backfill.store import backfills, names, repositories
-from backfill.store.connection import Database
+from backfill.store.connection import Database, Row
 from backfill.store.names import Wanted
 
 # Names of one request.
@@ -49,5 +49,19 @@ def track(db: Database, queues: Queues, wanted: Wanted, found: Found) -> Mapping
         "repository": f"{repository['owner']}/{repository['name']}",
         "repository_id": repository["id"],
         "created": backfill["created"],
+        "changed": _changed(backfill),
         "total_prs": backfill["total_prs"],
     }
+
+
+def _changed(backfill: Row) -> dict[str, dict[str, Any]]:
+    """Which settings of a tracked repository are others now: ``{"priority": {"from": "normal", "to": "high"}}``."""
+    if backfill["created"]:
+        return {}
+    before, now = backfill["metadata_before"] or {}, backfill["metadata"]
+    pairs = {
+        "chunk_size": (backfill["chunk_size_before"], backfill["chunk_size"]),
+        "priority": (before.get("priority", "normal"), now.get("priority", "normal")),
+        "order": (before.get("order", "newest_first"), now.get("order", "newest_first")),
+    }
+    return {name: {"from": old, "to": new} for name, (old, new) in pairs.items() if old != new}

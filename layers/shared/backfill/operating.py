@@ -17,7 +17,7 @@ from backfill.messages import console_event
 from backfill.observability import event as log
 from backfill.overview import MOST_BACKFILLS, overview
 from backfill.queues import Queues
-from backfill.store import backfills, chunks, names, pull_requests, removals, repositories
+from backfill.store import backfills, chunk_history, chunks, gaps, names, pull_requests, removals, repositories
 from backfill.store.connection import Database, DatabaseUnavailable
 from backfill.store.names import Wanted
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
@@ -32,11 +32,15 @@ MOST_LETTERS = 500
 DELETING_SECONDS = 10.0
 # Before every uuid.
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
+# After every uuid.
+LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 # Lambda takes answers of 6 MB; these are bytes of JSON for the rows of one page.
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 PAGE_BYTES = 4_000_000
 # Rows that a page reads from the database, at the most.
 MOST_GAPS = 2_000
+# Chunks of one answer, unless more are asked for.
+MOST_CHUNKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Operator:
         except DatabaseUnavailable:
             raise
         except Deferred as limit:
-            wait, reason = limit.seconds, str(limit)
+            wait, reason = limit.seconds, limit.reason
         except Retryable as error:
             reason = str(error)
         rows = [self._added(each, found.get(each.full_name), reason, wait) for each in wanted]
@@ -120,9 +124,14 @@ class Operator:
 
         A page of all: with ``page`` they come in the order of their ids, ``after`` that of the last one.
         """
-        only = self._tracked(event)["repository_id"] if "repository" in event else None
+        backfill = self._find(event["repository"]) if "repository" in event else None
+        if "repository" in event and backfill is None:
+            return self._accepted(event)
+        only = backfill["repository_id"] if backfill else None
         after = event.get("after_id", FIRST_ID) if event.get("paged") else None
         seen = overview(self.db, self.queues, only, after)
+        if only is not None:
+            seen["requested"] = []
         rows = seen["backfills"]
         seen["backfills"] = fitting(rows)
         seen["more"] = len(seen["backfills"]) < len(rows) or (len(rows) == MOST_BACKFILLS and only is None)
@@ -133,6 +142,15 @@ class Operator:
             row["chunks"] = {name: row.pop(name) for name in ("pending", "processing", "failed", "expired_leases")}
             row["condition"] = asdict(row["condition"])
         return seen
+
+    def _accepted(self, event: Mapping[str, Any]) -> Row:
+        """The status of a name that is accepted and not a backfill yet. Raises ContractViolation for any other."""
+        wanted = event["repository"].lower()
+        waiting = [asdict(each) for each in names.requested(self.db) if each.repository.lower() == wanted]
+        if not waiting:
+            self._tracked(event)
+        seen = overview(self.db, self.queues, None, LAST_ID)
+        return {**seen, "requested": waiting, "more": False, "after_id": FIRST_ID}
 
     def _pause(self, event: Mapping[str, Any]) -> Row:
         backfill = self._tracked(event)
@@ -156,16 +174,35 @@ class Operator:
         return {"priority": event["priority"]}
 
     def _gaps(self, event: Mapping[str, Any]) -> Row:
+        """Pull requests that are missing in whole or in part, in the order of their numbers; ``counts`` of all of them.
+
+        Without ``unread`` those are left out that are only not read yet.
+        """
         backfill = self._tracked(event)
-        found = self.db.rows(
-            "SELECT number, reason, error_code, error FROM pull_request_gaps"
-            " WHERE repository_id = CAST(:id AS uuid) AND number > :after ORDER BY number LIMIT :limit",
-            id=backfill["repository_id"],
+        found = gaps.of_repository(
+            self.db,
+            backfill["repository_id"],
             after=event.get("after", 0),
             limit=MOST_GAPS + 1,
+            unread=event.get("unread", True),
         )
-        page = fitting(found[:MOST_GAPS])
-        return {"gaps": page, "more": len(page) < len(found), "after": page[-1]["number"] if page else 0}
+        page = fitting([asdict(each) for each in found[:MOST_GAPS]])
+        return {
+            "gaps": page,
+            "counts": gaps.counts(self.db, backfill["repository_id"]),
+            "more": len(page) < len(found),
+            "after": page[-1]["number"] if page else 0,
+        }
+
+    def _names(self, event: Mapping[str, Any]) -> Row:
+        """Names of tracked repositories that begin so, for a shell that completes them."""
+        return {"names": names.beginning_with(self.db, event.get("prefix", ""))}
+
+    def _chunks(self, event: Mapping[str, Any]) -> Row:
+        """The newest chunks of a repository, or those of one ``status``."""
+        backfill = self._tracked(event)
+        found = chunk_history.newest(self.db, backfill["id"], event.get("limit", MOST_CHUNKS), event.get("status"))
+        return {"chunks": fitting([asdict(each) for each in found])}
 
     def _sync(self, event: Mapping[str, Any]) -> Row:
         """Ask a worker to read pull requests now. ``missing``: numbers that GitHub does not have; ``waits``: why it takes longer."""
@@ -251,12 +288,16 @@ class Operator:
         return {"discarded": len(letters), "missing": sorted(missing), "hidden": max(0, waiting - len(seen))}
 
     def _tracked(self, event: Mapping[str, Any]) -> Row:
-        owner, name = event["repository"].split("/")
-        repository = repositories.find(self.db, owner, name)
-        backfill = backfills.of_repository(self.db, repository["id"]) if repository else None
+        name = event["repository"]
+        backfill = self._find(name)
         if backfill is None:
-            raise ContractViolation("repository", f"{owner}/{name} is not tracked; run: backfill add {owner}/{name}")
+            raise ContractViolation("repository", f"{name} is not tracked; run: backfill add {name}")
         return backfill
+
+    def _find(self, full_name: str) -> Row | None:
+        owner, name = full_name.split("/")
+        repository = repositories.find(self.db, owner, name)
+        return backfills.of_repository(self.db, repository["id"]) if repository else None
 
 
 def fitting(rows: Sequence[Row]) -> list[Row]:

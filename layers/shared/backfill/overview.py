@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -136,11 +137,19 @@ def _wait(row: Mapping[str, Any], latest_budget: Mapping[str, Any] | None) -> Co
         return None
     if row["next_at"]:
         code = "waiting_for_github" if row["next_code"] == chunks.DEFERRED else "retrying"
-        return Condition(code, Kind.WAITING, f"until {row['next_at']:%H:%M:%S} UTC: {row['next_error'] or 'no reason'}")
+        return Condition(code, Kind.WAITING, _until(row["next_at"], row["next_error"]))
     if latest_budget and latest_budget["waits_until"]:
-        why = f"until {latest_budget['waits_until']:%H:%M:%S} UTC: {latest_budget['wait_reason']}"
+        why = _until(latest_budget["waits_until"], latest_budget["wait_reason"])
         return Condition("waiting_for_github", Kind.WAITING, why)
     return None
+
+
+# Reasons of a reservation of the budget, in words that say what is waited for.
+_LIMITS = {"server time": "server-time limit", "points are at their floor": "points limit"}
+
+
+def _until(at: datetime, reason: str | None) -> str:
+    return f"until {at:%H:%M} UTC ({_LIMITS.get(reason or '', reason or 'no reason')})"
 
 
 def _work(row: Mapping[str, Any]) -> Condition:

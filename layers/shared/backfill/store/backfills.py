@@ -25,13 +25,16 @@ PLAN_REQUEST_SENDING_SECONDS = 3
 
 # A second add changes only what it names: the backfill goes on where it is.
 _ADD = """
+    WITH before AS (
+        SELECT chunk_size, metadata FROM progressive_backfill_state WHERE repository_id = CAST(:repository_id AS uuid))
     INSERT INTO progressive_backfill_state (repository_id, total_prs, chunk_size, metadata)
     VALUES (CAST(:repository_id AS uuid), :total_prs, COALESCE(CAST(:chunk_size AS integer), 25),
             CAST('{"priority": "normal"}' AS jsonb) || CAST(:metadata AS jsonb))
     ON CONFLICT (repository_id) DO UPDATE SET
         chunk_size = COALESCE(CAST(:chunk_size AS integer), progressive_backfill_state.chunk_size),
         metadata = progressive_backfill_state.metadata || CAST(:metadata AS jsonb)
-    RETURNING *, (xmax = 0) AS created
+    RETURNING *, (xmax = 0) AS created,
+              (SELECT chunk_size FROM before) AS chunk_size_before, (SELECT metadata FROM before) AS metadata_before
 """
 
 # The longest unplanned first: priority gives shares, and nobody has to wait for others to be done.
@@ -284,7 +287,7 @@ _PROGRESS = """
         WHERE (CAST(:repository_id AS uuid) IS NULL OR repository_id = CAST(:repository_id AS uuid))
           AND (CAST(:after_id AS uuid) IS NULL OR id > CAST(:after_id AS uuid))
         ORDER BY place LIMIT :limit)
-    SELECT p.*, s.id AS backfill_id, s.chunk_size, s.requests_made, s.listing_completed_at, s.scan_until, s.created_at,
+    SELECT p.*, (SELECT url FROM repositories WHERE id = s.repository_id) AS url, s.id AS backfill_id, s.chunk_size, s.requests_made, s.listing_completed_at, s.scan_until, s.created_at,
            s.last_error_at, s.progressed_at, s.stalled, s.checked_at, s.unchecked,
            c.pending, c.processing, c.failed, c.expired_leases, c.due, c.next_at, c.next_code, c.next_error
     FROM chosen AS s
@@ -314,7 +317,7 @@ _STORED = """
 
 
 def add(db: Database, repository_id: str, *, total_prs: int, chunk_size: int | None, metadata: dict[str, str]) -> Row:
-    """Create a backfill, or change what is named of an existing one; ``created`` says which."""
+    """Create a backfill, or change what is named of an existing one; ``created`` says which, ``…_before`` what it was."""
     row = db.one(
         _ADD,
         repository_id=repository_id,

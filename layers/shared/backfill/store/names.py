@@ -41,6 +41,15 @@ _ALL = """
     FROM requested_names ORDER BY requested_at, owner, name LIMIT :limit
 """
 
+# Backfills alone: what is accepted and unknown to GitHub is no name to complete.
+_BEGINNING = """
+    SELECT r.owner || '/' || r.name AS name
+    FROM progressive_backfill_state AS s JOIN repositories AS r ON r.id = s.repository_id
+    WHERE starts_with(lower(r.owner || '/' || r.name), lower(:prefix)) ORDER BY 1 LIMIT :limit
+"""
+# More than a person reads to complete a word.
+MOST_COMPLETED = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -106,3 +115,8 @@ def forget(db: Database, owner: str, name: str) -> bool:
 def requested(db: Database, limit: int = 1000) -> list[Requested]:
     """What is not a backfill yet, the oldest first."""
     return [Requested(**row) for row in db.rows(_ALL, limit=limit)]
+
+
+def beginning_with(db: Database, prefix: str, limit: int = MOST_COMPLETED) -> list[str]:
+    """OWNER/NAME of tracked repositories that begin so, whatever their case."""
+    return [row["name"] for row in db.rows(_BEGINNING, prefix=prefix, limit=limit)]

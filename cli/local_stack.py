@@ -1,0 +1,78 @@
+"""The local stack of this checkout, if it runs: found by its file, so that nothing has to be exported."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parents[1] / ".local"
+# Who sets one of these has chosen where AWS is, or whose it is. A region alone chooses no account.
+CHOICES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_LAMBDA",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStack:
+    """How to reach the local AWS of a folder."""
+
+    folder: Path
+    name: str
+    region: str
+    endpoint_url: str
+    access_key: str
+    secret_key: str
+
+
+def found(folder: Path | None = None, environment: Mapping[str, str] = os.environ) -> LocalStack | None:
+    """The local stack that runs, unless the environment chooses an AWS."""
+    if any(environment.get(name) for name in CHOICES):
+        return None
+    place = folder or FOLDER
+    state = running(place)
+    if state is None:
+        return None
+    own = state["environment"]
+    return LocalStack(
+        place,
+        own["STACK_NAME"],
+        own["AWS_DEFAULT_REGION"],
+        own["AWS_ENDPOINT_URL"],
+        own["AWS_ACCESS_KEY_ID"],
+        own["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def running(folder: Path) -> dict[str, Any] | None:
+    """The state of a stack that is ready, or None. A file whose processes are gone counts for nothing."""
+    try:
+        state: dict[str, Any] = json.loads((folder / "stack.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:  # it is being written
+        return None
+    return state if state.get("ready") and all(is_alive(pid) for pid in state["processes"].values()) else None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs. A child that has ended and was not waited for does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"

@@ -1,0 +1,90 @@
+"""Names of repositories as a person gives them: OWNER/NAME, an address of GitHub, or a file with one a line."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9._-]+")
+# git@github.com:OWNER/NAME.git, as `git clone` takes it.
+_SSH = re.compile(r"(?:[^@/:]+@)?(?P<host>[^@/:]+):(?P<path>[^/].*)")
+
+
+class NotAName(ValueError):
+    """The message shows the text, and what is wanted."""
+
+
+def repository_name(text: str) -> str:
+    """OWNER/NAME of a name or of any address below a repository on GitHub. Raises NotAName.
+
+    >>> repository_name("https://github.com/pytorch/pytorch/pull/4711")
+    'pytorch/pytorch'
+    >>> repository_name("git@github.com:pytorch/pytorch.git")
+    'pytorch/pytorch'
+    """
+    wanted = text.strip()
+    place = _place(wanted)
+    if place is not None:
+        host, path = place
+        if not _is_github(host):
+            raise NotAName(f"{text!r} is not an address of GitHub; write OWNER/NAME, as in pytorch/pytorch")
+        wanted = "/".join(path.strip("/").split("/")[:2])
+    wanted = wanted.removesuffix(".git")
+    if not _NAME.fullmatch(wanted):
+        raise NotAName(f"{text!r} is not OWNER/NAME, as in pytorch/pytorch, and not an address of GitHub")
+    return wanted
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Each name once, in the order given; GitHub's names have no case."""
+    return list({name.lower(): name for name in reversed(list(names))}.values())[::-1]
+
+
+def names_of_file(file: str) -> list[str]:
+    """Names and addresses of a file, one a line; ``#`` begins a comment, and ``-`` is the standard input.
+
+    Raises NotAName that shows every wrong line, and OSError.
+    """
+    source = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
+    return _names_of_lines("the standard input" if file == "-" else file, source.splitlines())
+
+
+def _names_of_lines(file: str, lines: Sequence[str]) -> list[str]:
+    found, wrong = [], []
+    for number, line in enumerate(lines, 1):
+        # A comment follows a blank: an address may hold a fragment.
+        text = re.sub(r"(^|\s)#.*", "", line).strip()
+        if not text:
+            continue
+        try:
+            found.append(repository_name(text))
+        except NotAName as error:
+            wrong.append(f"line {number}: {error}")
+    if wrong:
+        raise NotAName(f"{file} has wrong lines, and nothing was added:\n" + "\n".join(wrong))
+    return found
+
+
+def _place(text: str) -> tuple[str, str] | None:
+    """Host and path of an address; None for what is none."""
+    if "://" in text:
+        try:
+            parts = urlsplit(text)
+            return parts.hostname or "", parts.path
+        except ValueError:
+            return "", ""
+    ssh = _SSH.fullmatch(text)
+    if ssh:
+        return ssh["host"], ssh["path"]
+    host, _, path = text.partition("/")
+    # An owner has no dot in its name.
+    return (host, re.split("[?#]", path)[0]) if "." in host else None
+
+
+def _is_github(host: str) -> bool:
+    """github.com, GHE.com, or an Enterprise Server that says so in its name."""
+    name = host.lower()
+    return name == "github.com" or name.endswith(".ghe.com") or any("github" in part for part in name.split("."))
