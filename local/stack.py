@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import re
@@ -13,11 +14,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 
 from local import doors, postgres
 
@@ -25,22 +28,41 @@ ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data" / "github"
 STACK_NAME = "progressive-backfill"
 REGION = "us-east-1"
+RECORDER = ROOT / "local/recorder"
 START_SECONDS = 60
+# A port that is free when it is chosen may be taken by another stack before the local AWS listens on it.
+PORT_TRIES = 3
+# The kernel's and a stack's own idea of when a process began differ by no more, also where the clock was set.
+SAME_PROCESS_SECONDS = 5
 SECRETS = ("DATABASE_URL", "GITHUB_TOKEN")
+
+
+# What `make env` exported of another local stack, as JSON: not a wish of the user for this one.
+GIVEN_BY_A_STACK = "LOCAL_STACK_GAVE"
 
 
 class Failed(Exception):
     """A part did not start; the message says which, and where its log is."""
 
 
+def default_folder() -> Path:
+    """Where the state of this checkout's stack is; LOCAL_FOLDER names another one, and so a second stack."""
+    return Path(os.environ.get("LOCAL_FOLDER") or ROOT / ".local").resolve()
+
+
 class Stack:
     """State in one folder: ``stack.json`` while it runs, ``logs``, and Postgres' data.
 
-    ``parameters`` are the template's, over those that every local stack needs.
+    ``parameters`` are the template's, over those that every local stack needs. With ``records_calls``, the AWS calls of the
+    functions go into the file ``calls``.
     """
 
-    def __init__(self, folder: Path, parameters: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, parameters: Mapping[str, str] | None = None, *, records_calls: bool = False
+    ) -> None:
         self.folder = folder
+        self._records_calls = records_calls
+        self.calls = folder / "aws-calls.jsonl"
         self._parameters = parameters or {}
         self.file = folder / "stack.json"
         self.logs = folder / "logs"
@@ -50,21 +72,23 @@ class Stack:
         if not self.file.exists():
             return None
         state: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
-        return state if state.get("ready") and all(_alive(pid) for pid in state["processes"].values()) else None
+        own = all(_is_ours(state, name) for name in state["processes"])
+        return state if state.get("ready") and own else None
 
     def up(self) -> dict[str, Any]:
         """Start everything that does not run yet, and deploy."""
-        found = self.running()
-        if found is not None:
-            return found
-        self.down()
+        with self._locked():
+            return self.running() or self._up()
+
+    def _up(self) -> dict[str, Any]:
+        self._down()
         self.logs.mkdir(parents=True, exist_ok=True)
         state: dict[str, Any] = {"ready": False, "processes": {}, "environment": {}}
         try:
             self._start(state)
         except BaseException:
             self._save(state)
-            self.down()
+            self._down()
             raise
         state["ready"] = True
         self._save(state)
@@ -72,7 +96,7 @@ class Stack:
 
     def _start(self, state: dict[str, Any]) -> None:
         environment: dict[str, str] = state["environment"]
-        environment["DATABASE_URL"] = os.environ.get("DATABASE_URL") or self._postgres(state)
+        environment["DATABASE_URL"] = _wished("DATABASE_URL") or self._postgres(state)
         self._github(state)
         self.start_aws(state)
         self._secrets(state)
@@ -83,11 +107,11 @@ class Stack:
         server = postgres.Postgres(self.folder / "postgres", keep=True)
         state["postgres"] = str(self.folder / "postgres")
         server.create("backfill")
-        return server.url("backfill")
+        return _given(state, "DATABASE_URL", server.url("backfill"))
 
     def _github(self, state: dict[str, Any]) -> None:
         environment = state["environment"]
-        token, url = os.environ.get("GITHUB_TOKEN"), os.environ.get("GITHUB_API_URL")
+        token, url = _wished("GITHUB_TOKEN"), _wished("GITHUB_API_URL")
         if token or url:
             environment["GITHUB_TOKEN"] = token or "none"
             environment["GITHUB_API_URL"] = url or "https://api.github.com"
@@ -100,13 +124,22 @@ class Stack:
         command = [sys.executable, "-m", "local.simulator", *source, "--speed", speed, "--port-file", str(ports)]
         self._spawn(state, "simulator", command, {})
         self._wait(state, "simulator", lambda: ports.exists() and bool(ports.read_text(encoding="utf-8")))
-        environment["GITHUB_API_URL"] = f"http://127.0.0.1:{ports.read_text(encoding='utf-8')}"
-        environment["GITHUB_TOKEN"] = "ghp_local"  # noqa: S105 - the simulator takes any
+        simulator = f"http://127.0.0.1:{ports.read_text(encoding='utf-8')}"
+        environment["GITHUB_API_URL"] = _given(state, "GITHUB_API_URL", simulator)
+        environment["GITHUB_TOKEN"] = _given(state, "GITHUB_TOKEN", "ghp_local")  # the simulator takes any
 
     def start_aws(self, state: dict[str, Any]) -> None:
         """The local AWS, empty; how to reach it goes into the state's environment."""
         _say("local AWS")
-        port = free_port()
+        for _ in range(PORT_TRIES - 1):
+            try:
+                return self._start_aws(state, free_port())
+            except Failed:
+                if _is_ours(state, "ministack"):
+                    raise
+        return self._start_aws(state, free_port())
+
+    def _start_aws(self, state: dict[str, Any], port: int) -> None:
         endpoint = f"http://127.0.0.1:{port}"
         local = {
             "GATEWAY_PORT": str(port),
@@ -118,11 +151,20 @@ class Stack:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ENDPOINT_URL": endpoint,
             "PERSIST_STATE": "0",
+            # Its defaults are folders of /tmp that all local stacks of a machine would share.
+            "STATE_DIR": str(self.folder / "aws"),
+            "S3_DATA_DIR": str(self.folder / "aws/s3"),
             # Its MQTT door would listen on every interface, at a port that a second stack wants too.
             "IOT_MTLS_ENABLED": "0",
+            # Functions inherit it, and see only what was packaged.
+            "PYTHONPATH": "",
         }
+        if self._records_calls:
+            local |= {"PYTHONPATH": str(RECORDER), "AWS_CALLS_FILE": str(self.calls)}
         self._spawn(state, "ministack", [str(ROOT / ".venv-aws/bin/ministack")], local)
-        self._wait(state, "ministack", lambda: _answers(f"{endpoint}/_ministack/health"))
+        # Another stack's local AWS may answer at a port that this one wanted.
+        pid = state["processes"]["ministack"]
+        self._wait(state, "ministack", lambda: listens(pid, port) and _answers(f"{endpoint}/_ministack/health"))
         state["environment"].update(
             AWS_ENDPOINT_URL=endpoint,
             AWS_ACCESS_KEY_ID="test",
@@ -211,7 +253,7 @@ class Stack:
         environment: dict[str, str] = state["environment"]
         before = state.get("doors", {})
         if "relay" in state["processes"]:
-            _stop(state["processes"].pop("relay"))
+            self._stop(state, "relay")
         url, unix = environment["DATABASE_URL"], doors.socket_of(environment["DATABASE_URL"])
         port, password = before.get("port") or free_port(), before.get("password") or doors.new_password()
         # A server of the user's own may listen on the bridge already.
@@ -238,9 +280,27 @@ class Stack:
 
     def down(self) -> None:
         """Stop every process of this stack. Postgres' data stays."""
+        with self._locked():
+            self._down()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One `make up` or `make down` of this stack at a time."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _stop(self, state: dict[str, Any], name: str) -> None:
+        """With all of its group, which may outlive it."""
+        if not _is_anothers(state, name):
+            _stop(state["processes"][name])
+        del state["processes"][name]
+
+    def _down(self) -> None:
         state = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {"processes": {}}
-        for pid in state["processes"].values():
-            _stop(pid)
+        for name in list(state["processes"]):
+            self._stop(state, name)
         if state.get("postgres"):
             postgres.stop(Path(state["postgres"]))
         self.file.unlink(missing_ok=True)
@@ -258,6 +318,7 @@ class Stack:
                 start_new_session=True,
             )
         state["processes"][name] = process.pid
+        state.setdefault("began", {})[name] = psutil.Process(process.pid).create_time()
         self._save(state)
 
     def _wait(self, state: dict[str, Any], name: str, ready: Any) -> None:
@@ -317,6 +378,47 @@ def _tools(environment: dict[str, str]) -> dict[str, str]:
 
 def _say(text: str) -> None:
     print(f"  {text} …", file=sys.stderr, flush=True)
+
+
+def _wished(name: str) -> str | None:
+    """What the user set for this stack; not what `make env` left in this shell of a stack, which may be another or gone."""
+    value = os.environ.get(name)
+    left = json.loads(os.environ.get(GIVEN_BY_A_STACK, "{}"))
+    return None if value == left.get(name) else value
+
+
+def _given(state: dict[str, Any], name: str, value: str) -> str:
+    """A value that this stack made itself."""
+    state.setdefault("given", {})[name] = value
+    return value
+
+
+def _is_ours(state: dict[str, Any], name: str) -> bool:
+    """Whether the process that was started still runs."""
+    return _alive(state["processes"][name]) and not _is_anothers(state, name)
+
+
+def _is_anothers(state: dict[str, Any], name: str) -> bool:
+    """Whether another process has the number of ours by now."""
+    pid, began = state["processes"][name], state.get("began", {}).get(name)
+    try:
+        return began is not None and abs(psutil.Process(pid).create_time() - began) > SAME_PROCESS_SECONDS
+    except psutil.NoSuchProcess:
+        return False
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether this process or one below it listens on the port."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        return any(
+            each.status == psutil.CONN_LISTEN and each.laddr.port == port
+            for one in family
+            for each in one.net_connections("inet")
+        )
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _alive(pid: int) -> bool:
@@ -382,7 +484,7 @@ def main() -> int:
     """Exit status 0 done, 1 failed."""
     parser = argparse.ArgumentParser(prog="python -m local.stack", description=__doc__)
     parser.add_argument("action", choices=["up", "down", "env", "env-file"])
-    parser.add_argument("--folder", type=Path, default=ROOT / ".local")
+    parser.add_argument("--folder", type=Path, default=default_folder())
     parser.add_argument("--containers", action="store_true", help="up: containers reach the stack by Docker's bridge")
     parser.add_argument("--file", type=Path, default=ROOT / "env.json", help="env-file: what to write")
     arguments = parser.parse_args()
@@ -402,7 +504,8 @@ def main() -> int:
             found = stack.running()
             if found is None:
                 raise Failed("no local stack runs here; start it with: make up")
-            for name, value in found["environment"].items():
+            exports = {**found["environment"], GIVEN_BY_A_STACK: json.dumps(found.get("given", {}))}
+            for name, value in exports.items():
                 print(f"export {name}={shlex.quote(value)}")
     except Failed as failure:
         print(f"error: {failure}", file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,21 @@ import boto3
 
 from backfill.store.connection import Database
 from cli.stack import DeployedStack
+from local import aws_calls
+from local.iam import Access, Place
 from local.in_process import differences
 from local.simulator import Simulator
 from local.stack import STACK_NAME, Stack
+from local.template import shape
 
 
 class Deployed:
     """A running stack, its simulator, and ways to look into it."""
 
-    def __init__(self, stack: Stack, environment: dict[str, str], simulator: Simulator) -> None:
+    def __init__(
+        self, stack: Stack, environment: dict[str, str], simulator: Simulator, parameters: Mapping[str, str]
+    ) -> None:
+        self.parameters = parameters
         self.stack, self.environment, self.simulator = stack, environment, simulator
         self.db = Database(lambda: environment["DATABASE_URL"])
         self.functions = DeployedStack(STACK_NAME)
@@ -92,6 +98,22 @@ def let_an_hour_pass(db: Database) -> None:
     db.execute("UPDATE github_budget SET blocked_until = NULL, free_at = NULL")
 
 
+def stack_access(parameters: Mapping[str, str]) -> Access:
+    """The permissions of the template, deployed to the local AWS with these parameters."""
+    return Access(shape(**parameters), Place(STACK_NAME))
+
+
+def assert_no_call_is_denied(stack: Stack, parameters: Mapping[str, str]) -> None:
+    """The local AWS allows everything; what the functions called is held against their roles."""
+    access = stack_access(parameters)
+    calls = aws_calls.read(stack.calls)
+    # Nobody deploys without the migrator, which reads its secret.
+    assert f"{STACK_NAME}-migrator" in {each.function for each in calls}, "no call was recorded"
+    requests = aws_calls.of_functions(access, calls) | aws_calls.of_aws(access)
+    denied = [refusal for each in requests if (refusal := access.refusal(each)) is not None]
+    assert not denied, f"IAM would deny: {sorted(denied)}"
+
+
 @contextmanager
 def running_stack(
     folder: Path, simulator: Simulator, *, schedule: str = "rate(30 minutes)", database_url: str | None = None
@@ -99,7 +121,7 @@ def running_stack(
     """Deploy to a local AWS with a Postgres of its own, unless there is one, against this simulator; this process's
     environment reaches it."""
     before = dict(os.environ)
-    stack = Stack(folder, {"PlannerSchedule": schedule})
+    stack = Stack(folder, {"PlannerSchedule": schedule}, records_calls=True)
     for name in ("DATABASE_URL", "AWS_PROFILE"):
         os.environ.pop(name, None)
     if database_url:
@@ -108,11 +130,12 @@ def running_stack(
     try:
         state = stack.up()
         os.environ.update(state["environment"])
-        running = Deployed(stack, state["environment"], simulator)
+        running = Deployed(stack, state["environment"], simulator, state["parameters"])
         try:
             yield running
         finally:
             running.db.close()
+        assert_no_call_is_denied(stack, running.parameters)
     finally:
         stack.down()
         os.environ.clear()
