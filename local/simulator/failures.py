@@ -264,6 +264,63 @@ PASSING = (
     Failure("too large", headers={"content-encoding": "gzip"}, body=gzip.compress(b" " * 100_000_000, 9)),
 )
 
+# The same as some of them, in other words.
+REWORDED = (
+    Failure("secondary limit, time in the past", 429, _SECONDARY, {"retry-after": "Thu, 01 Jan 2015 00:00:00 GMT"}),
+    Failure("secondary limit, no time at all", 403, _SECONDARY, {"retry-after": "0"}),
+    Failure(
+        "secondary limit, by its type",
+        body=_error("Slow down.", type="SECONDARY_RATE_LIMITED"),
+        headers={"retry-after": "30"},
+    ),
+    Failure("secondary limit, by its code", 403, _error("Slow down.", extensions={"code": "SECONDARY_RATE_LIMITED"})),
+    Failure("secondary limit, by its words", 429, _error("You have exceeded a Secondary Rate Limit.")),
+    Failure(
+        "secondary limit, with data",
+        change=lambda answer: {**answer, **_error("You have exceeded a secondary rate limit.", type="RATE_LIMITED")},
+        headers={"retry-after": "20"},
+    ),
+    Failure("points spent, by its code", body=_error("Slow down.", extensions={"code": "RATE_LIMITED"})),
+    Failure("timeout of validation", body=_error("Timeout on validation of query")),
+    Failure("timeout of validation, with a type", body=_error("Timeout on validation of query", type="INTERNAL")),
+)
+
+
+def _undefined(message: str, **extensions: str) -> Node:
+    """A document that does not fit the server's schema, as graphql-ruby says it."""
+    path = ["query PullRequestDetails", "node", "... on Repository", "p1", "fullDatabaseId"]
+    return _error(message, path=path, **({"extensions": extensions} if extensions else {}))
+
+
+# They stay until somebody replaces the server.
+LASTING = (
+    Failure(
+        "field unknown",
+        body=_undefined(
+            "Field 'fullDatabaseId' doesn't exist on type 'PullRequest'",
+            code="undefinedField",
+            typeName="PullRequest",
+            fieldName="fullDatabaseId",
+        ),
+    ),
+    Failure("field unknown, without a code", body=_undefined("Field 'a' doesn't exist on type '[B!]!'")),
+    Failure(
+        "type unknown",
+        body=_undefined(
+            "No such type Mannequin, so it can't be a fragment condition", code="undefinedType", typeName="Mannequin"
+        ),
+    ),
+    Failure(
+        "argument unknown",
+        body=_undefined(
+            "Field 'files' doesn't accept argument 'last'",
+            code="argumentNotAccepted",
+            name="files",
+            argumentName="last",
+        ),
+    ),
+)
+
 # One place is missing, with good data beside it: the pull request is incomplete, and everything else is whole.
 PARTIAL = (
     Failure("a fork that is forbidden", change=_refused("FORBIDDEN", "Resource not accessible by integration")),

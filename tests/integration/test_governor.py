@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from email.utils import formatdate
 from itertools import pairwise
 from typing import Any
 
@@ -18,12 +19,16 @@ from backfill.github.client import GitHub
 from backfill.github.errors import BadCredentials, RateLimited, TooLarge, Unexplained, Unreachable, is_charged
 from backfill.github.governor import FLOOR, LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECONDS, Governor
 from backfill.github.transport import Reply, Transport
+from backfill.limits import LONGEST_WINDOW_SECONDS
 from backfill.store.budget import (
     FIRST_BLOCK_SECONDS,
+    LONGEST_SCHEDULE_SECONDS,
     LONGEST_TURN_SECONDS,
     TURN_LEAD_SECONDS,
     TURN_SPREAD,
+    ObservedBudget,
     PostgresBudget,
+    latest,
 )
 from backfill.store.connection import Database
 from local.simulator import Simulator, generate
@@ -379,3 +384,74 @@ def test_what_a_failed_request_may_have_cost_is_decided_once(db: Database, error
     with pytest.raises(type(error)):
         governor(db).run(WHO, 7, failing(error))
     assert budget(db)["remaining"] == left and is_charged(error) is (left == 93)
+
+
+@pytest.mark.parametrize("hours", [6, 200_000])
+def test_a_dry_run_and_the_status_do_not_wait_for_times_of_a_clock_that_was_put_back(db: Database, hours: int) -> None:
+    """They may write nothing, and a worker has not written since."""
+    governor(db).run(WHO, 1, lambda: reply(remaining=4000))
+    db.execute(
+        "UPDATE github_budget SET updated_at = now() + make_interval(hours => :hours), remaining = 0,"
+        " free_at = now() + make_interval(hours => :hours), reset_at = now() + make_interval(hours => :hours),"
+        " blocked_until = now() + make_interval(hours => :hours, secs => 30)",
+        hours=hours,
+    )
+    observed = ObservedBudget(db)
+    assert 0 < observed.blocked_seconds(WHO) <= 30
+    grant = observed.reserve(WHO, 1, 1.0, share=0.9, floor=FLOOR, longest_wait=5)
+    assert not grant.granted and 0 < grant.wait_seconds <= LONGEST_WINDOW_SECONDS
+    row = latest(db, FLOOR)
+    assert row is not None
+    now = db.rows("SELECT clock_timestamp() AS now")[0]["now"]
+    assert (row["waits_until"] - now).total_seconds() <= 30 and "rate limit" in row["wait_reason"]
+    assert (row["reset_at"] - now).total_seconds() <= LONGEST_WINDOW_SECONDS
+    db.execute("UPDATE github_budget SET blocked_until = NULL")
+    grant = observed.reserve(WHO, 1, 1.0, share=0.9, floor=0.0, longest_wait=5)
+    assert grant.wait_seconds <= LONGEST_WINDOW_SECONDS
+    db.execute("UPDATE github_budget SET reset_at = NULL, points_limit = NULL")
+    grant = observed.reserve(WHO, 1, 1.0, share=0.9, floor=FLOOR, longest_wait=5)
+    assert grant.turn_seconds is not None and grant.turn_seconds <= LONGEST_SCHEDULE_SECONDS
+
+
+def test_points_whose_reset_nobody_tells_come_back_within_an_hour(db: Database) -> None:
+    governor(db).run(WHO, 1, lambda: reply(remaining=10, reset=None))
+    assert 3590 < budget(db)["resets_in"] <= 3600
+    with pytest.raises(Deferred, match="points are at their floor"):
+        governor(db).run(WHO, 1, failing(AssertionError("sent below the floor")))
+    db.execute("UPDATE github_budget SET reset_at = now() - interval '1 second'")
+    governor(db).run(WHO, 1, lambda: reply(remaining=4999))
+
+
+@pytest.mark.parametrize("value", ["0", formatdate(1_400_000_000, usegmt=True), "²"])
+def test_a_limit_whose_time_says_nothing_waits_longer_each_time(db: Database, value: str) -> None:
+    with Simulator(generate(1, {"octo/small": 3}), speed=2000) as simulator:
+        transport = Transport(simulator.url)
+        github = GitHub(transport, Credentials(transport, lambda _: {"token": "ghp_x"}), governor(db))
+        github.repository("octo", "small")
+        waits = []
+        for _ in range(4):
+            simulator.script(
+                {
+                    "status": 403,
+                    "body": {"message": "secondary rate limit"},
+                    "headers": {"retry-after": value.encode().decode("latin-1")},
+                }
+            )
+            with pytest.raises(Deferred) as put_off:
+                github.repository("octo", "small")
+            waits.append(put_off.value.seconds)
+            db.execute("UPDATE github_budget SET blocked_until = now() - interval '1 second', free_at = NULL")
+    assert waits[0] >= FIRST_BLOCK_SECONDS
+    assert all(later > 1.2 * earlier for earlier, later in pairwise(waits))
+
+
+def test_a_limit_before_it_is_known_whose_it_is_waits_longer_each_time() -> None:
+    limited = b'{"message": "You have exceeded a secondary rate limit."}'
+    transport = Transport("https://api.github.com")
+    transport._post = lambda *_: (429, {"retry-after": "0"}, limited)  # type: ignore[method-assign]
+    credentials, waits = Credentials(transport, lambda _: {"token": "ghp_x"}), []
+    for _ in range(8):
+        with pytest.raises(Deferred) as put_off:
+            credentials.identity()
+        waits.append(put_off.value.seconds)
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600]

@@ -18,17 +18,16 @@ from backfill.github.errors import (
     RepositoryUnavailable,
     TooLarge,
     Unexplained,
+    UnknownField,
     Unreachable,
+    ValidationTimeout,
 )
-from backfill.github.transport import (
-    LONGEST_WAIT_SECONDS,
-    LONGEST_WINDOW_SECONDS,
-    classify,
-    classify_installation_token,
-)
-from local.simulator import PASSING, Failure
+from backfill.github.transport import classify, classify_installation_token
+from backfill.limits import LONGEST_WAIT_SECONDS, LONGEST_WINDOW_SECONDS
+from local.simulator import LASTING, PASSING, REWORDED, Failure
 
 NOW = 1_800_000_000
+FAILURES = (*PASSING, *REWORDED, *LASTING)
 # GitHub's own clock, an hour before the reset; nobody else's is asked.
 HEADERS = {
     "date": formatdate(NOW, usegmt=True),
@@ -54,6 +53,13 @@ MEANINGS: dict[str, type[BackfillError]] = {
     "secondary limit, 429 without a time": RateLimited,
     "secondary limit, 200": RateLimited,
     "secondary limit, 200 without a time": RateLimited,
+    "secondary limit, time in the past": RateLimited,
+    "secondary limit, no time at all": RateLimited,
+    "secondary limit, by its type": RateLimited,
+    "secondary limit, by its code": RateLimited,
+    "secondary limit, by its words": RateLimited,
+    "secondary limit, with data": RateLimited,
+    "points spent, by its code": RateLimited,
     "bad token": BadCredentials,
     "bad token, as nobody": BadCredentials,
     "repository missing": RepositoryUnavailable,
@@ -70,6 +76,12 @@ MEANINGS: dict[str, type[BackfillError]] = {
     "timeout, 504 JSON": TooLarge,
     "timeout, 504 HTML": TooLarge,
     "timeout, 200": TooLarge,
+    "timeout of validation": ValidationTimeout,
+    "timeout of validation, with a type": ValidationTimeout,
+    "field unknown": UnknownField,
+    "field unknown, without a code": UnknownField,
+    "type unknown": UnknownField,
+    "argument unknown": UnknownField,
     "resource limit": TooLarge,
     "resource limit, thousands": TooLarge,
     "truncated document": BrokenOff,
@@ -95,10 +107,10 @@ def classified(failure: Failure) -> Any:
 
 
 def test_every_failure_has_its_meaning_here() -> None:
-    assert {each.name for each in PASSING} == {*MEANINGS, *AS_DATA, *ON_A_CONNECTION}
+    assert {each.name for each in FAILURES} == {*MEANINGS, *AS_DATA, *ON_A_CONNECTION}
 
 
-@pytest.mark.parametrize("failure", [each for each in PASSING if each.name in MEANINGS], ids=lambda each: each.name)
+@pytest.mark.parametrize("failure", [each for each in FAILURES if each.name in MEANINGS], ids=lambda each: each.name)
 def test_a_failure_is_never_data(failure: Failure) -> None:
     with pytest.raises(BackfillError) as raised:
         classified(failure)
@@ -118,18 +130,42 @@ def test_a_failure_is_never_data(failure: Failure) -> None:
         ("secondary limit, 429 without a time", "secondary", None),
         ("secondary limit, 200", "secondary", 5.0),
         ("secondary limit, 200 without a time", "secondary", None),
+        ("secondary limit, time in the past", "secondary", None),
+        ("secondary limit, no time at all", "secondary", None),
+        ("secondary limit, by its type", "secondary", 30.0),
+        ("secondary limit, by its code", "secondary", None),
+        ("secondary limit, by its words", "secondary", None),
+        ("secondary limit, with data", "secondary", 20.0),
+        ("points spent, by its code", "primary", 1800.0),
     ],
 )
 def test_a_limit_says_how_long_to_wait(name: str, kind: str, wait: float | None) -> None:
     with pytest.raises(RateLimited) as limited:
-        classified(next(each for each in PASSING if each.name == name))
+        classified(next(each for each in FAILURES if each.name == name))
     assert (limited.value.kind, limited.value.wait_seconds) == (kind, wait)
 
 
 @pytest.mark.parametrize(
     ("headers", "wait"),
     [
-        ({"retry-after": "0"}, 1.0),
+        ({"retry-after": "0"}, None),
+        ({"retry-after": formatdate(NOW - 90, usegmt=True)}, None),
+        ({"retry-after": formatdate(NOW, usegmt=True)}, None),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, LONGEST_WAIT_SECONDS),
+        # A word that says nothing does not hide the reset.
+        ({"retry-after": "0", "x-ratelimit-remaining": "0"}, 1800.0),
+        ({"retry-after": "²"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "1e3"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "60, 60"}, None),
+        ({"retry-after": "9" * 5000}, LONGEST_WAIT_SECONDS),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "²"}, None),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9" * 400}, LONGEST_WINDOW_SECONDS),
+        ({"x-ratelimit-remaining": "0", "date": "Fri, 31 Dec 9999 23:59:59 GMT"}, None),
+        ({"x-ratelimit-remaining": "0", "date": "Mon, 01 Jan 0001 00:00:00 +2359"}, LONGEST_WINDOW_SECONDS),
         ({"retry-after": formatdate(NOW + 90, usegmt=True)}, 90.0),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "99999999999"}, LONGEST_WAIT_SECONDS),
@@ -145,6 +181,130 @@ def test_a_secondary_limit_waits_for_retry_after_else_for_the_reset_if_nothing_r
     with pytest.raises(RateLimited) as limited:
         classify(403, {**HEADERS, **headers}, b'{"message": "You have exceeded a secondary rate limit."}')
     assert limited.value.wait_seconds == wait
+
+
+@pytest.mark.parametrize("status", [200, 403, 429])
+@pytest.mark.parametrize("with_data", [True, False])
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"type": "SECONDARY_RATE_LIMITED"},
+        {"type": "secondary_rate_limit_exceeded"},
+        {"extensions": {"code": "SECONDARY_RATE_LIMITED"}},
+        {"extensions": {"type": "SECONDARY_RATE_LIMITED"}},
+        {"type": "INTERNAL", "message": "You have exceeded a SECONDARY Rate Limit."},
+        {"type": "RATE_LIMITED", "message": "You have exceeded a secondary rate limit."},
+        {"message": "You have triggered an Abuse Detection mechanism.", "path": ["node", "p0", "files"]},
+    ],
+)
+def test_a_secondary_limit_among_the_errors_is_one_wherever_it_arrives(
+    error: dict[str, Any], with_data: bool, status: int
+) -> None:
+    body = {**(COMPLETE if with_data else {}), "errors": [{"message": "Slow down."} | error]}
+    with pytest.raises(RateLimited) as limited:
+        classify(status, {**HEADERS, "retry-after": "17"}, json.dumps(body).encode())
+    assert (limited.value.kind, limited.value.wait_seconds) == ("secondary", 17.0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"extensions": {"code": "RATE_LIMITED"}},
+        {"extensions": {"code": "RATE_LIMIT"}},
+        {"type": "rate_limited"},
+        {"extensions": {"code": "graphql_rate_limit"}},
+        {"message": "API Rate Limit already exceeded for user ID 1."},
+    ],
+)
+def test_spent_points_among_the_errors_wait_for_the_reset(error: dict[str, Any]) -> None:
+    body = {"errors": [{"message": "Slow down."} | error]}
+    with pytest.raises(RateLimited) as limited:
+        classify(200, HEADERS, json.dumps(body).encode())
+    assert (limited.value.kind, limited.value.wait_seconds) == ("primary", 1800.0)
+
+
+def test_somebodys_words_about_limits_are_no_limit() -> None:
+    node = {"title": "Handle the secondary rate limit", "body": "API rate limit exceeded"}
+    body = json.dumps({"data": {**COMPLETE["data"], "node": node}})
+    assert classify(200, HEADERS, body.encode()).data["node"] == node
+    with pytest.raises(BrokenOff):
+        classify(200, HEADERS, body[:-3].encode())
+    with pytest.raises(Unreachable):
+        classify(503, HEADERS, b"<html>no secondary rate limit</html>")
+
+
+VALIDATIONS: list[tuple[dict[str, Any], str]] = [
+    ({"message": "Field 'a' doesn't exist on type '[B!]!'"}, "'a'"),
+    ({"message": "Field 'a' doesn't exist on type 'B'", "extensions": {"code": "undefinedField"}}, "'a'"),
+    ({"message": "Not here", "extensions": {"code": "undefinedField", "fieldName": "a", "typeName": "B"}}, "a, B"),
+    ({"message": "Not here", "type": "X", "extensions": {"code": "undefinedField", "fieldName": "a"}}, "(a)"),
+    ({"message": "No such type Bot, so it can't be a fragment condition"}, "Bot"),
+    ({"message": "No type", "extensions": {"code": "undefinedType", "typeName": "Bot"}}, "Bot"),
+    ({"message": "Field 'files' doesn't accept argument 'last'"}, "'last'"),
+    ({"message": "m", "extensions": {"code": "argumentNotAccepted", "name": "files", "argumentName": "last"}}, "last"),
+    ({"message": "m", "extensions": {"code": "fragmentOnNonCompositeType", "typeName": "Int"}}, "Int"),
+    ({"message": "m", "extensions": {"code": "missingRequiredArguments", "name": "files"}}, "files"),
+    ({"message": "m", "extensions": {"code": "argumentLiteralsIncompatible", "argumentName": "orderBy"}}, "orderBy"),
+    ({"message": "Fragment on Bot can't be spread inside Team"}, "Bot"),
+    ({"message": "m", "extensions": {"code": "cannotSpreadFragment", "typeName": "Bot"}}, "Bot"),
+    ({"message": "Objects must have selections (field 'a' returns B but has no selections)"}, "'a'"),
+    ({"message": "m", "extensions": {"code": "selectionMismatch", "nodeName": "field 'a'", "typeName": "B"}}, "B"),
+    ({"message": "Cannot query field 'a' on type 'B'."}, "'a'"),
+    ({"message": 'Unknown type "Bot".', "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"}}, "Bot"),
+]
+
+
+@pytest.mark.parametrize(("error", "named"), VALIDATIONS)
+@pytest.mark.parametrize("data", [{}, {"data": None}])
+def test_what_a_servers_schema_lacks_is_named_with_the_oldest_server(
+    error: dict[str, Any], named: str, data: dict[str, Any]
+) -> None:
+    path = ["query ListPullRequests", "node", "... on Repository", "pullRequests", "nodes", "a"]
+    with pytest.raises(UnknownField) as unknown:
+        classify(200, HEADERS, json.dumps({**data, "errors": [{"path": path, **error}]}).encode())
+    assert named in str(unknown.value) and "Enterprise Server that works is 3.14" in str(unknown.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"type": "INTERNAL", "message": "Timeout on validation of query"},
+        {"type": "undefined", "message": "timeout on Validation of query", "path": ["query"]},
+        {"message": "Timeout on validation of query", "extensions": {"code": "validationTimeout"}},
+        {"message": "Too slow", "extensions": {"code": "validationTimeout"}},
+        {"type": "SERVICE_UNAVAILABLE", "message": "Something went wrong while executing your query."},
+        {"type": "X", "message": "Query has complexity of 9000, which exceeds max complexity of 8000"},
+        {"message": "This query is too large to execute."},
+    ],
+)
+def test_a_request_that_is_too_much_is_known_whatever_its_type(error: dict[str, Any]) -> None:
+    with pytest.raises(TooLarge) as large:
+        classify(200, HEADERS, json.dumps({"errors": [error]}).encode())
+    assert error["message"] in str(large.value)
+
+
+def test_something_that_went_wrong_in_one_place_concerns_that_place() -> None:
+    body = json.loads(json.dumps(COMPLETE))
+    body["data"]["node"]["p0"]["files"] = None
+    body["errors"] = [{"type": "INTERNAL", "message": "Something went wrong", "path": ["node", "p0", "files"]}]
+    assert not classify(200, HEADERS, json.dumps(body).encode()).refused["node", "p0", "files"].is_definite
+
+
+@pytest.mark.parametrize(
+    ("reset", "seconds"),
+    [
+        ("2027-01-15T08:30:00Z", 1800.0),
+        ("2027-01-15T08:00:00Z", None),
+        ("0001-01-01T00:00:00Z", None),
+        ("9999-12-31T23:59:59Z", LONGEST_WINDOW_SECONDS),
+        ("9999-12-31T23:59:59-23:59", LONGEST_WINDOW_SECONDS),
+    ],
+)
+def test_a_reset_of_a_reply_is_clamped_and_in_the_past_no_information(reset: str, seconds: float | None) -> None:
+    body = {"data": {"rateLimit": {"cost": -1, "limit": 10**30, "remaining": 5, "resetAt": reset}}}
+    reply = classify(200, HEADERS, json.dumps(body).encode())
+    # A column of the budget holds what is reported.
+    assert (reply.reset_seconds, reply.cost, reply.limit) == (seconds, 0, 2**31 - 1)
 
 
 def test_a_limit_is_told_from_a_refusal_without_its_text() -> None:

@@ -16,8 +16,8 @@ from backfill.github.transport import Transport
 RENEW_SECONDS = 300.0
 # GitHub takes JWTs of ten minutes at most, begun in the past: both with a minute to spare.
 JWT_AGE, JWT_LIFE = timedelta(seconds=60), timedelta(seconds=480)
-# A rate limit without a word on how long, before it is known whose it is.
-LIMITED_SECONDS = 60.0
+# A rate limit without a word on how long, before it is known whose it is: doubled each time, an hour at most.
+LIMITED_SECONDS, LONGEST_LIMITED_SECONDS = 60.0, 3600.0
 # Clocks that differ by less make no difference to a JWT.
 CLOCK_SECONDS = 30.0
 
@@ -49,6 +49,7 @@ class Credentials:
         self._token: str | None = None
         self._renew_at: datetime | None = None
         self._identity: str | None = None
+        self._limits_in_a_row = 0
 
     def token(self) -> str:
         """A token that is valid for the length of a request at least."""
@@ -82,8 +83,10 @@ class Credentials:
         try:
             reply = self._transport.query(token, documents.VIEWER, {}, 30)
         except RateLimited as limit:
-            seconds = limit.wait_seconds or LIMITED_SECONDS
+            seconds = limit.wait_seconds or min(LONGEST_LIMITED_SECONDS, LIMITED_SECONDS * 2**self._limits_in_a_row)
+            self._limits_in_a_row = min(10, self._limits_in_a_row + 1)
             raise Deferred(self._transport.now() + timedelta(seconds=seconds), seconds, str(limit)) from limit
+        self._limits_in_a_row = 0
         identity = f"user:{reply.data['viewer']['login']}"
         if self._identities:
             self._identities.remember_identity(token_hash, identity)

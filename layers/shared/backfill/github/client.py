@@ -11,6 +11,7 @@ from backfill.errors import BackfillError, Permanent, Retryable
 from backfill.github import cost, documents, records
 from backfill.github.auth import Credentials
 from backfill.github.errors import (
+    MALFORMED,
     BadCredentials,
     Forbidden,
     OutOfTime,
@@ -392,7 +393,7 @@ def _listed_row(tables: Tables, node: dict[str, Any]) -> Row | Refusal:
     """The list-level row of a pull request; or why it cannot be listed."""
     try:
         row = records.listed(tables, records.clean(node))
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         return Refusal("unexplained", f"the pull request has an unknown form: {type(error).__name__}: {error}"[:300])
     # A value that cannot be stored is null here, and a flaw when the details are read.
     for each in (row, *tables.get("contributors", ())[-1:]):

@@ -102,7 +102,12 @@ class InvalidQuery(Permanent):
 
 
 class UnknownField(InvalidQuery):
-    """This GitHub does not know a field of the query: an Enterprise Server that is too old, or another host."""
+    """This GitHub does not know a field, a type or an argument of the query: an Enterprise Server that is too old, or
+    another host."""
+
+
+# What Python raises for a reply that has not the documented form.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def is_charged(error: BaseException) -> bool:
@@ -116,5 +121,5 @@ def understood() -> Iterator[None]:
     """Decorates what takes replies apart: one that has not the documented form is Unexplained, wherever that shows."""
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except (*MALFORMED, RecursionError) as error:
         raise Unexplained(f"GitHub's reply has an unknown form: {type(error).__name__}: {error}"[:300]) from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from backfill.errors import BackfillError, Permanent, Retryable
 from backfill.github import cost, documents, packing, records
 from backfill.github.errors import (
+    MALFORMED,
     BrokenOff,
     InvalidQuery,
     OutOfMemory,
@@ -435,7 +436,7 @@ class ChunkReader:
             return self._doubt_all(task, "GitHub gave null for the pull request without a reason")
         try:
             row = records.detailed(reading.tables, node)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except MALFORMED as error:
             return self._doubt_all(task, f"the pull request has an unknown form: {type(error).__name__}: {error}")
         if reading.row is not None and reading.row["updated_at"] != row["updated_at"]:
             reading.row = row
@@ -532,7 +533,7 @@ class ChunkReader:
                     review = replace(review, before=None, taken=0, meets=None, confirms=False, tries=0, rounds=1)
                     refused_below = below(refused, (part.connection, "nodes", index))
                     following += self._nested(replace(review, page=packing.PAGE), node, part.connection, refused_below)
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            except MALFORMED as error:
                 reading.lacks(
                     part.connection, "unexplained", f"a node has an unknown form: {type(error).__name__}: {error}"
                 )

@@ -32,14 +32,65 @@ _QUERY_TYPES = {
     "ARGUMENT_LIMIT",
     "INVALID_CURSOR_ARGUMENTS",
 }
-_SIZE_TYPES = {"RESOURCE_LIMITS_EXCEEDED", "MAX_COMPLEXITY_EXCEEDED", "MAX_DEPTH_EXCEEDED"}
-_SIZE_WORDS = re.compile(r"Something went wrong|exceeds max complexity|query is too (large|complex)", re.I)
-# Validation runs before execution and has a time limit of its own.
+_SIZE_TYPES = re.compile(r"RESOURCE_LIMITS_EXCEEDED|MAX_(QUERY_)?(COMPLEXITY|DEPTH)(_EXCEEDED)?", re.I)
+# These say what they mean: words beside them change nothing.
+_SETTLED_TYPES = _QUERY_TYPES | _ACCESS_TYPES | {"NOT_FOUND"}
+# Whatever other type stands beside these words.
+_SIZE_WORDS = re.compile(
+    r"exceeds max(imum)? (complexity|depth)|query is too (large|complex|deep)|too many (tokens|aliases)", re.I
+)
+# Validation runs before execution and has a time limit of its own. graphql-ruby's code of it is validationTimeout.
 _VALIDATION = re.compile(r"timeout on validation", re.I)
+_VALIDATION_TYPES = re.compile(r"VALIDATION_?TIMEOUT", re.I)
+# A limit, as GitHub's type, as the code of an extension or in a sentence, whatever its capitals.
+_SECONDARY_KIND = re.compile(r"SECONDARY_?RATE|ABUSE", re.I)
+_PRIMARY_KIND = re.compile(r"(^|_)RATE_?LIMIT(S|ED|_EXCEEDED)?$", re.I)
+_SECONDARY_WORDS = re.compile(r"secondary\s+rate|abuse\s+(detection|rate)", re.I)
+_PRIMARY_WORDS = re.compile(r"API\s+rate\s+limit\s+(already\s+)?exceeded", re.I)
 # PullRequest.fullDatabaseId is the newest field of the queries. GitHub announced it with the end of databaseId, for July 2024
 # (breaking changes of the GraphQL API); 3.14 is the first server that was released after that. Not tried on a server.
 OLDEST_ENTERPRISE_SERVER = "3.14"
-_UNKNOWN_FIELD = re.compile(r"Field '\w+' doesn't exist on type '\w+'")
+# The codes of graphql-ruby's validation, which GitHub and GitHub Enterprise Server run on every document. The documents are
+# valid by GitHub's published schema: a server that refuses one has another schema.
+_VALIDATION_CODES = {
+    "undefinedField",
+    "undefinedType",
+    "undefinedDirective",
+    "argumentNotAccepted",
+    "argumentNotUnique",
+    "argumentLiteralsIncompatible",
+    "missingRequiredArguments",
+    "missingRequiredInputObjectAttribute",
+    "selectionMismatch",
+    "fieldConflict",
+    "fragmentOnNonCompositeType",
+    "fragmentNotUnique",
+    "cannotSpreadFragment",
+    "useAndDefineFragment",
+    "anonymousFragment",
+    "infiniteLoop",
+    "directiveCannotBeApplied",
+    "directiveNotUniqueForLocation",
+    "missingQueryConfiguration",
+    "uniquelyNamedOperations",
+    "variableMismatch",
+    "variableRequiresValidType",
+    "variableNotDefined",
+    "variableNotUsed",
+    "variableNotUnique",
+    "defaultValueInvalidType",
+    "defaultValueInvalidOnNonNullVariable",
+    # Servers that are not written in Ruby.
+    "GRAPHQL_VALIDATION_FAILED",
+}
+# The same without a code: graphql-ruby's sentences, and those of graphql-js. A type may be written as [Name!]!.
+_VALIDATION_WORDS = re.compile(
+    r"Field '[^']+' doesn't exist on type '[^']+'|No such type \S+|doesn't accept argument|is missing required arguments"
+    r"|has an invalid value|Fragment .*(was used, but not defined|can't be spread)|Invalid fragment on type"
+    r"|Selections can't be made|must have selections|Directive @\S+ is not defined|isn't a defined input type"
+    r"|mismatch on variable|Cannot query field|Unknown (type|argument|directive|fragment)|^Parse error on",
+    re.I,
+)
 # A repository's pull requests, as the documents name them.
 _PULL_REQUESTS = {"pullRequests", "newest"}
 _SCOPES = re.compile(r"The '(\w+)' field requires one of the following scopes: \[([^\]]*)\]")
@@ -67,22 +118,21 @@ def judge(errors: list[dict[str, Any]], data: Any) -> Judged:
     missing: set[Path] = set()
     refused: dict[Path, Refusal] = {}
     for error in errors:
-        extensions = error["extensions"] if isinstance(error.get("extensions"), dict) else {}
+        extensions = _extensions(error)
         kind = str(error.get("type") or extensions.get("code") or "")
         message = str(error.get("message", ""))[:500]
         path: Path = tuple(error["path"]) if isinstance(error.get("path"), list) else ()
         if kind == "NOT_FOUND" and path == ("repository",):
             raise RepositoryUnavailable(message)
-        if not kind and _VALIDATION.search(message):
+        if _is_validation_timeout(error, kind, message):
             raise ValidationTimeout(message)
-        if _is_too_much(kind, message):
+        if _is_too_much(error, kind, message, path):
             raise TooLarge(message)
         if kind in _QUERY_TYPES:
             raise InvalidQuery(f"{kind}: {message}")
-        unknown = _UNKNOWN_FIELD.search(message)
-        if kind == "undefinedField" or unknown is not None:
+        if _is_invalid(error, kind, message):
             raise UnknownField(
-                f"{message}; the oldest GitHub Enterprise Server that works is {OLDEST_ENTERPRISE_SERVER}"
+                f"{_named(message, extensions)}; the oldest GitHub Enterprise Server that works is {OLDEST_ENTERPRISE_SERVER}"
             )
         if kind in _ACCESS_TYPES or "SAML" in message or extensions.get("saml_failure"):
             refusal = _access(kind, message, path, bool(extensions.get("saml_failure")))
@@ -100,6 +150,24 @@ def judge(errors: list[dict[str, Any]], data: Any) -> Judged:
     return Judged(frozenset(missing), refused)
 
 
+def rate_limit(answer: Mapping[str, Any], *, is_refused: bool) -> str | None:
+    """``primary`` or ``secondary`` if a reply, or one of its errors, says that a limit is reached, by its kind or its words.
+
+    ``is_refused``: the reply has a status of refusals (403, 429), so that any words about a rate limit count.
+    """
+    errors = answer.get("errors")
+    places = [answer, *(errors if isinstance(errors, list) else [errors])]
+    places = [{"message": each} if isinstance(each, str) else each for each in places]
+    found = [each for each in places if isinstance(each, Mapping)]
+    kinds = [str(kind) for each in found for kind in _kinds(each)]
+    words = [str(each.get("message") or "")[:2000] for each in found]
+    if any(map(_SECONDARY_KIND.search, kinds)) or any(map(_SECONDARY_WORDS.search, words)):
+        return "secondary"
+    if any(map(_PRIMARY_KIND.search, kinds)) or any(map(_PRIMARY_WORDS.search, words)):
+        return "primary"
+    return "primary" if is_refused and any("rate limit" in each.casefold() for each in words) else None
+
+
 def why_forbidden(message: str, *, needs_single_sign_on: bool = False) -> str:
     """GitHub's words, and what the operator does about them."""
     if needs_single_sign_on or "SAML" in message:
@@ -114,11 +182,48 @@ def below(refused: Mapping[Path, Refusal], prefix: Path) -> dict[Path, Refusal]:
     return {path[len(prefix) :]: each for path, each in refused.items() if path[: len(prefix)] == prefix}
 
 
-def _is_too_much(kind: str, message: str) -> bool:
-    """GitHub ran out of time or resources, or refuses the size of the query: a smaller one may pass."""
-    if kind in _SIZE_TYPES:
+def _extensions(error: Mapping[str, Any]) -> Mapping[str, Any]:
+    return error["extensions"] if isinstance(error.get("extensions"), dict) else {}
+
+
+def _kinds(error: Mapping[str, Any]) -> list[Any]:
+    """Everything by which an error may be named."""
+    extensions = _extensions(error)
+    return [
+        kind for kind in (error.get("type"), error.get("code"), extensions.get("code"), extensions.get("type")) if kind
+    ]
+
+
+def _is_validation_timeout(error: Mapping[str, Any], kind: str, message: str) -> bool:
+    """GitHub did not come to the end of the document's validation, whatever type it gives that."""
+    if any(_VALIDATION_TYPES.fullmatch(str(each)) for each in _kinds(error)):
         return True
-    return not kind and bool(_SIZE_WORDS.search(message))
+    return kind not in _SETTLED_TYPES and bool(_VALIDATION.search(message))
+
+
+def _is_too_much(error: Mapping[str, Any], kind: str, message: str, path: Path) -> bool:
+    """GitHub ran out of time or resources, or refuses the size of the query: a smaller one may pass."""
+    if any(_SIZE_TYPES.fullmatch(str(each)) for each in _kinds(error)):
+        return True
+    if kind in _SETTLED_TYPES:
+        return False
+    if _SIZE_WORDS.search(message):
+        return True
+    return "Something went wrong" in message and (not kind or _concerns_everything(path))
+
+
+def _is_invalid(error: Mapping[str, Any], kind: str, message: str) -> bool:
+    """The server's schema lacks something that the query names."""
+    if kind in _ACCESS_TYPES | {"NOT_FOUND"}:
+        return False
+    return any(str(each) in _VALIDATION_CODES for each in _kinds(error)) or bool(_VALIDATION_WORDS.search(message))
+
+
+def _named(message: str, extensions: Mapping[str, Any]) -> str:
+    """The message, and the field, type or argument where it does not name them itself."""
+    names = [str(extensions[key]) for key in ("fieldName", "argumentName", "name", "typeName") if extensions.get(key)]
+    lacking = [name for name in dict.fromkeys(names) if name not in message]
+    return f"{message} ({', '.join(lacking)})"[:500] if lacking else message
 
 
 def _access(kind: str, message: str, path: Path, needs_single_sign_on: bool) -> Forbidden:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from requests.auth import AuthBase
 
 from backfill import trust
 from backfill.errors import BackfillError, Misconfigured
+from backfill.github import headers as header
 from backfill.github.errors import (
     BadCredentials,
     BrokenOff,
@@ -30,7 +30,8 @@ from backfill.github.errors import (
     Unreachable,
     understood,
 )
-from backfill.github.refusals import Judged, Path, Refusal, judge, why_forbidden
+from backfill.github.refusals import Judged, Path, Refusal, judge, rate_limit, why_forbidden
+from backfill.limits import LONGEST_WINDOW_SECONDS
 
 # GitHub wants the application's name here; with it, its support can tell who asks.
 USER_AGENT = f"progressive-backfill python-requests/{requests.__version__}"
@@ -44,16 +45,17 @@ MOST_BYTES = 8 * 1024 * 1024
 PIECE_BYTES = 64 * 1024
 # A connection that rested longer (a frozen container) may be dead without this side knowing: another is opened.
 MOST_IDLE_SECONDS = 20.0
-# GitHub's points come back each hour, told to the second.
-LONGEST_WINDOW_SECONDS = 3600.0 + 60.0
-# No limit of GitHub's lasts longer; a larger number in a header is a mistake.
-LONGEST_WAIT_SECONDS = 24 * 3600.0
+# A certificate of GitHub's is good for months: a clock that is further off than this could not even connect, so a ``Date``
+# that differs more from this machine's clock is a mistake.
+MOST_CLOCK_DIFFERENCE_SECONDS = 24 * 3600.0
+# What GitHub grants a request that it counts as nobody's, by the hour.
+POINTS_OF_NOBODY = 60
+# What a column of the budget holds; GitHub's limits are far below.
+MOST_POINTS = 2**31 - 1
 
 # This machine by name, where a token may travel without TLS; host.docker.internal is what a container calls it.
 LOOPBACK = ("127.0.0.1", "::1", "localhost", "host.docker.internal")
 
-_LIMIT_TYPES = {"RATE_LIMITED", "RATE_LIMIT"}
-_SECONDARY_TYPES = {"SECONDARY_RATE_LIMITED", "SECONDARY_RATE_LIMIT", "ABUSE_DETECTED"}
 _OF_AN_INSTALLATION = (
     "a token that begins with ghs_ is one of a GitHub App's installation and lasts an hour: put app_id, installation_id and "
     "private_key into the secret, and the tokens are made from them"
@@ -157,10 +159,13 @@ class Transport:
         raise failure
 
     def _learn_clock(self, headers: Mapping[str, str]) -> None:
-        date = _date(headers.get("date"))
-        if date is not None:
-            # Told in whole seconds, rounded down: up to one more has passed, and no token must be used after its end.
-            self._clock_ahead = date.timestamp() + 1.0 - self._clock()
+        date = header.moment(headers, "date")
+        if date is None:
+            return
+        # Told in whole seconds, rounded down: up to one more has passed, and no token must be used after its end.
+        ahead = date.timestamp() + 1.0 - self._clock()
+        if abs(ahead) <= MOST_CLOCK_DIFFERENCE_SECONDS:
+            self._clock_ahead = ahead
 
 
 class _TrustingAdapter(HTTPAdapter):
@@ -224,7 +229,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
     ``headers`` are looked up in lower case. The cases are the rows of the failure table in the facts about the API.
     """
     answer = _object(body)
-    _raise_for_access(status, headers, answer)
+    _raise_for_access(status, headers, answer, body)
     if status in (413, 502, 504):
         raise TooLarge(f"GitHub answered {status}")
     if status == 500:
@@ -254,7 +259,7 @@ def classify_installation_token(status: int, headers: Mapping[str, str], body: b
             "GitHub refuses the app: check app_id, installation_id and private_key in the secret, "
             f"and that the app is still installed ({_message(answer) or status})"
         )
-    _raise_for_access(status, headers, answer)
+    _raise_for_access(status, headers, answer, body)
     try:
         if status != 201 or answer is None:
             raise ValueError
@@ -264,12 +269,12 @@ def classify_installation_token(status: int, headers: Mapping[str, str], body: b
     raise Unreachable(f"GitHub answered {status} without a token when asked for one of the app's installation")
 
 
-def _raise_for_access(status: int, headers: Mapping[str, str], answer: dict[str, Any] | None) -> None:
+def _raise_for_access(status: int, headers: Mapping[str, str], answer: dict[str, Any] | None, body: bytes) -> None:
     """Refusals that have nothing to do with what was asked: credentials, limits, permissions."""
     if status == 401:
-        transient = headers.get("x-ratelimit-limit") == "60"
+        transient = header.whole(headers, "x-ratelimit-limit") == POINTS_OF_NOBODY
         raise BadCredentials("GitHub answers 401 to this token: it is wrong, expired or revoked", transient=transient)
-    kind = _limit(status, headers, answer)
+    kind = _limit(status, headers, answer, body)
     if kind is not None:
         raise RateLimited(kind, _wait(kind, headers))
     if status == 451:
@@ -280,64 +285,50 @@ def _raise_for_access(status: int, headers: Mapping[str, str], answer: dict[str,
         raise Forbidden(why_forbidden(_message(answer), needs_single_sign_on=bool(headers.get("x-github-sso"))))
 
 
-def _limit(status: int, headers: Mapping[str, str], answer: dict[str, Any] | None) -> str | None:
+def _limit(status: int, headers: Mapping[str, str], answer: dict[str, Any] | None, body: bytes) -> str | None:
     """``primary`` or ``secondary`` if the reply is a rate limit, else None. Only the text tells one 403 from another."""
-    message = _message(answer)
-    errors = answer.get("errors") if answer else None
-    found = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-    if any(_is_secondary(text) for text in (message, *(str(error.get("message", "")) for error in found))):
-        return "secondary"
-    if any(str(error.get("type")) in _SECONDARY_TYPES for error in found):
-        return "secondary"
-    if any(str(error.get("type")) in _LIMIT_TYPES or error.get("code") == "graphql_rate_limit" for error in found):
-        return "primary"
-    if status in (403, 429) and ("rate limit" in message or headers.get("x-ratelimit-remaining") == "0"):
-        return "primary"
-    return "secondary" if status == 429 or (status == 403 and "retry-after" in headers) else None
-
-
-def _is_secondary(message: str) -> bool:
-    return "secondary rate limit" in message or "abuse detection" in message
+    is_refused = status in (403, 429)
+    if answer is None and is_refused:
+        # A page of HTML. In a broken JSON document of another status the words may be somebody's comment.
+        answer = {"message": body[:2000].decode(errors="replace")}
+    kind = rate_limit(answer or {}, is_refused=is_refused)
+    if kind is None and is_refused and header.whole(headers, "x-ratelimit-remaining") == 0:
+        kind = "primary"
+    return kind or ("secondary" if status == 429 or (status == 403 and "retry-after" in headers) else None)
 
 
 def _wait(kind: str, headers: Mapping[str, str]) -> float | None:
     """Seconds that GitHub asks to wait: its retry-after; else, with points spent, its reset; else no word."""
-    retry_after = headers.get("retry-after", "").strip()
-    until = _date(retry_after)
-    if retry_after.isdigit():
-        seconds = float(retry_after)
-    elif until is not None:
-        seconds = (until - _clock(headers)).total_seconds()
-    elif kind == "primary" or headers.get("x-ratelimit-remaining") == "0":
-        reset = headers.get("x-ratelimit-reset", "")
-        if not reset.isdigit():
-            return None
-        seconds = float(reset) - _clock(headers).timestamp()
-        if seconds <= 0:
-            # A reset in the past says nothing: wait as without a word, longer each time.
-            return None
-        seconds = min(seconds, LONGEST_WINDOW_SECONDS)
-    else:
-        return None
-    return min(LONGEST_WAIT_SECONDS, max(1.0, seconds))
+    now = _clock(headers)
+    seconds = header.retry_after_seconds(headers, now)
+    if seconds is None and (kind == "primary" or header.whole(headers, "x-ratelimit-remaining") == 0):
+        seconds = header.reset_seconds(headers, now)
+    return seconds
 
 
 def _reply(data: dict[str, Any], judged: Judged, headers: Mapping[str, str], size: int) -> Reply:
     """``rateLimit`` is null where an Enterprise Server limits nothing."""
     budget = data.get("rateLimit") or {}
     try:
-        reset = budget.get("resetAt")
-        seconds = None
-        if reset:
-            until = datetime.fromisoformat(reset.replace("Z", "+00:00"))
-            seconds = min(LONGEST_WINDOW_SECONDS, (until - _clock(headers)).total_seconds())
-        cost, limit, remaining = (
-            None if budget.get(name) is None else int(budget[name]) for name in ("cost", "limit", "remaining")
-        )
-        return Reply(data, judged.missing, cost, limit, remaining, seconds, size, judged.refused)
-    except (AttributeError, TypeError, ValueError):
+        cost, limit, remaining = (_points(budget.get(name)) for name in ("cost", "limit", "remaining"))
+        return Reply(data, judged.missing, cost, limit, remaining, _until_reset(budget, headers), size, judged.refused)
+    except (ArithmeticError, AttributeError, TypeError, ValueError):
         pass
     raise Unexplained("GitHub's rateLimit is of an unknown form")
+
+
+def _points(value: Any) -> int | None:
+    return None if value is None else min(MOST_POINTS, max(0, int(value)))
+
+
+def _until_reset(budget: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
+    """Seconds until ``resetAt``. One that has passed is no information: it must not make a window look full."""
+    if not budget.get("resetAt"):
+        return None
+    until = datetime.fromisoformat(budget["resetAt"].replace("Z", "+00:00"))
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    seconds = (until - _clock(headers)).total_seconds()
+    return min(LONGEST_WINDOW_SECONDS, seconds) if seconds > 0 else None
 
 
 def _object(body: bytes) -> dict[str, Any] | None:
@@ -353,15 +344,6 @@ def _message(answer: dict[str, Any] | None) -> str:
     return str(answer.get("message", ""))[:500] if answer else ""
 
 
-def _date(text: str | None) -> datetime | None:
-    """A date of HTTP, or None for anything else."""
-    try:
-        found = parsedate_to_datetime(text or "")
-    except (OverflowError, ValueError):
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
 def _clock(headers: Mapping[str, str]) -> datetime:
     """GitHub's time of the reply; this machine's where it gave none."""
-    return _date(headers.get("date")) or datetime.now(UTC)
+    return header.moment(headers, "date") or datetime.now(UTC)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from backfill.limits import LONGEST_WAIT_SECONDS, LONGEST_WINDOW_SECONDS
 from backfill.store.connection import Database, Row
 
 # One statement under the row's lock: sixteen workers cannot all see the last point. Past its reset a window is full
@@ -64,14 +65,22 @@ _RESERVE = """
 """
 
 # Times that lie further ahead than they can: the clock was put back, or a reply told nonsense. What was written in the future tells
-# by how much the clock went back.
-_CATCH_UP = """
+# by how much the clock went back. Readers that may not write take the same expressions.
+_FREE_AT, _PUT_OFF_UNTIL, _RESET_AT = (
+    f"CASE WHEN {column} IS NOT NULL THEN"
+    f" LEAST({column}, clock_timestamp() + make_interval(secs => CAST(:{longest} AS float8))) END"
+    for column, longest in (("free_at", "schedule"), ("put_off_until", "schedule"), ("reset_at", "window"))
+)
+_BLOCKED_UNTIL = (
+    "CASE WHEN blocked_until IS NOT NULL THEN LEAST(blocked_until - GREATEST(interval '0', updated_at - clock_timestamp()),"
+    " clock_timestamp() + make_interval(secs => CAST(:block AS float8))) END"
+)
+_CATCH_UP = f"""
     UPDATE github_budget SET
-        free_at = CASE WHEN free_at IS NOT NULL THEN LEAST(free_at, clock_timestamp() + make_interval(secs => CAST(:schedule AS float8))) END,
-        put_off_until = CASE WHEN put_off_until IS NOT NULL THEN LEAST(put_off_until, clock_timestamp() + make_interval(secs => CAST(:schedule AS float8))) END,
-        reset_at = CASE WHEN reset_at IS NOT NULL THEN LEAST(reset_at, clock_timestamp() + make_interval(secs => CAST(:window AS float8))) END,
-        blocked_until = CASE WHEN blocked_until IS NOT NULL THEN LEAST(blocked_until - GREATEST(interval '0', updated_at - clock_timestamp()),
-                              clock_timestamp() + make_interval(secs => CAST(:block AS float8))) END,
+        free_at = {_FREE_AT},
+        put_off_until = {_PUT_OFF_UNTIL},
+        reset_at = {_RESET_AT},
+        blocked_until = {_BLOCKED_UNTIL},
         updated_at = clock_timestamp()
     WHERE identity = :identity
       AND (updated_at > clock_timestamp() + interval '5 seconds'
@@ -80,11 +89,16 @@ _CATCH_UP = """
            OR reset_at > clock_timestamp() + make_interval(secs => CAST(:window AS float8))
            OR blocked_until > clock_timestamp() + make_interval(secs => CAST(:block AS float8)))
 """
+_CLAMPED = f"""
+    SELECT identity, points_limit, remaining, reserved, slowness, block_reason, updated_at,
+           {_FREE_AT} AS free_at, {_RESET_AT} AS reset_at, {_BLOCKED_UNTIL} AS blocked_until
+    FROM github_budget
+"""
 
 # Replies overtake each other: within a window the smallest remaining is the latest. GitHub tells times to a second,
 # rounded up on their way here: the earliest reset is the truest. One that is much further away belongs to another
-# window. A reply without rateLimit (rate limiting is off) leaves the points unknown; a failed request changes them by
-# what it may have cost. A success proves that a block is over only if its request began after it. A request that began
+# window. Points without a reset come back in GitHub's hour, or they never would. A reply without rateLimit (rate limiting
+# is off) leaves the points unknown; a failed request changes them by what it may have cost. A success proves that a block is over only if its request began after it. A request that began
 # later than its slot did (a stalled worker) leaves no time to catch up: its pause comes after it all the same. How slow
 # GitHub is, a request tells as far as it was expected to take long: of a small one, most is the way there and back.
 _SETTLE = """
@@ -107,7 +121,9 @@ _SETTLE = """
                          ELSE LEAST(remaining, CAST(:remaining AS integer)) END,
         reset_at = CASE WHEN clock_timestamp() + make_interval(secs => CAST(:reset_seconds AS float8)) > reset_at + interval '1 minute'
                         THEN clock_timestamp() + make_interval(secs => CAST(:reset_seconds AS float8))
-                        ELSE LEAST(reset_at, clock_timestamp() + make_interval(secs => CAST(:reset_seconds AS float8))) END,
+                        ELSE COALESCE(LEAST(reset_at, clock_timestamp() + make_interval(secs => CAST(:reset_seconds AS float8))),
+                                      CASE WHEN CAST(:remaining AS integer) IS NOT NULL THEN clock_timestamp() + interval '1 hour' END)
+                        END,
         blocks_in_a_row = CASE WHEN CAST(:succeeded AS boolean)
                                 AND blocked_until < clock_timestamp() - make_interval(secs => CAST(:took AS float8))
                                THEN 0 ELSE blocks_in_a_row END,
@@ -132,9 +148,10 @@ _BLOCK = """
     RETURNING b.blocked_until, CAST(EXTRACT(epoch FROM b.blocked_until - clock_timestamp()) AS float8) AS seconds
 """
 
-_BLOCKED_SECONDS = """
+_BLOCKED_SECONDS = f"""
+    WITH present AS ({_CLAMPED})
     SELECT CAST(GREATEST(0, EXTRACT(epoch FROM blocked_until - clock_timestamp())) AS float8) AS seconds
-    FROM github_budget WHERE identity = :identity AND blocked_until > clock_timestamp()
+    FROM present WHERE identity = :identity AND blocked_until > clock_timestamp()
 """
 
 _IDENTITY_OF = "SELECT identity FROM github_tokens WHERE token_sha256 = :token_hash"
@@ -154,7 +171,8 @@ _WITHHOLD = """
 """
 
 # For people: the identity that was used last, and until when nothing is sent, and why. Past its reset a window is full.
-_LATEST = """
+_LATEST = f"""
+    WITH present AS ({_CLAMPED})
     SELECT identity, points_limit AS limit, CASE WHEN reset_at <= now() THEN points_limit ELSE remaining END AS remaining,
            reset_at, blocked_until, slowness,
            CASE WHEN blocked_until > now() THEN blocked_until
@@ -162,7 +180,7 @@ _LATEST = """
            END AS waits_until,
            CASE WHEN blocked_until > now() THEN 'GitHub''s ' || COALESCE(block_reason, '') || ' rate limit'
                 ELSE 'points are at their floor' END AS wait_reason
-    FROM github_budget ORDER BY updated_at DESC LIMIT 1
+    FROM present ORDER BY updated_at DESC LIMIT 1
 """
 
 # Of expected server time, in seconds: all that the slowness was learned from weighs as much as so many, at the most.
@@ -170,8 +188,9 @@ LEARNING_SECONDS = 15.0
 # What is put off for server time comes back so many seconds before a slot that it may sleep for, and after this at most:
 # GitHub may be faster by then.
 TURN_LEAD_SECONDS, LONGEST_TURN_SECONDS = 2.5, 20.0
-# The furthest that each time of the budget can lie ahead: the schedule of server time, GitHub's hour, and a limit's wait.
-LONGEST_SCHEDULE_SECONDS, LONGEST_WINDOW_SECONDS, LONGEST_WAIT_SECONDS = 600.0, 3660.0, 24 * 3600.0
+# The furthest that the schedule of server time can lie ahead.
+LONGEST_SCHEDULE_SECONDS = 600.0
+_LONGEST = {"schedule": LONGEST_SCHEDULE_SECONDS, "window": LONGEST_WINDOW_SECONDS, "block": LONGEST_WAIT_SECONDS}
 # In slots, how long after the one before.
 TURN_SPREAD = 0.75
 # After a secondary limit without a word on how long: at least a minute, doubled each time, an hour at most.
@@ -237,13 +256,7 @@ class PostgresBudget:
             "longest_turn": LONGEST_TURN_SECONDS,
             "spread": TURN_SPREAD,
         }
-        limits = {
-            "identity": identity,
-            "schedule": LONGEST_SCHEDULE_SECONDS,
-            "window": LONGEST_WINDOW_SECONDS,
-            "block": LONGEST_WAIT_SECONDS,
-        }
-        _, found = self._db.pipeline([(_CATCH_UP, limits), (_RESERVE, parameters)])
+        _, found = self._db.pipeline([(_CATCH_UP, {"identity": identity, **_LONGEST}), (_RESERVE, parameters)])
         row = found[0] if found else None
         if row is None:
             self._db.execute(
@@ -304,7 +317,7 @@ class PostgresBudget:
 
     def blocked_seconds(self, identity: str) -> float:
         """How long the present block lasts; 0 without one."""
-        row = self._db.one(_BLOCKED_SECONDS, identity=identity)
+        row = self._db.one(_BLOCKED_SECONDS, identity=identity, **_LONGEST)
         return row["seconds"] if row else 0.0
 
     def withheld(self, identity: str) -> dict[str, str]:
@@ -337,17 +350,18 @@ def advice(db: Database) -> list[Row]:
 def latest(db: Database, floor: float) -> Row | None:
     """The budget of the identity that was used last; ``waits_until`` is null while requests may be sent, and
     ``slowness`` is GitHub's time over the published figures."""
-    return db.one(_LATEST, floor=floor)
+    return db.one(_LATEST, floor=floor, **_LONGEST)
 
 
 # As _RESERVE judges, without booking anything.
-_LOOK = """
-    WITH judged AS (
+_LOOK = f"""
+    WITH present AS ({_CLAMPED}),
+    judged AS (
         SELECT GREATEST(0, COALESCE(EXTRACT(epoch FROM blocked_until - clock_timestamp()), 0)) AS block_wait,
                CASE WHEN reset_at > clock_timestamp() AND remaining - reserved - :points < CAST(:floor AS float8) * points_limit
                     THEN EXTRACT(epoch FROM reset_at - clock_timestamp()) ELSE 0 END AS points_wait,
                GREATEST(0, COALESCE(EXTRACT(epoch FROM free_at - clock_timestamp()), 0)) AS pace_wait
-        FROM github_budget WHERE identity = :identity)
+        FROM present WHERE identity = :identity)
     SELECT block_wait = 0 AND points_wait = 0 AND pace_wait <= CAST(:longest_wait AS float8) AS granted,
            CAST(GREATEST(block_wait, points_wait, pace_wait) AS float8) AS wait_seconds,
            CASE WHEN block_wait = 0 AND points_wait = 0 THEN pace_wait END AS turn_seconds,
@@ -366,7 +380,7 @@ class ObservedBudget:
         self, identity: str, points: int, expected: float, *, share: float, floor: float, longest_wait: float
     ) -> Grant:
         """As PostgresBudget's; where the identity is unknown yet, the way is free."""
-        row = self._db.one(_LOOK, identity=identity, points=points, floor=floor, longest_wait=longest_wait)
+        row = self._db.one(_LOOK, identity=identity, points=points, floor=floor, longest_wait=longest_wait, **_LONGEST)
         return Grant(**(row or {**_FREE, "now": datetime.now(UTC)}))
 
     def settle(
