@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 # Behind a proxy with a certificate of its own, the system knows it and uv's built-in list does not.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: data-dictionary query-examples demo up down env env-file architecture build deploy help setup lint format test soak bench bench-rivals lock clean sbom audit
+.PHONY: data-dictionary query-examples demo up down env env-file architecture build deploy delete help setup lint format test soak bench bench-rivals lock clean sbom audit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -70,6 +70,9 @@ build: .venv/.ready .venv-sam/.ready ## build for Lambda, without Docker (ARCHIT
 
 deploy: .venv/.ready .venv-sam/.ready ## build and deploy to AWS; asks for what is needed (PARAMETERS=parameters.toml)
 	@$(BIN)/python -m cli.deploy $(if $(PARAMETERS),--file $(PARAMETERS))
+
+delete: .venv/.ready .venv-sam/.ready ## delete the stack from AWS; the database stays (STACK_NAME=, CONFIRM=)
+	@$(BIN)/python -m cli.delete $(if $(PARAMETERS),--file $(PARAMETERS))
 
 invoke-%: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready
 	@$(BIN)/python -m local.invoke $* $(if $(EVENT),--event $(EVENT)) $(if $(ENV),--env-vars $(ENV))

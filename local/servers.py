@@ -45,6 +45,22 @@ def oldest_postgres() -> int:
     return OLDEST
 
 
+def installed_postgres(version: int) -> int:
+    """Make a PostgreSQL known to local.postgres that the wheel brings, or that is installed here; its version.
+
+    Raises NotHere where it must be installed first.
+    """
+    if version in utils.POSTGRES_VERSIONS:
+        return version
+    folder = Path(f"/usr/lib/postgresql/{version}/bin")
+    if (folder / "postgres").exists():
+        utils.POSTGRES_VERSIONS[version] = folder
+        return version
+    if version == OLDEST:
+        return oldest_postgres()
+    raise NotHere(f"PostgreSQL {version} is not in {folder}: apt-get install postgresql-{version}")
+
+
 def _fetch_postgres(folder: Path) -> None:
     system = os.uname()
     if (system.sysname, system.machine) != ("Linux", "x86_64") or shutil.which("npm") is None:

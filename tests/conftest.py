@@ -16,7 +16,7 @@ from xdist.workermanage import NodeManager
 
 from backfill.store.connection import Database
 from local.postgres import NEWEST, Postgres, scratch
-from local.servers import PgBouncer, oldest_postgres
+from local.servers import PgBouncer, installed_postgres, oldest_postgres
 
 _numbers = itertools.count(1)
 _TEMPORARY = "PYTEST_DEBUG_TEMPROOT"
@@ -25,7 +25,13 @@ STOP_SECONDS = 60
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The same tests on other servers: `pytest tests/integration --oldest-postgres`, or `--pgbouncer`."""
+    """The same tests on other servers: `pytest tests/integration --postgres 15`, `--oldest-postgres` or `--pgbouncer`."""
+    parser.addoption(
+        "--postgres",
+        type=int,
+        default=int(os.environ.get("POSTGRES", NEWEST)),
+        help="use this version of PostgreSQL; the variable POSTGRES says the same",
+    )
     parser.addoption("--oldest-postgres", action="store_true", help="use the oldest PostgreSQL that the product takes")
     parser.addoption("--pgbouncer", action="store_true", help="reach Postgres through PgBouncer in transaction mode")
 
@@ -53,9 +59,28 @@ def _interrupted(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    version = oldest_postgres() if request.config.getoption("--oldest-postgres") else NEWEST
-    server = scratch(tmp_path_factory.mktemp("postgres"), version)
+def postgres_version(request: pytest.FixtureRequest) -> int:
+    """The PostgreSQL of this run."""
+    oldest = request.config.getoption("--oldest-postgres")
+    return oldest_postgres() if oldest else installed_postgres(request.config.getoption("--postgres"))
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_version: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    server = scratch(tmp_path_factory.mktemp("postgres"), postgres_version)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def newest_postgres(
+    postgres_version: int, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Postgres]:
+    """The newest PostgreSQL, whatever this run uses: for tests of the planner's choice, which each version makes anew."""
+    if postgres_version == NEWEST:
+        yield request.getfixturevalue("postgres")
+        return
+    server = scratch(tmp_path_factory.mktemp("newest-postgres"), NEWEST)
     yield server
     server.stop()
 

@@ -189,9 +189,9 @@ def test_five_small_repositories_complete_whatever_happens(deployed: Deployed) -
     assert deployed.simulator.statistics().get("secondary_limits", 0) == 0
 
 
-def test_every_line_of_the_quick_start_works(deployed: Deployed) -> None:
+def test_every_line_of_the_page_for_migrating_works(deployed: Deployed) -> None:
     """Commands by the command line on the deployed stack, statements on its database; with a repository that is here."""
-    text = (ROOT / "docs/quick-start.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/migrating.md").read_text(encoding="utf-8")
     numbers = sorted(deployed.simulator.repositories["R_octo/small"].pull_requests)[:2]
     text = text.replace("kubernetes/kubernetes", "octo/small").replace("'kubernetes'", "'octo'", 1)
     text = text.replace("owner = 'kubernetes' AND name = 'kubernetes'", "owner = 'octo' AND name = 'small'")

@@ -13,14 +13,14 @@ from local.simulator import generate
 
 
 @pytest.fixture(scope="module")
-def operated(postgres: Postgres) -> Iterator[RecordingDatabase]:
+def operated(newest_postgres: Postgres) -> Iterator[RecordingDatabase]:
     """Every statement was run, on a database of which one repository holds a large part."""
-    postgres.run("CREATE DATABASE plans TEMPLATE migrated")
-    load(postgres.url("plans"), 20_000, 5_000)
-    with closing(RecordingDatabase(lambda: postgres.url("plans"))) as db:
+    newest_postgres.run("CREATE DATABASE plans TEMPLATE migrated")
+    load(newest_postgres.url("plans"), 20_000, 5_000)
+    with closing(RecordingDatabase(lambda: newest_postgres.url("plans"))) as db:
         operate(db, generate(3, {"octo/real": 120})[0], repetitions=2)
         yield db
-    postgres.run("DROP DATABASE plans WITH (FORCE)")
+    newest_postgres.run("DROP DATABASE plans WITH (FORCE)")
 
 
 def test_hot_statements_read_large_tables_by_index(operated: RecordingDatabase) -> None:
