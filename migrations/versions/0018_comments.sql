@@ -3,7 +3,7 @@
 
 COMMENT ON TABLE repositories IS 'A tracked repository. It keeps its id through renames, transfers and new node ids. [GitHub; add]';
 COMMENT ON COLUMN repositories.id IS 'Key of the product. Every other table refers to it. [product; add]';
-COMMENT ON COLUMN repositories.node_id IS 'GitHub''s global node id, in its current form. [Repository.id; add, listing]';
+COMMENT ON COLUMN repositories.node_id IS 'GitHub''s global node id, in the form that GitHub gave last. [Repository.id; add, listing]';
 COMMENT ON COLUMN repositories.github_id IS 'GitHub''s number of the repository. It never changes. [Repository.databaseId; add, listing]';
 COMMENT ON COLUMN repositories.owner IS 'Login of the user or organization. [Repository.owner.login; add, listing]';
 COMMENT ON COLUMN repositories.name IS 'Name without the owner. [Repository.name; add, listing]';
@@ -22,18 +22,20 @@ COMMENT ON COLUMN repositories.detail_request_ceiling IS 'A request size that Gi
 COMMENT ON COLUMN repositories.name_taken_at IS 'When GitHub said that another repository has this name. Null if this one has it. [product; listing]';
 
 COMMENT ON TABLE contributors IS 'People, bots, mannequins, organizations and teams that appear anywhere in a pull request. A deleted user has no row. [GitHub; listing, details]';
-COMMENT ON COLUMN contributors.node_id IS 'GitHub''s global node id. Of an actor without one: type and login. [Node.id; listing, details]';
+COMMENT ON COLUMN contributors.node_id IS 'GitHub''s global node id, in the form that came first. Of an actor without one: type and login. [Node.id; listing, details]';
 COMMENT ON COLUMN contributors.type IS 'User, Bot, Mannequin, Organization, EnterpriseUserAccount or Team. [Actor.__typename; listing, details]';
 COMMENT ON COLUMN contributors.github_id IS 'GitHub''s number of the account. Null where GitHub gives none. [User.databaseId; listing, details]';
 COMMENT ON COLUMN contributors.login IS 'Login. Of a team: organization/team. [Actor.login; listing, details]';
 COMMENT ON COLUMN contributors.avatar_url IS 'Address of the picture. [Actor.avatarUrl; listing, details]';
 COMMENT ON COLUMN contributors.url IS 'Address of the profile. [Actor.url; listing, details]';
 COMMENT ON COLUMN contributors.first_seen_at IS 'When the row was inserted. [product; listing, details]';
+COMMENT ON COLUMN contributors.other_node_id IS 'The same id in GitHub''s other form. Null if GitHub has shown one form only. [Node.id; listing, details]';
+COMMENT ON COLUMN contributors.account_id IS 'github_id, unique within a type. Null in a second row that older versions stored for one account. [User.databaseId; listing, details]';
 
 COMMENT ON TABLE pull_requests IS 'Pull requests. The listing inserts a row; the worker completes it with the details. [GitHub; listing, details]';
 COMMENT ON COLUMN pull_requests.repository_id IS 'The repository. [product; listing]';
 COMMENT ON COLUMN pull_requests.number IS 'Number within the repository. Issues share these numbers. [PullRequest.number; listing]';
-COMMENT ON COLUMN pull_requests.node_id IS 'GitHub''s global node id. [PullRequest.id; listing]';
+COMMENT ON COLUMN pull_requests.node_id IS 'GitHub''s global node id, in the form that GitHub gave last. [PullRequest.id; listing]';
 COMMENT ON COLUMN pull_requests.github_id IS 'GitHub''s number of the pull request, unique on the server. [PullRequest.fullDatabaseId; listing]';
 COMMENT ON COLUMN pull_requests.url IS 'Address of the pull request''s page. [PullRequest.url; listing]';
 COMMENT ON COLUMN pull_requests.title IS 'Title. [PullRequest.title; listing]';
@@ -83,7 +85,7 @@ COMMENT ON COLUMN pull_requests.incomplete_reads IS 'How often it was read with 
 COMMENT ON COLUMN pull_requests.read_again_at IS 'When an incomplete pull request is read again. Null if it is whole. [product; details]';
 
 COMMENT ON TABLE reviews IS 'Reviews of pull requests. [GitHub; details]';
-COMMENT ON COLUMN reviews.node_id IS 'GitHub''s global node id. [PullRequestReview.id; details]';
+COMMENT ON COLUMN reviews.node_id IS 'GitHub''s global node id, in the form that GitHub gave last. [PullRequestReview.id; details]';
 COMMENT ON COLUMN reviews.repository_id IS 'The repository. [product; details]';
 COMMENT ON COLUMN reviews.pull_request_number IS 'The pull request. [PullRequest.number; details]';
 COMMENT ON COLUMN reviews.github_id IS 'GitHub''s number of the review. [PullRequestReview.fullDatabaseId; details]';
@@ -98,7 +100,7 @@ COMMENT ON COLUMN reviews.submitted_at IS 'When the review was submitted. Null w
 COMMENT ON COLUMN reviews.updated_at IS 'When the review last changed. [PullRequestReview.updatedAt; details]';
 
 COMMENT ON TABLE comments IS 'Comments in the conversation and on the diff. [GitHub; details]';
-COMMENT ON COLUMN comments.node_id IS 'GitHub''s global node id. [IssueComment.id, PullRequestReviewComment.id; details]';
+COMMENT ON COLUMN comments.node_id IS 'GitHub''s global node id, in the form that GitHub gave last. [IssueComment.id, PullRequestReviewComment.id; details]';
 COMMENT ON COLUMN comments.kind IS 'issue_comment: in the conversation. review_comment: on the diff. [product; details]';
 COMMENT ON COLUMN comments.repository_id IS 'The repository. [product; details]';
 COMMENT ON COLUMN comments.pull_request_number IS 'The pull request. [PullRequest.number; details]';
@@ -141,10 +143,11 @@ COMMENT ON COLUMN files.deletions IS 'Deleted lines. Null if GitHub gives an imp
 COMMENT ON COLUMN files.position IS 'Place in the pull request, from 0. [product; details]';
 
 COMMENT ON TABLE labels IS 'Labels that pull requests of a repository have. [GitHub; details]';
-COMMENT ON COLUMN labels.node_id IS 'GitHub''s global node id. [Label.id; details]';
+COMMENT ON COLUMN labels.node_id IS 'GitHub''s global node id, in the form that came first. [Label.id; details]';
 COMMENT ON COLUMN labels.repository_id IS 'The repository. [product; details]';
 COMMENT ON COLUMN labels.name IS 'Name of the label. [Label.name; details]';
 COMMENT ON COLUMN labels.color IS 'Color, as six hexadecimal digits. [Label.color; details]';
+COMMENT ON COLUMN labels.other_node_id IS 'The same id in GitHub''s other form. Null if GitHub has shown one form only. [Label.id; details]';
 
 COMMENT ON TABLE pull_request_labels IS 'Which labels a pull request has. [GitHub; details]';
 COMMENT ON COLUMN pull_request_labels.repository_id IS 'The repository. [product; details]';
