@@ -18,7 +18,8 @@ help: ## list the targets
 setup: .venv/.ready ## the development environment in .venv
 
 .venv/.ready: requirements/dev.txt requirements/uv.txt local/find-python.sh
-	@python=$$(sh local/find-python.sh); echo "environment: $$python"; "$$python" -m venv --clear .venv
+	@# Nothing on stdout: make env prints what a shell evaluates, also where it sets up first.
+	@python=$$(sh local/find-python.sh); echo "environment: $$python" >&2; "$$python" -m venv --clear .venv >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
 	@printf '#!/bin/sh\nPYTHONPATH="%s:%s/layers/shared" exec "%s/.venv/bin/python" -m cli "$$@"\n' \
@@ -56,7 +57,7 @@ up: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## start the local stack and 
 down: .venv/.ready ## stop the local stack; its data stays in .local
 	@$(BIN)/python -m local.stack down
 
-env: .venv/.ready ## addresses of the running local stack, as shell exports
+env: .venv/.ready ## addresses of the running local stack, and the path to backfill, as shell exports
 	@$(BIN)/python -m local.stack env
 
 env-file: .venv/.ready ## write env.json, with which functions reach the running local stack

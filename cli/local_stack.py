@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# The kernel's and a stack's own idea of when a process began differ by no more, also where the clock was set.
+SAME_PROCESS_SECONDS = 5
 FOLDER = Path(__file__).parents[1] / ".local"
 # Who sets one of these has chosen where AWS is, or whose it is. A region alone chooses no account.
 CHOICES = (
@@ -63,7 +65,24 @@ def running(folder: Path) -> dict[str, Any] | None:
         return None
     except ValueError:  # it is being written
         return None
-    return state if state.get("ready") and all(is_alive(pid) for pid in state["processes"].values()) else None
+    return state if state.get("ready") and all(is_ours(state, name) for name in state["processes"]) else None
+
+
+def is_ours(state: Mapping[str, Any], name: str) -> bool:
+    """Whether the process that was started still runs."""
+    return is_alive(state["processes"][name]) and not is_anothers(state, name)
+
+
+def is_anothers(state: Mapping[str, Any], name: str) -> bool:
+    """Whether another process has the number of ours by now."""
+    # Only where a stack's file is: not for every command.
+    import psutil
+
+    pid, began = state["processes"][name], state.get("began", {}).get(name)
+    try:
+        return began is not None and bool(abs(psutil.Process(pid).create_time() - began) > SAME_PROCESS_SECONDS)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def is_alive(pid: int) -> bool:

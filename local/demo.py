@@ -34,7 +34,7 @@ def main() -> int:
         return 1
     finally:
         if os.environ.get("KEEP"):
-            console.print('The stack still runs: eval "$(make -s env)"; stop it with make down.')
+            console.print("The stack still runs: .venv/bin/backfill status; stop it with make down.")
         else:
             stack.down()
 

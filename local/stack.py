@@ -22,6 +22,8 @@ from typing import Any
 import boto3
 import psutil
 
+from cli import local_stack
+from cli.local_stack import is_alive, is_anothers, is_ours
 from local import doors, postgres
 
 ROOT = Path(__file__).parents[1]
@@ -32,8 +34,6 @@ RECORDER = ROOT / "local/recorder"
 START_SECONDS = 60
 # A port that is free when it is chosen may be taken by another stack before the local AWS listens on it.
 PORT_TRIES = 3
-# The kernel's and a stack's own idea of when a process began differ by no more, also where the clock was set.
-SAME_PROCESS_SECONDS = 5
 SECRETS = ("DATABASE_URL", "GITHUB_TOKEN")
 
 
@@ -69,11 +69,7 @@ class Stack:
 
     def running(self) -> dict[str, Any] | None:
         """What runs, or None. A file whose processes are gone counts for nothing."""
-        if not self.file.exists():
-            return None
-        state: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
-        own = all(_is_ours(state, name) for name in state["processes"])
-        return state if state.get("ready") and own else None
+        return local_stack.running(self.folder)
 
     def up(self) -> dict[str, Any]:
         """Start everything that does not run yet, and deploy."""
@@ -135,7 +131,7 @@ class Stack:
             try:
                 return self._start_aws(state, free_port())
             except Failed:
-                if _is_ours(state, "ministack"):
+                if is_ours(state, "ministack"):
                     raise
         return self._start_aws(state, free_port())
 
@@ -293,7 +289,7 @@ class Stack:
 
     def _stop(self, state: dict[str, Any], name: str) -> None:
         """With all of its group, which may outlive it."""
-        if not _is_anothers(state, name):
+        if not is_anothers(state, name):
             _stop(state["processes"][name])
         del state["processes"][name]
 
@@ -324,7 +320,7 @@ class Stack:
     def _wait(self, state: dict[str, Any], name: str, ready: Any) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not ready():
-            if not _alive(state["processes"][name]) or time.monotonic() > deadline:
+            if not is_alive(state["processes"][name]) or time.monotonic() > deadline:
                 raise Failed(f"{name} did not start; see {self.logs / f'{name}.log'}")
             time.sleep(0.1)
 
@@ -393,20 +389,6 @@ def _given(state: dict[str, Any], name: str, value: str) -> str:
     return value
 
 
-def _is_ours(state: dict[str, Any], name: str) -> bool:
-    """Whether the process that was started still runs."""
-    return _alive(state["processes"][name]) and not _is_anothers(state, name)
-
-
-def _is_anothers(state: dict[str, Any], name: str) -> bool:
-    """Whether another process has the number of ours by now."""
-    pid, began = state["processes"][name], state.get("began", {}).get(name)
-    try:
-        return began is not None and abs(psutil.Process(pid).create_time() - began) > SAME_PROCESS_SECONDS
-    except psutil.NoSuchProcess:
-        return False
-
-
 def listens(pid: int, port: int) -> bool:
     """Whether this process or one below it listens on the port."""
     try:
@@ -421,16 +403,6 @@ def listens(pid: int, port: int) -> bool:
         return False
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # A child that has ended and was not waited for is no process either.
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
-
-
 def _stop(pid: int) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
@@ -438,9 +410,9 @@ def _stop(pid: int) -> None:
         except ProcessLookupError:
             return
         deadline = time.monotonic() + 5
-        while _alive(pid) and time.monotonic() < deadline:
+        while is_alive(pid) and time.monotonic() < deadline:
             time.sleep(0.05)
-        if number is signal.SIGTERM and not _alive(pid):
+        if number is signal.SIGTERM and not is_alive(pid):
             # Workers of the local AWS may outlive it by a moment.
             continue
 
@@ -480,6 +452,28 @@ def _written(stack: Stack, file: Path) -> str:
     return f"Wrote {file}, for functions without Docker. Containers do not reach this stack: make up CONTAINERS=1"
 
 
+def _next_steps(stack: Stack) -> str:
+    """What somebody wants next who has just started a stack, to be pasted."""
+    state = stack.running() or {}
+    command = os.path.relpath(ROOT / ".venv/bin/backfill")
+    return (
+        "The local stack runs. Next:\n"
+        f"  {command} add {_a_repository(state.get('environment', {}).get('GITHUB_API_URL', ''))}\n"
+        f"  {command} status --watch\n"
+        f"  {command} dashboard"
+    )
+
+
+def _a_repository(api_url: str) -> str:
+    """The smallest that the simulator holds; where GitHub itself is asked, a small one that everybody may read."""
+    try:
+        with urllib.request.urlopen(f"{api_url}/_simulator/statistics", timeout=10) as response:  # noqa: S310
+            held: dict[str, dict[str, int]] = json.load(response)["repositories"]
+    except (OSError, ValueError, KeyError):
+        return "octocat/Hello-World"
+    return min(held, key=lambda name: held[name]["pull_requests"]) if held else "octocat/Hello-World"
+
+
 def main() -> int:
     """Exit status 0 done, 1 failed."""
     parser = argparse.ArgumentParser(prog="python -m local.stack", description=__doc__)
@@ -494,7 +488,7 @@ def main() -> int:
             stack.up()
             if arguments.containers:
                 stack.open_doors(containers=True)
-            print("The local stack runs. Its addresses: make env", file=sys.stderr)
+            print(_next_steps(stack), file=sys.stderr)
         elif arguments.action == "down":
             stack.down()
         elif arguments.action == "env-file":
@@ -507,6 +501,8 @@ def main() -> int:
             exports = {**found["environment"], GIVEN_BY_A_STACK: json.dumps(found.get("given", {}))}
             for name, value in exports.items():
                 print(f"export {name}={shlex.quote(value)}")
+            # The commands of this checkout, and of its environment.
+            print(f'export PATH={shlex.quote(str(ROOT / ".venv/bin"))}:"$PATH"')
     except Failed as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
