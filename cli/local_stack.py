@@ -42,7 +42,8 @@ def found(folder: Path | None = None, environment: Mapping[str, str] = os.enviro
     """The local stack that runs, unless the environment chooses an AWS."""
     if any(environment.get(name) for name in CHOICES):
         return None
-    place = folder or FOLDER
+    # Another folder of this checkout's holds a second stack.
+    place = folder or (Path(environment["LOCAL_FOLDER"]) if environment.get("LOCAL_FOLDER") else FOLDER)
     state = running(place)
     if state is None:
         return None

@@ -38,7 +38,7 @@ def state(endpoint: str, pid: int) -> dict[str, Any]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(local_stack, "FOLDER", tmp_path)
-    for name in VARIABLES:
+    for name in ("LOCAL_FOLDER", *VARIABLES):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
@@ -87,6 +87,16 @@ def test_a_region_alone_chooses_no_account(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
     found = chosen_stack(None, None, None).local
     assert found is not None and found.region == "us-east-1"
+
+
+def test_a_second_stack_is_found_in_its_own_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = folder / "second"
+    second.mkdir()
+    write(second, "http://127.0.0.1:2")
+    write(folder, "http://127.0.0.1:1")
+    monkeypatch.setenv("LOCAL_FOLDER", str(second))
+    found = local_stack.found()
+    assert found is not None and (found.folder, found.endpoint_url) == (second, "http://127.0.0.1:2")
 
 
 def test_what_does_not_run_is_not_found(folder: Path) -> None:
