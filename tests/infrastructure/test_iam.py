@@ -14,8 +14,9 @@ import pytest
 from local import aws_calls
 from local.aws_calls import Call
 from local.iam import Access, Place, Request, arn_like, like
-from local.stack import RECORDER
+from local.stack import RECORDER, STACK_NAME, Stack
 from local.template import ROOT, shape
+from tests.e2e.conftest import assert_no_call_is_denied
 
 QUEUE = {"Fn::GetAtt": ["Queue", "Arn"]}
 ARN = "arn:aws:sqs:us-east-1:000000000000:stack-Queue"
@@ -218,6 +219,26 @@ def test_the_recorder_writes_calls_of_functions_also_those_that_fail(tmp_path: P
 
 def test_the_recorder_does_nothing_outside_of_a_function(tmp_path: Path) -> None:
     assert recorded(tmp_path) == set()
+
+
+def test_a_stack_whose_function_calls_what_its_role_may_not_fails_its_test(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+    secret = "arn:aws:secretsmanager:us-east-1:000000000000:secret:database-AAAAAA"
+
+    def write(function: str, service: str, operation: str, **named: str) -> None:
+        line = {"function": f"{STACK_NAME}-{function}", "service": service, "operation": operation, "parameters": named}
+        with stack.calls.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    with pytest.raises(AssertionError, match="no call was recorded"):
+        assert_no_call_is_denied(stack, {"DatabaseSecretArn": secret})
+    write("migrator", "secretsmanager", "GetSecretValue", SecretId=secret)
+    assert_no_call_is_denied(stack, {"DatabaseSecretArn": secret})
+    with pytest.raises(AssertionError, match="MigratorRole: secretsmanager:GetSecretValue"):
+        assert_no_call_is_denied(stack, {"DatabaseSecretArn": secret.replace("AAAAAA", "BBBBBB")})
+    write("widget", "sqs", "SendMessage", QueueUrl=f"http://127.0.0.1:4566/000000000000/{STACK_NAME}-plans")
+    with pytest.raises(AssertionError, match="WidgetRole: sqs:SendMessage"):
+        assert_no_call_is_denied(stack, {"DatabaseSecretArn": secret})
 
 
 def test_nothing_of_the_recorder_is_packaged() -> None:

@@ -68,6 +68,8 @@ SHARED = {
     "DatabaseAccess": ALL,
     "GitHubAccess": {"PlannerRole", "ChunkWorkerRole", "ConsoleRole"},
     "KeyAccess": ALL,
+    # The migrator and the widget send no message.
+    "KeySending": {"PlannerRole", "ChunkWorkerRole", "RecoveryRole", "ConsoleRole"},
     "TracingAccess": ALL,
     "NetworkAccess": ALL,
 }

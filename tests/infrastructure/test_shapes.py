@@ -114,7 +114,7 @@ def test_without_a_key_everything_is_encrypted_by_keys_that_aws_manages() -> Non
     resources = shape()
     for queue in of_type(resources, "AWS::SQS::Queue").values():
         assert queue["SqsManagedSseEnabled"] is True and "KmsMasterKeyId" not in queue
-    assert "KeyAccess" not in resources
+    assert not {"KeyAccess", "KeySending"} & resources.keys()
     assert "kms" not in json.dumps(resources).lower()
 
 
@@ -129,8 +129,9 @@ def test_a_key_encrypts_queues_logs_environments_and_alarms_and_every_role_may_u
     assert [each["KmsKeyArn"] for each in functions(resources).values()] == [KEY] * 6
     assert [each["KmsMasterKeyId"] for each in of_type(resources, "AWS::SNS::Topic").values()] == [KEY]
     # Secrets and queue messages are opened by it, and messages are sealed.
-    (statement,) = resources["KeyAccess"]["Properties"]["PolicyDocument"]["Statement"]
-    assert statement == {"Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": KEY}
+    for name, action in (("KeyAccess", "kms:Decrypt"), ("KeySending", "kms:GenerateDataKey")):
+        (statement,) = resources[name]["Properties"]["PolicyDocument"]["Statement"]
+        assert statement == {"Effect": "Allow", "Action": action, "Resource": KEY}
     for role in roles_of_functions(resources):
         assert {"Ref": "KeyAccess"} in role["ManagedPolicyArns"]
 
