@@ -167,23 +167,28 @@ class Stack:
 
 def differences(db: Database, simulator: Simulator) -> list[str]:
     """What differs between the database and what GitHub holds of the tracked repositories, table by table."""
+    shown = simulator.shown_id
     tracked = {row["node_id"] for row in db.rows("SELECT node_id FROM repositories")}
-    held = [each for node_id, each in simulator.repositories.items() if node_id in tracked]
-    pulls = [(each.node["id"], number, node) for each in held for number, node in each.pull_requests.items()]
+    held = [each for each in simulator.repositories.values() if shown(each.node["id"]) in tracked]
+    pulls = [(shown(each.node["id"]), number, node) for each in held for number, node in each.pull_requests.items()]
+    # A label keeps the form of its node id under which it came first.
+    first = {row["other_node_id"]: row["node_id"] for row in db.rows("SELECT node_id, other_node_id FROM labels")}
     expected: dict[str, set[tuple[Any, ...]]] = {
-        "SELECT node_id, owner || '/' || name FROM repositories": {(each.node["id"], each.full_name) for each in held},
+        "SELECT node_id, owner || '/' || name FROM repositories": {
+            (shown(each.node["id"]), each.full_name) for each in held
+        },
         "SELECT r.node_id, number, title, body, state, to_char(p.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
         " FROM pull_requests AS p JOIN repositories AS r ON r.id = repository_id WHERE gone_at IS NULL": {
             (repository, number, node["title"], node["body"], node["state"], node["updatedAt"])
             for repository, number, node in pulls
         },
         _children("c.node_id, c.state", "reviews"): {
-            (repository, number, each["id"], each["state"])
+            (repository, number, shown(each["id"]), each["state"])
             for repository, number, node in pulls
             for each in node["reviews"]
         },
         _children("c.node_id, c.body", "comments"): {
-            (repository, number, each["id"], each["body"].replace("\x00", ""))
+            (repository, number, shown(each["id"]), each["body"].replace("\x00", ""))
             for repository, number, node in pulls
             for each in [*node["comments"], *(c for review in node["reviews"] for c in review["comments"])]
         },
@@ -198,7 +203,9 @@ def differences(db: Database, simulator: Simulator) -> list[str]:
             for each in node["files"]
         },
         _children("c.label_id, c.repository_id IS NULL", "pull_request_labels"): {
-            (repository, number, each["id"], False) for repository, number, node in pulls for each in node["labels"]
+            (repository, number, first.get(shown(each["id"]), shown(each["id"])), False)
+            for repository, number, node in pulls
+            for each in node["labels"]
         },
     }
     found = []

@@ -11,6 +11,7 @@ from typing import Any
 from graphql import GraphQLError
 
 from local.simulator.data import Node, Repository
+from local.simulator.node_ids import other_form
 from local.simulator.price import CONNECTIONS
 
 # Where GitHub ends a connection, whatever its totalCount says.
@@ -46,18 +47,19 @@ class Repositories(dict[str, Repository]):
         return next((each for each in self.values() if not each.hidden and wanted in each.former_names), None)
 
     def node(self, node_id: str) -> Any:
-        """A repository, a pull request, a review or a review thread, as a resolver's value."""
-        found = self.get(node_id)
+        """A repository, a pull request, a review or a review thread, as a resolver's value. Either form of its id finds it."""
+        ids = (node_id, other_form(node_id))
+        found = next((self[each] for each in ids if each in self), None)
         if found is not None and not found.hidden:
             return RepositoryView(found)
         held = self._pull_request(node_id)
         if held is not None:
             return View(held[0].pull_requests[held[1]], held[0])
-        if node_id.startswith(("PRR_", "PRRT_")):
+        if any(each.startswith(("PRR_", "PRRT_")) for each in ids):
             for repository in self.values():
                 for pull_request in repository.pull_requests.values():
                     for each in (*pull_request["reviews"], *pull_request["reviewThreads"]):
-                        if each["id"] == node_id:
+                        if each["id"] in ids:
                             return View(each, repository)
         return not_found(f"Could not resolve to a node with the global id of '{node_id}'")
 
@@ -68,14 +70,16 @@ class Repositories(dict[str, Repository]):
 
     def _pull_request(self, node_id: str) -> tuple[Repository, int] | None:
         """By a node id that may have changed since it was looked up last."""
-        if node_id in self or node_id.startswith(("PRR_", "PRRT_")):
+        ids = (node_id, other_form(node_id))
+        if any(each in self or each.startswith(("PRR_", "PRRT_")) for each in ids):
             return None
         for _ in range(2):
-            held = self._found.get(node_id)
-            if held is not None and not held[0].hidden:
-                pull_request = held[0].pull_requests.get(held[1])
-                if pull_request is not None and pull_request["id"] == node_id:
-                    return held
+            for each in ids:
+                held = self._found.get(each)
+                if held is not None and not held[0].hidden:
+                    pull_request = held[0].pull_requests.get(held[1])
+                    if pull_request is not None and pull_request["id"] == each:
+                        return held
             self._found = {
                 each["id"]: (repository, number)
                 for repository in list(self.values())

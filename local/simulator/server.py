@@ -14,13 +14,22 @@ import sys
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from graphql import DocumentNode, ExecutionResult, GraphQLError, build_schema, execute, parse, validate
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLObjectType,
+    build_schema,
+    execute,
+    parse,
+    validate,
+)
 
 from local.simulator.data import Node, Repository
 from local.simulator.failures import Failure, encoded
@@ -79,6 +88,9 @@ class Simulator:
         self.scripted: deque[Failure | None] = deque()
         self.poison: dict[int, str] = {}
         self.validation = validation
+        # The form of every node id in an answer: `other_form` of local.simulator.node_ids makes legacy ones next, and next
+        # ones legacy.
+        self.shown_id: Callable[[str], str] = lambda node_id: node_id
         self._closed = False
         self._lock = threading.Lock()
         self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
@@ -86,6 +98,9 @@ class Simulator:
         for name in ("Node", "Actor", "RequestedReviewer", "RepositoryOwner"):
             kind: Any = self._schema.type_map[name]
             kind.resolve_type = lambda value, *_: value["__typename"]
+        for each in self._schema.type_map.values():
+            if isinstance(each, GraphQLObjectType) and "id" in each.fields:
+                each.fields["id"].resolve = self._resolve_id
         self._server = _Server((host, port), _handler(self))
         self.url = f"http://{host}:{self._server.server_address[1]}"
 
@@ -222,6 +237,10 @@ class Simulator:
             self.details.update((str(variables.get("repository")), number) for number in price.read)
         time.sleep(max(0.0, price.seconds / self.speed - (time.monotonic() - begin)))
         return Answer(200, self._headers(), content, failure.cut if failure is not None else "")
+
+    def _resolve_id(self, value: Node, *_: Any) -> str | None:
+        node_id = value.get("id")
+        return None if node_id is None else self.shown_id(node_id)
 
     def _document(self, text: str) -> DocumentNode:
         with self._lock:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from backfill.store import backfills, pull_requests, repositories
 from backfill.store.connection import Database
+from local.in_process import Stack
+from local.simulator import Simulator, generate
+from local.simulator.node_ids import other_form
 from tests.integration.rows import REPOSITORY, Row, backfill_of, comment, details, listed
-from tests.integration.test_chunk_races import Loser
+from tests.integration.test_chunk_races import PATIENCE_SECONDS, Loser
 
 Tables = dict[str, list[Row]]
 # One account of each, in both forms.
@@ -132,7 +137,7 @@ def test_an_object_that_arrives_under_its_other_node_id_is_the_row_that_exists(
 ) -> None:
     repository_id = tracked(db)
     listing = whole(first)
-    pull_requests.store_listed(db, repository_id, listing["contributors"], listing["pull_requests"])
+    assert pull_requests.store_listed(db, repository_id, listing["contributors"], listing["pull_requests"]) == {}
     pull_requests.store_details(db, repository_id, whole(first))
     assert counts(db) == ONCE
     people = who(db)
@@ -140,7 +145,7 @@ def test_an_object_that_arrives_under_its_other_node_id_is_the_row_that_exists(
     for ids in (second, first, second):
         again = whole(ids, "2024-02-01T00:00:00Z")
         again["comments"][0]["body"] = f"said by {ids['octocat']}"
-        pull_requests.store_listed(db, repository_id, again["contributors"], again["pull_requests"])
+        assert pull_requests.store_listed(db, repository_id, again["contributors"], again["pull_requests"]) == {}
         assert pull_requests.store_details(db, repository_id, again) == [1]
         assert counts(db) == ONCE
         assert who(db) == people == ["dog"] * 2 + ["octocat"] * 6
@@ -161,7 +166,7 @@ def test_one_batch_with_every_object_in_both_forms_stores_each_once(
 ) -> None:
     repository_id = tracked(db)
     batch = both(whole(first), whole(second))
-    pull_requests.store_listed(db, repository_id, batch["contributors"], batch["pull_requests"])
+    assert pull_requests.store_listed(db, repository_id, batch["contributors"], batch["pull_requests"]) == {}
     for _ in range(2):
         assert pull_requests.store_details(db, repository_id, batch) == [1]
         assert counts(db) == ONCE
@@ -173,7 +178,7 @@ def test_one_batch_with_every_object_in_both_forms_stores_each_once(
 def test_what_was_stored_twice_by_an_earlier_version_becomes_one_again(db: Database) -> None:
     repository_id = tracked(db)
     legacy = whole(LEGACY)
-    pull_requests.store_listed(db, repository_id, legacy["contributors"], legacy["pull_requests"])
+    assert pull_requests.store_listed(db, repository_id, legacy["contributors"], legacy["pull_requests"]) == {}
     pull_requests.store_details(db, repository_id, legacy)
     columns = "repository_id, pull_request_number, github_id, state, url, created_at, updated_at"
     db.execute(f"INSERT INTO reviews (node_id, {columns}) SELECT '{NEXT['review']}', {columns} FROM reviews")
@@ -191,9 +196,9 @@ def test_an_account_without_a_number_is_known_by_its_node_id_alone(db: Database)
     repository_id = tracked(db)
     for node_id in ("EUA_1", "EUA_2", "EUA_1"):
         row = listed(1, author_id=node_id)
-        pull_requests.store_listed(db, repository_id, [person(node_id, None, node_id)], [row])
+        assert pull_requests.store_listed(db, repository_id, [person(node_id, None, node_id)], [row]) == {}
         assert db.rows("SELECT author_id FROM pull_requests") == [{"author_id": node_id}]
-    pull_requests.store_listed(db, repository_id, [], [listed(1, author_id=None)])
+    assert pull_requests.store_listed(db, repository_id, [], [listed(1, author_id=None)]) == {}
     assert db.rows("SELECT author_id FROM pull_requests") == [{"author_id": None}]
     assert len(db.rows("SELECT 1 FROM contributors")) == 2
 
@@ -208,7 +213,7 @@ def test_a_number_that_github_leaves_out_once_is_not_forgotten(db: Database) -> 
         tables["comments"][0].update(
             node_id=LEGACY["comment"] if node_id == CAT else NEXT["comment"], github_id=github_id and 9001
         )
-        pull_requests.store_listed(db, repository_id, tables["contributors"], tables["pull_requests"])
+        assert pull_requests.store_listed(db, repository_id, tables["contributors"], tables["pull_requests"]) == {}
         assert pull_requests.store_details(db, repository_id, tables) == [1]
         assert db.rows("SELECT node_id, github_id FROM contributors") == [{"node_id": CAT, "github_id": 583231}]
         assert [row["github_id"] for row in db.rows("SELECT github_id FROM comments")] == [9001]
@@ -218,7 +223,7 @@ def test_a_number_that_becomes_known_later_leads_the_other_form_to_the_row(db: D
     repository_id = tracked(db)
     for node_id, github_id in ((CAT, None), (CAT, 583231), (CAT_NEXT, 583231)):
         row = listed(1, author_id=node_id)
-        pull_requests.store_listed(db, repository_id, [person(node_id, github_id)], [row])
+        assert pull_requests.store_listed(db, repository_id, [person(node_id, github_id)], [row]) == {}
     assert db.rows("SELECT node_id, other_node_id FROM contributors") == [{"node_id": CAT, "other_node_id": CAT_NEXT}]
 
 
@@ -227,10 +232,10 @@ def test_a_login_that_another_account_has_now_is_no_identity(db: Database) -> No
     repository_id = tracked(db)
     people = [person(CAT), person(DOG, 99, "dog")]
     rows = [listed(1, author_id=CAT), listed(2, author_id=DOG)]
-    pull_requests.store_listed(db, repository_id, people, rows)
+    assert pull_requests.store_listed(db, repository_id, people, rows) == {}
     people = [person(CAT_NEXT, 583231, "tiger"), person(DOG_NEXT, 99, "octocat")]
     rows = [listed(1, author_id=CAT_NEXT), listed(2, author_id=DOG_NEXT)]
-    pull_requests.store_listed(db, repository_id, people, rows)
+    assert pull_requests.store_listed(db, repository_id, people, rows) == {}
     authors = "SELECT number, login FROM pull_requests JOIN contributors AS c ON c.node_id = author_id ORDER BY 1"
     assert [row["login"] for row in db.rows(authors)] == ["tiger", "octocat"]
     assert len(db.rows("SELECT 1 FROM contributors")) == 2
@@ -246,7 +251,7 @@ def test_one_number_of_two_types_or_under_two_ids_of_one_form_is_two_accounts(db
     ]
     rows = [listed(number, author_id=each["node_id"]) for number, each in enumerate(people, 1)]
     for _ in range(2):
-        pull_requests.store_listed(db, repository_id, people, rows)
+        assert pull_requests.store_listed(db, repository_id, people, rows) == {}
         found = db.rows(
             "SELECT number, login FROM pull_requests JOIN contributors AS c ON c.node_id = author_id ORDER BY 1"
         )
@@ -258,7 +263,7 @@ def test_an_account_that_changes_its_type_stays_one_row(db: Database) -> None:
     taken = [person("U_9", 583231, "other", "Bot")]
     for each in (person("U_1"), person("U_1", None, kind="Bot"), person("U_1", kind="Bot"), person("U_1")):
         rows = [listed(1, author_id="U_1"), listed(2, author_id="U_9")]
-        pull_requests.store_listed(db, repository_id, [each, *taken], rows)
+        assert pull_requests.store_listed(db, repository_id, [each, *taken], rows) == {}
         assert len(db.rows("SELECT 1 FROM contributors")) == 2
     assert db.rows("SELECT type FROM contributors WHERE node_id = 'U_1'") == [{"type": "User"}]
 
@@ -269,7 +274,7 @@ def test_one_number_in_two_repositories_or_of_two_kinds_is_two_objects(db: Datab
     for repository_id, ids in ((here, LEGACY), (there, {**NEXT, "octocat": CAT, "dog": DOG})):
         tables = whole(ids)
         tables["comments"][1]["github_id"] = tables["comments"][0]["github_id"]
-        pull_requests.store_listed(db, repository_id, tables["contributors"], tables["pull_requests"])
+        assert pull_requests.store_listed(db, repository_id, tables["contributors"], tables["pull_requests"]) == {}
         assert pull_requests.store_details(db, repository_id, tables) == [1]
     assert {name: counts(db)[name] for name in ("pull_requests", "reviews", "comments", "labels")} == {
         **{"pull_requests": 2, "reviews": 2, "comments": 4, "labels": 2}
@@ -321,7 +326,7 @@ def test_two_writers_that_meet_one_object_under_two_forms_store_it_once(
             found.append(pull_requests.store_details(db, repository_id, tables(number, ids)))
 
     for number in (1, 2):
-        pull_requests.store_listed(one, repository_id, [], [listed(number, author_id=None)])
+        assert pull_requests.store_listed(one, repository_id, [], [listed(number, author_id=None)]) == {}
     with one.transaction():
         pull_requests.store_details(one, repository_id, tables(1, LEGACY))
         late = Loser(two, lambda db: store(db, 2, NEXT))
@@ -335,27 +340,119 @@ def test_two_writers_that_meet_one_object_under_two_forms_store_it_once(
     assert [tuple(row.values()) for row in observer.rows(f"SELECT node_id, other_node_id FROM {table}")] == [ids]
 
 
-def test_many_writers_that_meet_the_same_accounts_under_two_forms_do_not_deadlock(
+def test_writers_that_meet_new_accounts_under_two_forms_wait_in_one_order_and_do_not_deadlock(
     connect: Callable[[], Database],
 ) -> None:
-    db = connect()
-    repository_id = tracked(db)
-    people = range(1, 40)
+    """Accounts 1, 2 and 3. By their node ids, the two writers would begin at opposite ends, and meet at 2."""
+    first, one, two, observer = connect(), connect(), connect(), connect()
+    repository_id = tracked(first)
 
-    def store(db: Database, first: int, form: Callable[[int], str]) -> None:
-        for number in range(first, first + 4):
-            with db.transaction():
-                rows = [listed(100 * number + each, author_id=form(each)) for each in people]
-                pull_requests.store_listed(
-                    db, repository_id, [person(form(each), each, str(each)) for each in people], rows
-                )
+    def store(db: Database, number: int, ids: dict[int, str]) -> None:
+        rows = [listed(10 * number + each, author_id=node_id) for each, node_id in ids.items()]
+        who = [person(node_id, each, str(each)) for each, node_id in ids.items()]
+        assert pull_requests.store_listed(db, repository_id, who, rows) == {}
 
-    # In the order of these ids the accounts stand in opposite directions.
-    forms: list[Callable[[int], str]] = [lambda each: f"MDQ{each:03d}", lambda each: f"U_{999 - each}"]
-    writers = [
-        Loser(connect(), lambda db, n=n: store(db, 10 * n, forms[n % 2]))  # type: ignore[misc]
-        for n in range(1, 7)
+    class Undo(Exception):
+        pass
+
+    with pytest.raises(Undo), first.transaction():
+        store(first, 1, {2: "MDQ62"})
+        legacy = Loser(one, lambda db: store(db, 2, {1: "MDQ61", 2: "MDQ62", 3: "MDQ63"}))
+        legacy.is_seen_waiting_for(first, observer)
+        later = Loser(two, lambda db: store(db, 3, {1: "U_7", 2: "U_6", 3: "U_5"}))
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE pid = :pid AND wait_event_type = 'Lock'"
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not observer.rows(waiting, pid=later.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        raise Undo
+    legacy.result()
+    later.result()
+    assert [
+        tuple(row.values()) for row in observer.rows("SELECT node_id, other_node_id FROM contributors ORDER BY 1")
+    ] == [
+        ("MDQ61", "U_7"),
+        ("MDQ62", "U_6"),
+        ("MDQ63", "U_5"),
     ]
-    for each in writers:
-        each.result()
-    assert len(db.rows("SELECT 1 FROM contributors WHERE github_id < 40")) == len(people)
+
+
+NAME = "octo/forms"
+
+
+@pytest.fixture
+def stack(db: Database) -> Iterator[Stack]:
+    with Simulator(generate(5, {NAME: 60}), speed=5000) as simulator:
+        yield Stack(db, simulator)
+
+
+def people(stack: Stack) -> set[tuple[Any, ...]]:
+    """Who is named where: by login, whatever the node ids are."""
+    named = "JOIN contributors AS c ON c.node_id ="
+    rows = stack.db.rows(
+        f"SELECT 'author' AS role, number AS place, login FROM pull_requests {named} author_id"
+        f" UNION SELECT 'merger', number, login FROM pull_requests {named} merged_by_id"
+        f" UNION SELECT 'reviewer', r.github_id, login FROM reviews AS r {named} author_id"
+        f" UNION SELECT 'speaker', m.github_id, login FROM comments AS m {named} author_id"
+        f" UNION SELECT 'committer', pull_request_number, login FROM commits {named} author_id"
+        f" UNION SELECT 'assignee', pull_request_number, login FROM pull_request_assignees {named} contributor_id"
+        f" UNION SELECT 'asked', pull_request_number, login FROM pull_request_review_requests {named} contributor_id"
+    )
+    return {tuple(row.values()) for row in rows}
+
+
+def change_everything(stack: Stack) -> None:
+    repository = stack.repository(NAME)
+    for number in list(repository.pull_requests):
+        repository.change(number)
+
+
+def refresh(stack: Stack) -> None:
+    stack.db.execute("UPDATE progressive_backfill_state SET examined_at = now() - interval '2 days'")
+    stack.heartbeat()
+    stack.run()
+    assert stack.state()["status"] == "completed"
+
+
+def test_a_repository_whose_node_ids_all_change_their_form_has_the_same_rows_as_before(stack: Stack) -> None:
+    stack.add(NAME)
+    stack.run()
+    stack.assert_equals_github()
+    before, names = counts(stack.db), people(stack)
+    assert min(before.values()) > 0
+    keep_rows(stack.db)
+    for form in (other_form, str, other_form):
+        stack.simulator.shown_id = form
+        change_everything(stack)
+        refresh(stack)
+        stack.assert_equals_github()
+        assert counts(stack.db) == before
+        assert people(stack) == names
+
+
+def test_a_repository_whose_node_ids_have_any_form_at_any_time_is_stored_once(stack: Stack) -> None:
+    """Within one answer, too."""
+    rng = random.Random(1)
+    stack.simulator.shown_id = lambda node_id: rng.choice((str, other_form))(node_id)
+    stack.add(NAME)
+    stack.run()
+    for _ in range(2):
+        change_everything(stack)
+        refresh(stack)
+    mixed, names = counts(stack.db), people(stack)
+    stack.simulator.shown_id = str
+    change_everything(stack)
+    refresh(stack)
+    stack.assert_equals_github()
+    assert counts(stack.db) == mixed
+    assert people(stack) == names
+    assert len({each["id"] for each in accounts(stack)}) == mixed["contributors"]
+
+
+def accounts(stack: Stack) -> list[dict[str, Any]]:
+    """Everybody whom the simulator's pull requests name."""
+    found = []
+    for each in stack.repository(NAME).pull_requests.values():
+        said = [*each["reviews"], *each["comments"], *(c for review in each["reviews"] for c in review["comments"])]
+        found += [each["author"], each["mergedBy"], *each["assignees"], *each["reviewRequests"]]
+        found += [one["author"] for one in said] + [one["commit"]["author"]["user"] for one in each["commits"]]
+    return [each for each in found if each is not None]

@@ -51,8 +51,8 @@ _NEW_ACTORS = f"""
     ORDER BY node_id
     ON CONFLICT DO NOTHING
 """
-# An answer without the number does not tell the type either: Postgres keeps both. A row that changes its type gives up its
-# account if a row of the new type has the number.
+# An answer without the number does not remove it. A row that changes its type gives up its account if a row of the new type
+# has the number.
 _CONTRIBUTORS = f"""
     WITH incoming AS MATERIALIZED (SELECT i.*, {_CONTRIBUTOR} AS key FROM {_ACTORS}),
     latest AS (
@@ -60,14 +60,12 @@ _CONTRIBUTORS = f"""
                max(node_id) FILTER (WHERE node_id <> key) OVER (PARTITION BY key) AS other_node_id
         FROM incoming WHERE key IS NOT NULL ORDER BY key, github_id, node_id),
     changed AS (
-        SELECT c.node_id, n.type, n.github_id, l.login, l.avatar_url, l.url, n.other_node_id
+        SELECT c.node_id, l.type, n.github_id, l.login, l.avatar_url, l.url, n.other_node_id
         FROM latest AS l JOIN contributors AS c ON c.node_id = l.key
-        CROSS JOIN LATERAL (SELECT
-            CASE WHEN l.github_id IS NULL AND c.github_id IS NOT NULL THEN c.type ELSE l.type END AS type,
-            COALESCE(l.github_id, c.github_id) AS github_id,
-            COALESCE(l.other_node_id, c.other_node_id) AS other_node_id) AS n
+        CROSS JOIN LATERAL (SELECT COALESCE(l.github_id, c.github_id) AS github_id,
+                                   COALESCE(l.other_node_id, c.other_node_id) AS other_node_id) AS n
         WHERE (c.type, c.github_id, c.login, c.avatar_url, c.url, c.other_node_id)
-              IS DISTINCT FROM (n.type, n.github_id, l.login, l.avatar_url, l.url, n.other_node_id)
+              IS DISTINCT FROM (l.type, n.github_id, l.login, l.avatar_url, l.url, n.other_node_id)
            OR (c.account_id IS NULL AND c.github_id IS NOT NULL
                AND NOT EXISTS (SELECT FROM contributors AS a WHERE a.type = c.type AND a.account_id = c.github_id))
         ORDER BY c.node_id FOR NO KEY UPDATE OF c),
