@@ -55,12 +55,11 @@ class Repositories(dict[str, Repository]):
         held = self._pull_request(node_id)
         if held is not None:
             return View(held[0].pull_requests[held[1]], held[0])
-        if any(each.startswith(("PRR_", "PRRT_")) for each in ids):
-            for repository in self.values():
-                for pull_request in repository.pull_requests.values():
-                    for each in (*pull_request["reviews"], *pull_request["reviewThreads"]):
-                        if each["id"] in ids:
-                            return View(each, repository)
+        for repository in () if found is not None else self.values():
+            for pull_request in repository.pull_requests.values():
+                for each in (*pull_request["reviews"], *pull_request["reviewThreads"]):
+                    if each["id"] in ids:
+                        return View(each, repository)
         return not_found(f"Could not resolve to a node with the global id of '{node_id}'")
 
     def number_of(self, node_id: str) -> int | None:
