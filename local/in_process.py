@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from backfill.chunk_processing import Worker
@@ -12,21 +13,27 @@ from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.governor import Governor
 from backfill.github.transport import Transport
-from backfill.messages import PlanEvent, chunk_message, plan_message
+from backfill.messages import PlanEvent, RecoveryEvent, chunk_message, plan_message
 from backfill.operating import Operator
 from backfill.planning import Planner
-from backfill.queues import Source
 from backfill.recovering import Recovery
 from backfill.store.budget import ObservedBudget, PostgresBudget
 from backfill.store.connection import Database
-from local.memory_queue import MemoryQueues, RecursiveInvocation
+from local.invocations import RecursiveInvocation
+from local.memory_queue import MemoryQueues
 from local.movement import Movement
 from local.simulator import Simulator
 from local.simulator.resolvers import ENDS
+from local.sqs import Message
 
 Row = dict[str, Any]
 # Their logical ids in template.yaml.
-PLANNER, CHUNK_WORKER = "PlannerFunction", "ChunkWorkerFunction"
+PLANNER, CHUNK_WORKER, RECOVERY, CONSOLE = (
+    "PlannerFunction",
+    "ChunkWorkerFunction",
+    "RecoveryFunction",
+    "ConsoleFunction",
+)
 
 
 class Stack:
@@ -55,46 +62,55 @@ class Stack:
     def run(
         self, *, most: int = 2000, rng: random.Random | None = None, between: Callable[[], object] | None = None
     ) -> list[str]:
-        """Deliver messages until both queues are empty; what became of each chunk message.
+        """Deliver messages as they become visible until both queues are empty; what became of each chunk message.
 
         With ``rng`` chunk messages come in any order, and some twice. ``between`` runs after every message.
         """
-        outcomes = []
+        outcomes: list[str] = []
         for _ in range(most):
-            if self.queues.plans:
-                self.plan_once()
-            elif self.queues.chunks:
-                outcomes.append(self.work_once(rng))
-            else:
+            due = self.queues.next_due(rng)
+            if due is None:
                 self.assert_brake()
                 return outcomes
+            queue, message = due
+            if queue is self.queues.plans:
+                self._plan(message)
+            else:
+                outcomes.append(self._work(message, rng))
             if between is not None:
                 between()
         raise AssertionError(f"not at rest after {most} messages: {outcomes[-20:]}")
 
     def plan_once(self) -> Row:
         """Handle the oldest plan request."""
-        body = self.queues.plans.pop(0)
-        try:
-            with self.queues.invocation(PLANNER, body):
-                return self._planned(plan_message(body))
-        except RecursiveInvocation:
-            self.queues.drop(body, Source.PLANS)
-            return {"backfills": []}
+        return self._plan(self.queues.plans.messages()[0])
 
     def work_once(self, rng: random.Random | None = None) -> str:
-        """Handle one chunk message."""
-        index = rng.randrange(len(self.queues.chunks)) if rng else 0
-        body = self.queues.chunks.pop(index)
+        """Handle the oldest chunk message, or any."""
+        waiting = self.queues.chunks.messages()
+        return self._work(rng.choice(waiting) if rng else waiting[0], rng)
+
+    def _plan(self, message: Message) -> Row:
+        reports: list[Row] = []
+        self._deliver(PLANNER, message, lambda body: reports.append(self._planned(plan_message(body))))
+        return reports[0] if reports else {"backfills": []}
+
+    def _work(self, message: Message, rng: random.Random | None) -> str:
         if rng and rng.random() < 0.2:
-            self.queues.chunks.append(body)
+            self.queues.chunks.duplicate(message)
+        outcomes: list[str] = []
+        self._deliver(CHUNK_WORKER, message, lambda body: outcomes.append(self._worked(body)))
+        return outcomes[0] if outcomes else "dropped"
+
+    def _deliver(self, function: str, message: Message, handle: Callable[[str], None]) -> None:
+        """What a handler raises is raised here too; its message comes back after the visibility timeout."""
+        self.queues.pass_until(message)
+        with suppress(RecursiveInvocation):
+            self.queues.functions.deliver(function, lambda event: handle(event["Records"][0]["body"]), message)
+
+    def _worked(self, body: str) -> str:
         before = self.queues.sent, self.queues.delayed
-        try:
-            with self.queues.invocation(CHUNK_WORKER, body):
-                outcome = self.worker.handle(chunk_message(body), body)
-        except RecursiveInvocation:
-            self.queues.drop(body, Source.CHUNKS)
-            return "dropped"
+        outcome = self.worker.handle(chunk_message(body), body)
         self.moved.ended += outcome in ("completed", "failed")
         self.moved.paused += outcome == "paused"
         self._count(before)
@@ -126,12 +142,23 @@ class Stack:
 
     def add(self, name: str, **fields: Any) -> Row:
         """``backfill add``."""
-        return self.operator.act({"action": "add", "repository": name, **fields})
+        with self.queues.functions.invocation(CONSOLE):
+            return self.operator.act({"action": "add", "repository": name, **fields})
 
     def heartbeat(self) -> Row:
         """What the schedule does."""
         self.moved.heartbeats += 1
-        return self._planned(PlanEvent())
+        with self.queues.functions.invocation(PLANNER):
+            return self._planned(PlanEvent())
+
+    def recover(self, request: RecoveryEvent | None = None) -> Row:
+        """What the other schedule does."""
+        before = self.queues.sent, self.queues.delayed
+        with self.queues.functions.invocation(RECOVERY):
+            report = self.recovery.recover(request or RecoveryEvent())
+        self.moved.recovered += sum(report[each] for each in ("requeued", "lost", "sent", "dead_letters_matched"))
+        self._count(before)
+        return report
 
     def state(self, name: str | None = None) -> Row:
         """The backfill of a repository, or the only one."""

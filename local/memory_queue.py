@@ -1,127 +1,171 @@
-"""A queue in memory with SQS's manners: at least once, no order promised, delays that a test can pass."""
+"""The product's own Queues over SQS in memory, as the template sets its queues, on a clock that a test moves."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import random
+from collections.abc import Iterable, Iterator, MutableSequence
+from typing import Any, overload
 
-from backfill.queues import DeadLetter, Source, collect
+from backfill.queues import DeadLetter, Source, Sqs
+from local.invocations import Functions
+from local.sqs import TRACE, Clock, Message, Queue, Service, url
+from local.template import Deployment, deployed
 
-# Lambda runs a function so often in one chain of requests, and drops the next invocation.
-MOST_IN_A_CHAIN = 16
-
-
-class Traced(str):
-    """A body with the lineage that botocore's trace header carries: how often each function ran before it."""
-
-    lineage: Mapping[str, int] = {}
-    was_redriven = False
+# Logical ids in template.yaml.
+CHUNKS, PLANS, DEAD_LETTERS = "ChunkQueue", "PlanQueue", "DeadLetterQueue"
+_SOURCES = {Source.CHUNKS: CHUNKS, Source.PLANS: PLANS}
 
 
-class RecursiveInvocation(Exception):
-    """Lambda does not invoke the function for this message."""
+class MemoryQueues(Sqs):
+    """``chunks``, ``plans`` and ``dead`` hold the messages. ``functions`` is Lambda, which delivers them.
 
-
-@dataclass
-class MemoryQueues:
-    """Messages as bodies; ``refuse`` makes the next batches answer with failures, as SendMessageBatch may.
-
-    Every other receive of dead letters comes back empty, as SQS's may. Those whose ids are in ``hidden`` were received by
-    somebody else: they are counted and not seen.
+    Every other receive comes back empty, as SQS's may. ``hidden`` has ids of dead letters that somebody else received.
     """
 
-    chunks: list[str] = field(default_factory=list)
-    plans: list[str] = field(default_factory=list)
-    dead: list[DeadLetter] = field(default_factory=list)
-    refuse: int = 0
-    hidden: set[str] = field(default_factory=set)
-    # Messages ever sent, and those of them with a delay.
-    sent: int = 0
-    delayed: int = 0
-    # Functions whose loops Lambda stops, and the lineage of the invocation that runs now.
-    stopped: frozenset[str] = frozenset()
-    lineage: Mapping[str, int] = field(default_factory=dict)
+    def __init__(self, dead: Iterable[DeadLetter] = (), settings: Deployment | None = None) -> None:
+        super().__init__(*(url(name) for name in (CHUNKS, PLANS, DEAD_LETTERS)))
+        settings = settings or deployed()
+        self.clock = Clock()
+        queues = {name: Queue(name, each, self.clock) for name, each in settings.queues.items()}
+        for queue in queues.values():
+            if queue.settings.dead_letter_queue is not None:
+                queue.dead_letters = queues[queue.settings.dead_letter_queue]
+        self.chunks, self.plans, letters = queues[CHUNKS], queues[PLANS], queues[DEAD_LETTERS]
+        self.functions = Functions(settings, queues)
+        self.service = Service({url(name): each for name, each in queues.items()}, self.clock.wait)
+        self._client = _Tracing(self.service, self.functions)
+        self.hidden = letters.hidden
+        self.dead: MutableSequence[DeadLetter] = Letters(letters, self._letter)
+        self.dead += dead
 
-    @contextmanager
-    def invocation(self, function: str, message: str) -> Iterator[None]:
-        """What is sent meanwhile continues the message's chain. Raises RecursiveInvocation in place of one too many."""
-        chain = Counter(message.lineage if isinstance(message, Traced) else {})
-        chain[function] += 1
-        if function in self.stopped and chain[function] > MOST_IN_A_CHAIN:
-            raise RecursiveInvocation(function)
-        self.lineage = chain
-        try:
-            yield
-        finally:
-            self.lineage = {}
+    @property
+    def now(self) -> float:
+        """Seconds that have passed for the queues."""
+        return self.clock.now
+
+    @now.setter
+    def now(self, seconds: float) -> None:
+        self.clock.now = seconds
+
+    @property
+    def sent(self) -> int:
+        """Messages ever sent to functions."""
+        return self.chunks.sent + self.plans.sent
+
+    @property
+    def delayed(self) -> int:
+        """Those of them with a delay."""
+        return self.chunks.delayed + self.plans.delayed
+
+    @property
+    def refuse(self) -> int:
+        """So many entries of the next batches are answered as failed."""
+        return self.service.refuse
+
+    @refuse.setter
+    def refuse(self, entries: int) -> None:
+        self.service.refuse = entries
 
     def drop(self, message: str, source: Source) -> None:
-        """Its receives are used up, and no function said why: the queue itself moves it."""
-        was_redriven = isinstance(message, Traced) and message.was_redriven
-        self.dead.append(DeadLetter(f"m{len(self.dead)}", str(message), "r", None, source, was_redriven))
+        """Its receives are used up: SQS itself moves it."""
+        queue = self.plans if source is Source.PLANS else self.chunks
+        if not any(each is message for each in queue):
+            queue.append(message)
+        (found,) = [each for each in queue.messages() if each is message or (each == message and not each.receives)][
+            -1:
+        ]
+        queue.move(found)
 
-    def _traced(self, body: str) -> Traced:
-        message = Traced(body)
-        message.lineage = self.lineage
-        return message
+    def next_due(self, rng: random.Random | None = None) -> tuple[Queue, Message] | None:
+        """What is visible first, plans before chunks, oldest first. With ``rng`` any visible one of its queue."""
+        waiting = [
+            (max(each.due, self.now), queue, each) for queue in (self.plans, self.chunks) for each in queue.messages()
+        ]
+        if not waiting:
+            return None
+        due, queue, message = min(waiting, key=lambda each: each[0])
+        if rng:
+            message = rng.choice([each for _, among, each in waiting if among is queue and each.due <= due])
+        return queue, message
 
-    def send_chunks(self, dispatches: Iterable[tuple[str, str, float]]) -> list[tuple[str, str]]:
-        accepted = []
-        for chunk, dispatch, delay in dispatches:
-            if self.refuse:
-                self.refuse -= 1
-                continue
-            body = json.dumps({"schema_version": 1, "chunk_id": chunk, "dispatch_id": dispatch})
-            self.chunks.append(self._traced(body))
-            accepted.append((chunk, dispatch))
-            self._count(delay)
-        return accepted
+    def pass_until(self, message: Message) -> None:
+        """Let time pass until a message is visible."""
+        self.now = max(self.now, message.due)
 
-    def send_body(self, body: str, delay_seconds: float = 0) -> None:
-        self.chunks.append(self._traced(body))
-        self._count(delay_seconds)
 
-    def request_plan(self, repository_id: str | None, delay_seconds: float = 0) -> None:
-        named = {"repository_id": repository_id} if repository_id else {}
-        self.plans.append(self._traced(json.dumps({"schema_version": 1, **named})))
-        self._count(delay_seconds)
+class Letters(MutableSequence[DeadLetter]):
+    """The dead-letter queue as a person would like to see it: nothing is received by looking."""
 
-    def _count(self, delay_seconds: float) -> None:
-        self.sent += 1
-        # SQS takes whole seconds.
-        self.delayed += round(delay_seconds) > 0
+    def __init__(self, queue: Queue, letter: Any) -> None:
+        self._queue, self._letter = queue, letter
 
-    def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
-        self.dead.append(DeadLetter(f"m{len(self.dead)}", body, "r", reason, source))
+    def __len__(self) -> int:
+        return len(self._queue.messages())
 
-    def redrive(self, letter: DeadLetter) -> None:
-        message = self._traced(letter.body)
-        message.was_redriven = True
-        (self.plans if letter.queue is Source.PLANS else self.chunks).append(message)
+    @overload
+    def __getitem__(self, index: int) -> DeadLetter: ...
+    @overload
+    def __getitem__(self, index: slice) -> MutableSequence[DeadLetter]: ...
+    def __getitem__(self, index: int | slice) -> DeadLetter | MutableSequence[DeadLetter]:
+        if isinstance(index, slice):
+            return list(self)[index]
+        return self._shown(self._queue.messages()[index])
 
-    def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
-        seen = [each for each in self.dead if each.message_id not in self.hidden]
-        receives = 0
+    def __iter__(self) -> Iterator[DeadLetter]:
+        return iter([self._shown(each) for each in self._queue.messages()])
 
-        def receive(count: int) -> list[DeadLetter]:
-            nonlocal receives
-            receives += 1
-            if receives % 2:
-                return []
-            taken = seen[:count]
-            del seen[:count]
-            return taken
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError("a message in a queue does not change")
 
-        return collect(receive, most)
+    def __delitem__(self, index: int | slice) -> None:
+        del self._queue[index]
 
-    def delete_dead_letter(self, letter: DeadLetter) -> None:
-        self.dead.remove(letter)
+    def __eq__(self, other: object) -> bool:
+        return list(self) == other
 
-    def chunks_waiting(self) -> int:
-        return len(self.chunks)
+    def insert(self, index: int, value: DeadLetter) -> None:
+        """A letter that is there already, from wherever."""
+        told = {"reason": value.reason} if value.reason is not None else {}
+        if value.source is not None and value.reason is not None:
+            told["source"] = value.source.value
+        if value.was_redriven:
+            told["redriven"] = "yes"
+        attributes = {name: {"DataType": "String", "StringValue": each} for name, each in told.items()}
+        message = self._queue.put(value.body, attributes=attributes)
+        message.message_id = value.message_id
+        if value.source is not None and value.reason is None:
+            message.moved_from = _SOURCES[value.source]
+        self._queue.insert(index, self._queue.pop())
 
-    def dead_letters_waiting(self) -> int:
-        return len(self.dead)
+    def _shown(self, message: Message) -> DeadLetter:
+        shown = self._letter(
+            {
+                "MessageId": message.message_id,
+                "Body": str(message),
+                "ReceiptHandle": "r",
+                "MessageAttributes": message.attributes,
+                "Attributes": {"DeadLetterQueueSourceArn": f"arn:aws:sqs:::{message.moved_from or ''}"},
+            }
+        )
+        assert isinstance(shown, DeadLetter)  # noqa: S101
+        return shown
+
+
+class _Tracing:
+    """A client as botocore makes it within a function: with the trace header of the invocation on every message."""
+
+    def __init__(self, service: Service, functions: Functions) -> None:
+        self._service, self._functions = service, functions
+
+    def __getattr__(self, operation: str) -> Any:
+        return getattr(self._service, operation)
+
+    def send_message(self, **request: Any) -> Any:
+        return self._service.send_message(**request, **self._header())
+
+    def send_message_batch(self, Entries: list[dict[str, Any]], **request: Any) -> Any:
+        return self._service.send_message_batch(Entries=[{**each, **self._header()} for each in Entries], **request)
+
+    def _header(self) -> dict[str, Any]:
+        trace = self._functions.trace
+        return {"MessageSystemAttributes": {TRACE: {"DataType": "String", "StringValue": trace}}} if trace else {}

@@ -15,41 +15,11 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
+from local.sqs import MOST_MESSAGE_BYTES, QueueSettings
+
 ROOT = Path(__file__).parents[1]
 NOTHING = {"Ref": "AWS::NoValue"}
-# SQS' and Lambda's defaults and limits:
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
-# https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
-MOST_MESSAGE_BYTES = 1_048_576
-LONGEST_VISIBILITY_SECONDS = 43_200
-LONGEST_RETENTION_SECONDS = 1_209_600
-LONGEST_DELAY_SECONDS = 900
 Resources = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class QueueSettings:
-    """A queue of the template. Without ``most_receives`` a message is received until it is deleted or expires."""
-
-    visibility_seconds: int = 30
-    retention_seconds: int = 345_600
-    delay_seconds: int = 0
-    wait_seconds: int = 0
-    most_bytes: int = MOST_MESSAGE_BYTES
-    most_receives: int | None = None
-    dead_letter_queue: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, value, least, most in (
-            ("VisibilityTimeout", self.visibility_seconds, 0, LONGEST_VISIBILITY_SECONDS),
-            ("MessageRetentionPeriod", self.retention_seconds, 60, LONGEST_RETENTION_SECONDS),
-            ("DelaySeconds", self.delay_seconds, 0, LONGEST_DELAY_SECONDS),
-            ("ReceiveMessageWaitTimeSeconds", self.wait_seconds, 0, 20),
-            ("MaximumMessageSize", self.most_bytes, 1024, MOST_MESSAGE_BYTES),
-            ("maxReceiveCount", self.most_receives or 1, 1, 1000),
-        ):
-            if not least <= value <= most:
-                raise ValueError(f"SQS takes a {name} from {least} to {most}, not {value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,18 +134,13 @@ def _queue(properties: Mapping[str, Any]) -> QueueSettings:
 
 
 def _function(properties: Mapping[str, Any], source: Mapping[str, Any]) -> FunctionSettings:
-    limits = [
-        int(limit)
-        for limit in (
-            properties.get("ReservedConcurrentExecutions"),
-            source.get("ScalingConfig", {}).get("MaximumConcurrency"),
-        )
-        if limit is not None
-    ]
+    if "ReservedConcurrentExecutions" in properties:
+        raise ValueError("reserved concurrency is not imitated: Lambda would throttle, and messages would come back")
+    scaling = source.get("ScalingConfig", {})
     return FunctionSettings(
         timeout_seconds=int(properties.get("Timeout", 3)),
         may_recur=properties.get("RecursiveLoop") == "Allow",
-        most_concurrent=min(limits, default=None),
+        most_concurrent=int(scaling["MaximumConcurrency"]) if scaling else None,
         source=_attribute_of(source["EventSourceArn"]) if source else None,
         batch_size=int(source.get("BatchSize", 10)),
         reports_failures="ReportBatchItemFailures" in source.get("FunctionResponseTypes", []),

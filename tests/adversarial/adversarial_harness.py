@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import Any
 
 from backfill.errors import ContractViolation
-from backfill.messages import RecoveryEvent, chunk_message, plan_message
-from backfill.queues import DeadLetter, Source
+from backfill.messages import plan_message
+from backfill.queues import Source
 from backfill.store.connection import Database
-from local.in_process import Stack
+from local.in_process import CHUNK_WORKER, PLANNER, Stack
 from local.memory_queue import MemoryQueues
 from local.simulator import Simulator
 from local.simulator.server import Answer
+from local.sqs import Message, Queue
+from local.template import Deployment
 
-# As in template.yaml, with the default WorkerTimeout.
-VISIBILITY, RECEIVES, LONGEST_DELAY = 720, 5, 900
+# As in template.yaml.
 HEARTBEAT, RECOVERY = 1800, 7200
 # Times that GitHub tells do not move.
 _OF_GITHUB = {
@@ -47,70 +47,31 @@ class GitHub(Simulator):
         return self.reply or super().answer(body)
 
 
-class Message(str):
-    """A body in a queue: visible from ``due`` on, and received so often."""
-
-    due: float = 0.0
-    receives: int = 0
-
-
 class Sqs(MemoryQueues):
-    """MemoryQueues with SQS's delays, on a clock of its own; ``deaths`` says why of every dead letter there ever was."""
+    """MemoryQueues; ``deaths`` says why of every dead letter there ever was."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.now, self.deaths = 0.0, list[str]()
-
-    def send_chunks(self, dispatches: Iterable[tuple[str, str, float]]) -> list[tuple[str, str]]:
-        accepted = []
-        for each in dispatches:
-            accepted += super().send_chunks([each])
-            self._put_off(self.chunks, each[2])
-        return accepted
-
-    def send_body(self, body: str, delay_seconds: float = 0) -> None:
-        super().send_body(body, delay_seconds)
-        self._put_off(self.chunks, delay_seconds)
-
-    def request_plan(self, repository_id: str | None, delay_seconds: float = 0) -> None:
-        super().request_plan(repository_id, delay_seconds)
-        self._put_off(self.plans, delay_seconds)
+    def __init__(self, settings: Deployment | None = None) -> None:
+        super().__init__(settings=settings)
+        self.deaths = list[str]()
+        self._said: dict[str, str] = {}
 
     def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
         super().bury(body, reason, source)
         self.deaths.append(reason)
 
-    def receive(self, queue: list[str], handle: Callable[[str], str]) -> str:
-        """Handle what is due first as the functions and SQS do: an error brings it back later, the fifth buries it."""
-        message = min(queue, key=due)
-        queue.remove(message)
+    def deliver(self, function: str, message: Message, handle: Callable[[str], str]) -> str:
+        """What became of a message. An error brings it back later; received too often, it is a dead letter."""
+        outcomes = list[str]()
         try:
-            return handle(message)
-        except ContractViolation as violation:
-            self.bury(message, str(violation))
-            return f"buried: {violation}"
+            self.functions.deliver(
+                function, lambda event: outcomes.append(handle(event["Records"][0]["body"])), message
+            )
         except (Exception, Killed) as error:
-            said = f"raised {type(error).__name__}: {error}"
-            receives = getattr(message, "receives", 0) + 1
-            if receives < RECEIVES:
-                queue.append(message)
-                self._put_off(queue, VISIBILITY, receives)
-            else:
-                self.dead.append(DeadLetter(f"m{len(self.deaths)}", message, "r", None))
-                self.deaths.append(said)
+            said = self._said[message.message_id] = f"raised {type(error).__name__}: {error}"
             return said
-
-    def _put_off(self, queue: list[str], seconds: float, receives: int = 0) -> None:
-        """The newest message of a queue, which a batch may have refused: then there is nothing new."""
-        if queue and (receives or not isinstance(queue[-1], Message)):
-            message = Message(queue[-1])
-            message.due, message.receives = self.now + max(0, min(LONGEST_DELAY, round(seconds))), receives
-            queue[-1] = message
-
-
-def due(message: str) -> float:
-    """When a message is visible."""
-    return getattr(message, "due", 0.0)
+        if not outcomes:
+            self.deaths.append(self._said[message.message_id])
+        return outcomes[0] if outcomes else f"dead: {self.deaths[-1]}"
 
 
 class Deployed(Stack):
@@ -119,12 +80,14 @@ class Deployed(Stack):
     queues: Sqs
 
     def __init__(
-        self, db: Database, simulator: Simulator, clock: Database, seconds_left: Callable[[], float] = lambda: 600.0
+        self,
+        db: Database,
+        simulator: Simulator,
+        clock: Database,
+        seconds_left: Callable[[], float] = lambda: 600.0,
+        settings: Deployment | None = None,
     ) -> None:
-        super().__init__(db, simulator, seconds_left)
-        self.queues = Sqs()
-        for name in ("planner", "worker", "recovery", "operator"):
-            setattr(self, name, replace(getattr(self, name), queues=self.queues))
+        super().__init__(db, simulator, seconds_left, Sqs(settings))
         self._clock, self._heartbeat, self._recovery = clock, 0.0, 0.0
         clock.execute("SET session_replication_role = replica")  # no trigger notices
         columns = clock.rows(
@@ -133,13 +96,13 @@ class Deployed(Stack):
             " AND attgenerated = '' AND NOT attisdropped GROUP BY 1"
         )
         moved = {row["name"]: set(row["columns"]) - _OF_GITHUB.get(row["name"], set()) for row in columns}
-        self._times = {name: times for name, times in moved.items() if name not in _GITHUB_ALONE}
+        self.times = {name: times for name, times in moved.items() if name not in _GITHUB_ALONE}
 
     def pass_time(self, seconds: float, *tables: str) -> None:
         """Everything that the system wrote down (in these tables) lies so much further back."""
         moves: list[tuple[str, dict[str, Any]]] = []
-        for table in tables or self._times:
-            sets = ", ".join(f"{each} = {each} - make_interval(secs => :s)" for each in self._times[table])
+        for table in tables or self.times:
+            sets = ", ".join(f"{each} = {each} - make_interval(secs => :s)" for each in self.times[table])
             moves.append((f"UPDATE {table} SET {sets}", {"s": float(seconds)}))
         self._clock.pipeline(moves)
         self.queues.now += 0 if tables else seconds
@@ -148,8 +111,8 @@ class Deployed(Stack):
         """So long, or until ``most`` messages were handled, a second each: what became of them."""
         end, outcomes = self.queues.now + hours * 3600, list[str]()
         while len(outcomes) < most:
-            events = [(due(each), "plans") for each in self.queues.plans]
-            events += [(due(each), "chunks") for each in self.queues.chunks]
+            waiting = self.queues.next_due()
+            events = [(max(waiting[1].due, self.queues.now), "message")] if waiting else []
             events += [(self._heartbeat + HEARTBEAT, "heartbeat")] if heartbeats else []
             events += [(self._recovery + RECOVERY, "recovery")] if recovery else []
             when, kind = min(events, default=(end, ""))
@@ -164,19 +127,30 @@ class Deployed(Stack):
             elif kind == "recovery":
                 self._recovery = self.queues.now
                 with suppress(Exception):
-                    self.recovery.recover(RecoveryEvent())
-            else:
-                queue, handle = (self.queues.plans, self._plan) if kind == "plans" else (self.queues.chunks, self._work)
-                outcomes.append(self.queues.receive(queue, handle))
+                    self.recover()
+            elif waiting is not None:
+                outcomes.append(self._deliver_due(*waiting))
                 self.pass_time(1)
+        self.assert_brake()
         return outcomes
 
-    def _plan(self, body: str) -> str:
-        self.planner.plan(plan_message(body))
+    def _deliver_due(self, queue: Queue, message: Message) -> str:
+        if queue is self.queues.plans:
+            return self.queues.deliver(PLANNER, message, lambda body: self._handled(self.plan_body, body, Source.PLANS))
+        return self.queues.deliver(CHUNK_WORKER, message, lambda body: self._handled(self._worked, body, Source.CHUNKS))
+
+    def plan_body(self, body: str) -> str:
+        """One planner run by a message."""
+        self._planned(plan_message(body))
         return "planned"
 
-    def _work(self, body: str) -> str:
-        return self.worker.handle(chunk_message(body), body)
+    def _handled(self, handle: Callable[[str], str], body: str, source: Source) -> str:
+        """As the functions do: what breaks its contract is buried."""
+        try:
+            return handle(body)
+        except ContractViolation as violation:
+            self.queues.bury(body, str(violation), source)
+            return f"buried: {violation}"
 
 
 class Contended(Database):

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from local.template import FunctionSettings, QueueSettings, deployed, deployment
+from local.sqs import QueueSettings
+from local.template import FunctionSettings, deployed, deployment
 from tests.infrastructure.shapes import refusals, shape, translated
 
 VPC = {"SubnetIds": "subnet-1a,subnet-2b", "SecurityGroupIds": "sg-3c"}

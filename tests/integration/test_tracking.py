@@ -172,8 +172,8 @@ def test_a_removal_waits_for_a_worker_that_stores_and_stops_one_that_reads(
         thread = threading.Thread(target=operator.act, args=(event,))
         thread.start()
         threads.append(thread)
-        if len(stack.queues.chunks) == 1:
-            # The first of two: it stores after the removal.
+        if len(stack.queues.chunks) == 2:
+            # The first of two, which is in flight: it stores after the removal.
             thread.join(30)
         return read
 
