@@ -33,8 +33,12 @@ import json, sys
 from types import SimpleNamespace
 import boto3
 from backfill import wiring
-from local.memory_queue import MemoryQueues
-client, queues = boto3.client("sqs"), MemoryQueues()
+from backfill.queues import Sqs
+from local.sqs import Clock, Queue, QueueSettings, Service, url
+client, clock, names = boto3.client("sqs"), Clock(), ("chunks", "plans", "dead")
+waiting, *others = (Queue(name, QueueSettings(), clock) for name in names)
+queues = Sqs(*map(url, names))
+queues._client = Service({url(each.name): each for each in (waiting, *others)}, clock.wait)
 wiring.queues = lambda: queues
 import app
 context = SimpleNamespace(function_name="f", memory_limit_in_mb=512, invoked_function_arn="arn:aws:lambda:a:b:function:f",
@@ -44,10 +48,10 @@ for _ in range(int(sys.argv[2])):
     answer = app.handler(event, context)
     if answer.get("batchItemFailures"):
         sys.exit(f"failed: {answer}")
-    if not queues.chunks:
+    if not waiting:
         break
     # What a chunk was split into comes to the same container.
-    event = {"Records": [{"messageId": "1", "body": queues.chunks.pop()}]}
+    event = {"Records": [{"messageId": "1", "body": waiting.pop()}]}
 # Not getrusage: its maximum begins with that of the process that started this one.
 print("\\n" + next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """

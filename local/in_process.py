@@ -19,6 +19,7 @@ from backfill.planning import Planner
 from backfill.recovering import Recovery
 from backfill.store.budget import ObservedBudget, PostgresBudget
 from backfill.store.connection import Database
+from local.freezing import Container
 from local.invocations import RecursiveInvocation
 from local.memory_queue import MemoryQueues
 from local.movement import Movement
@@ -56,6 +57,7 @@ class Stack:
         self.worker = Worker(db, self.github, self.queues, lambda: 600.0)
         self.recovery = Recovery(db, self.queues)
         self.operator = Operator(db, self.github, self.queues)
+        self.container = Container(db, transport)
         self.moved = Movement()
         self._created = 0
 
