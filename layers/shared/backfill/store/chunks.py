@@ -19,6 +19,9 @@ from pg8000.exceptions import DatabaseError
 from backfill.errors import LeaseLost, Removed, Retryable, StaleClaim
 from backfill.store.connection import Database, Row
 
+# SQL: whether chunk c of backfill s may run. A chunk that a person asked for runs whatever the backfill's state, unless a pause
+# with an end says that GitHub refuses.
+MAY_RUN = "(s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))"
 # Business attempts of a chunk (design section 5); SQS receives are counted apart, by the queue.
 MAX_ATTEMPTS = 5
 # The error_code of a chunk that waits for GitHub's limits.
@@ -49,10 +52,10 @@ _CREATE = """
 # The outbox. A chunk of an active backfill that is due and was never handed to SQS; a chunk that a person asked for is
 # sent whatever the backfill's state. Two senders at once may both send it: the second message is a duplicate, which
 # the claim ignores.
-_TO_SEND = """
+_TO_SEND = f"""
     SELECT c.id, c.dispatch_id, GREATEST(0, ceil(EXTRACT(epoch FROM c.available_at - now()))) AS wait_seconds
     FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
-    WHERE c.status = 'pending' AND c.sent_at IS NULL AND (s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))
+    WHERE c.status = 'pending' AND c.sent_at IS NULL AND {MAY_RUN}
       AND (CAST(:backfill_id AS uuid) IS NULL OR c.backfill_state_id = CAST(:backfill_id AS uuid))
       AND (CAST(:chunk_id AS uuid) IS NULL OR c.id = CAST(:chunk_id AS uuid))
     ORDER BY c.available_at, c.created_at, c.chunk_number
@@ -94,12 +97,12 @@ _CLAIM = """
 
 # The message arrived while the backfill is paused: the chunk goes back to the outbox, which sends it after the resume. So does the
 # chunk of a worker that died, whose message comes back during the pause: nobody else would bring it back.
-_UNSEND = """
+_UNSEND = f"""
     UPDATE backfill_chunks AS c SET status = 'pending', claim_token = NULL, lease_expires_at = NULL, sent_at = NULL,
            dispatch_id = gen_random_uuid()
     FROM progressive_backfill_state AS s
     WHERE s.id = c.backfill_state_id
-      AND NOT (s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))
+      AND NOT {MAY_RUN}
       AND c.id = CAST(:id AS uuid) AND c.dispatch_id = CAST(:dispatch_id AS uuid)
       AND (c.status = 'pending' OR (c.status = 'processing' AND c.lease_expires_at < now() AND c.attempts < :max_attempts))
 """
@@ -172,12 +175,12 @@ _RECOVER_STALE = """
 
 # Sent, and never claimed. A queue that is merely long is not loss: either the queue is empty, or chunks that were sent
 # well after this one were claimed already. The fresh dispatch makes the old message harmless if it comes after all.
-_RECOVER_LOST = """
+_RECOVER_LOST = f"""
     WITH lost AS (
         SELECT c.id FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
         WHERE c.status = 'pending' AND c.sent_at IS NOT NULL
           AND GREATEST(c.sent_at, c.available_at) < now() - make_interval(mins => :threshold_minutes)
-          AND (s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))
+          AND {MAY_RUN}
           AND (:queue_is_empty OR GREATEST(c.sent_at, c.available_at) + make_interval(mins => :threshold_minutes) < (
                 SELECT max(later.sent_at) FROM backfill_chunks AS later
                 WHERE later.started_at IS NOT NULL AND later.status IN ('processing', 'completed')))
@@ -275,17 +278,17 @@ _COUNT_STALE = """
     WHERE status = 'processing' AND started_at < now() - make_interval(mins => :threshold_minutes)
       AND (lease_expires_at < now() OR started_at < now() - make_interval(mins => :longest_life_minutes))
 """
-_COUNT_UNSENT = """
+_COUNT_UNSENT = f"""
     SELECT count(*) AS unsent
     FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
-    WHERE c.status = 'pending' AND c.sent_at IS NULL AND (s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))
+    WHERE c.status = 'pending' AND c.sent_at IS NULL AND {MAY_RUN}
 """
-_COUNT_LOST = """
+_COUNT_LOST = f"""
     SELECT count(*) AS lost
     FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
     WHERE c.status = 'pending' AND c.sent_at IS NOT NULL
       AND GREATEST(c.sent_at, c.available_at) < now() - make_interval(mins => :threshold_minutes)
-      AND (s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))
+      AND {MAY_RUN}
       AND (:queue_is_empty OR GREATEST(c.sent_at, c.available_at) + make_interval(mins => :threshold_minutes) < (
             SELECT max(later.sent_at) FROM backfill_chunks AS later
             WHERE later.started_at IS NOT NULL AND later.status IN ('processing', 'completed')))

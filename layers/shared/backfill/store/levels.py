@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from backfill.store.backfills import STALLED_HOURS
+from backfill.store.chunks import MAY_RUN
 from backfill.store.connection import Database, Row
 
 # The partial indexes keep completed backfills and chunks out of it, however many there are. Of the completed ones it reads
 # the one whose check for changes is the oldest, which is the first of the index by which the planner chooses.
-_LEVELS = """
+_LEVELS = f"""
     SELECT b.*, c.*, COALESCE(r."OldestCheck", 0) AS "OldestCheck"
     FROM (
         SELECT count(*) FILTER (WHERE status = 'active') AS "ActiveBackfills",
@@ -25,7 +26,7 @@ _LEVELS = """
         SELECT count(*) AS "UnfinishedChunks",
                count(*) FILTER (WHERE c.status = 'processing' AND c.lease_expires_at < now()) AS "ExpiredLeases",
                GREATEST(0, COALESCE(max(EXTRACT(epoch FROM now() - c.available_at))
-                                    FILTER (WHERE c.status = 'pending' AND (s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))), 0))
+                                    FILTER (WHERE c.status = 'pending' AND {MAY_RUN}), 0))
                    AS "OldestPendingChunk"
         FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
         WHERE c.status IN ('pending', 'processing')) AS c

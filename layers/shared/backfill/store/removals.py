@@ -13,14 +13,11 @@ BATCH = 500
 
 # Workers take the chunk before the backfill: so does this. A worker that is storing is waited for; one that comes later
 # finds no chunk, and rolls back.
-_LOCK_CHUNKS = """
-    SELECT id FROM backfill_chunks
-    WHERE repository_id = CAST(:id AS uuid) AND status IN ('pending', 'processing') ORDER BY id FOR UPDATE
-"""
-_LOCK_BACKFILL = "SELECT id FROM progressive_backfill_state WHERE repository_id = CAST(:id AS uuid) FOR UPDATE"
 _UNFINISHED = """
     SELECT id FROM backfill_chunks WHERE repository_id = CAST(:id AS uuid) AND status IN ('pending', 'processing')
 """
+_LOCK_CHUNKS = f"{_UNFINISHED} ORDER BY id FOR UPDATE"
+_LOCK_BACKFILL = "SELECT id FROM progressive_backfill_state WHERE repository_id = CAST(:id AS uuid) FOR UPDATE"
 _DELETE_BACKFILL = "DELETE FROM progressive_backfill_state WHERE repository_id = CAST(:id AS uuid)"
 _DELETE_SOME = """
     DELETE FROM pull_requests AS p USING (
