@@ -13,7 +13,7 @@ export UV_SYSTEM_CERTS := 1
 .PHONY: data-dictionary query-examples demo up down env env-file architecture build deploy delete help setup lint format test soak bench bench-rivals lock clean sbom audit
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
 setup: .venv/.ready ## the development environment in .venv
 
@@ -75,7 +75,7 @@ deploy: .venv/.ready .venv-sam/.ready ## build and deploy to AWS; asks for what 
 delete: .venv/.ready .venv-sam/.ready ## delete the stack from AWS; the database stays (STACK_NAME=, CONFIRM=)
 	@$(BIN)/python -m cli.delete $(if $(PARAMETERS),--file $(PARAMETERS))
 
-invoke-%: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready
+invoke-%: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## run one function with an event: planner, chunk-worker, recovery, console, widget, migrator (EVENT=, ENV=)
 	@$(BIN)/python -m local.invoke $* $(if $(EVENT),--event $(EVENT)) $(if $(ENV),--env-vars $(ENV))
 
 lint: .venv/.ready .venv-checks/.ready ## ruff, mypy in strict mode, cfn-lint, checkov, squawk on the migrations

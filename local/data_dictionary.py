@@ -40,6 +40,20 @@ the migrations set. `psql` shows the same comments with `\\d+ pull_requests`. [q
 
 Two conditions belong into most reports: `gone_at IS NULL` leaves out pull requests that GitHub no longer has, and
 `detail_synced_at IS NOT NULL` leaves out those whose details are not stored yet.
+
+How the tables hang together:
+
+    repositories ─┬─ progressive_backfill_state ── backfill_chunks ── backfill_chunk_members
+                  ├─ labels
+                  └─ pull_requests ─┬─ reviews
+                                    ├─ comments            issue comments and review comments, by kind
+                                    ├─ commits
+                                    ├─ files
+                                    ├─ pull_request_labels, pull_request_assignees
+                                    ├─ pull_request_review_requests
+                                    └─ pull_request_closing_issues
+    contributors    authors and reviewers of all of these; a deleted user is a null author_id
+    github_budget   points and server time, one row per GitHub identity
 """
 _GROUPS = {
     "GitHub": ("Data from GitHub", "What GitHub has, as it was when it was last read."),

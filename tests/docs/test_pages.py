@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 import typer.main
 
 from backfill.error_codes import ErrorCode
+from backfill.messages import SyncRequest, chunk_message
 from backfill.store.connection import Database
 from cli.main import app
 from local.postgres import Postgres
+from local.query_examples import examples
 from migrations.runner import upgrade
 from tests.docs.pages import ROOT, blocks, pages
 from tests.infrastructure.shapes import shape
@@ -192,3 +195,48 @@ def test_teardown_leaves_nothing_in_the_database(postgres: Postgres, roles: Call
     # The fixture removes the roles again.
     for role in ("backfill_worker", "backfill_owner"):
         postgres.run(f"CREATE ROLE {role}")
+
+
+def test_templates_for_chat_are_valid_and_give_what_the_page_passes() -> None:
+    page = text("docs/operations.md")
+    for file in sorted(DOCS.glob("*.yaml")):
+        done = subprocess.run(
+            [ROOT / ".venv/bin/cfn-lint", file], capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stdout
+        parameters = set(re.findall(r"^  (\w+):\n    Type: String", file.read_text(encoding="utf-8"), re.MULTILINE))
+        (line,) = re.findall(rf"docs/{file.name} \\\n.*--parameter-overrides (.*)", page)
+        assert {each.split("=")[0] for each in line.split()} == parameters
+
+
+@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:4566"])
+def test_the_message_by_hand_is_a_sync_request_and_reaches_both_stacks(tmp_path: Path, endpoint: str) -> None:
+    (block,) = [each for each in blocks(DOCS / "operations.md", "bash") if "send-message" in each]
+    program = tmp_path / "aws"
+    program.write_text('#!/bin/sh\nfor each in "$@"; do printf "%s\\\\0" "$each"; done\n', encoding="utf-8")
+    program.chmod(0o755)
+    settings = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CHUNK_QUEUE_URL": "http://queue/chunks"}
+    settings |= {"AWS_ENDPOINT_URL": endpoint} if endpoint else {}
+    given = subprocess.run(["sh", "-c", block], env=settings, capture_output=True, text=True, check=True).stdout.split(
+        "\0"
+    )
+    assert given[:-1][-5:-1] == ["send-message", "--queue-url", "http://queue/chunks", "--message-body"]
+    assert given[:2] == (["--endpoint-url", endpoint] if endpoint else ["sqs", "send-message"])
+    message = chunk_message(given[-2])
+    assert isinstance(message, SyncRequest)
+    assert (message.repository, list(message.pr_numbers)) == ("owner/name", [4711])
+
+
+def test_make_help_lists_every_target() -> None:
+    done = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    shown = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("  make ")}
+    targets = set(re.findall(r"^([a-z-]+%?):", text("Makefile"), re.MULTILINE))
+    assert targets - shown == set()
+
+
+def test_the_readme_is_short_and_has_a_result() -> None:
+    readme = text("README.md")
+    assert len(readme.splitlines()) <= 90
+    (example,) = examples(readme)
+    assert "(3 rows)" in example.output
+    assert "```mermaid" in readme

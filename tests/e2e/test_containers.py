@@ -1,4 +1,4 @@
-"""The README's lines for `sam local invoke`, one by one, in a fresh copy of the repository: six functions in real containers."""
+"""The lines of docs/invoking.md for `sam local invoke`, one by one, in a fresh copy of the repository: six functions in real containers."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def lines(page: str, mark: str) -> list[str]:
     return str(block).splitlines()
 
 
-def test_the_readme_invokes_every_function() -> None:
-    invoked = {line.split()[3]: line for line in lines("README.md", "containers") if "local invoke" in line}
+def test_the_page_invokes_every_function() -> None:
+    invoked = {line.split()[3]: line for line in lines("docs/invoking.md", "containers") if "local invoke" in line}
     assert invoked.keys() == {function for function, _ in FUNCTIONS.values()}
     for line in invoked.values():
         assert (ROOT / line.split()[5]).is_file(), line
@@ -87,12 +87,12 @@ class Copy:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
-    """The copy after the README's first lines, with a stack that is open to containers."""
+    """The copy after the page's first lines, with a stack that is open to containers."""
     try:
         with docker_with_image() as settings:
             made = Copy(tmp_path_factory.mktemp("copy"), settings)
             try:
-                for line in lines("README.md", "containers"):
+                for line in lines("docs/invoking.md", "containers"):
                     if "local invoke" not in line:
                         done = made.run(line)
                         assert done.returncode == 0, f"{line}\n{done.stderr}"
@@ -106,7 +106,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
 @pytest.mark.soak
 def test_all_six_functions_answer_in_containers(copy: Copy, capsys: pytest.CaptureFixture[str]) -> None:
     answers: list[tuple[str, Any]] = []
-    for line in lines("README.md", "containers"):
+    for line in lines("docs/invoking.md", "containers"):
         if "local invoke" in line:
             answers.append((line.split()[3], copy.answer(line)))
     with capsys.disabled():
