@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import logging
 import multiprocessing
@@ -12,62 +11,92 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from multiprocessing.managers import BaseManager
 from threading import Condition
-from typing import Any
+from typing import Any, NamedTuple
 
 from backfill.chunk_processing import Worker
+from backfill.errors import ContractViolation
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.governor import Governor
 from backfill.github.transport import Transport
-from backfill.messages import chunk_message, plan_message
+from backfill.messages import RecoveryEvent, chunk_message, plan_message
 from backfill.observability import logger, metrics
 from backfill.operating import Operator
 from backfill.planning import Planner
-from backfill.queues import DeadLetter, Source
+from backfill.queues import Source, Sqs
+from backfill.recovering import Recovery
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database
+from local.invocations import Functions
+from local.memory_queue import URLS, Tracing
+from local.sqs import Service, connected, url
+from local.template import deployed
 
-# What the template gives a function, and after how long a message shows again whose handling failed.
-FUNCTION_SECONDS = 120.0
-VISIBLE_AGAIN_SECONDS = 2.0
-CHUNKS, PLANS, DEAD = "chunks", "plans", "dead"
+# So long a container may take to come to its end.
+END_SECONDS = 120.0
+# Which function a container runs, and how long it may.
+PLANNER, CHUNK_WORKER = "PlannerFunction", "ChunkWorkerFunction"
+
+
+class RealTime:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    @property
+    def now(self) -> float:
+        return time.monotonic() - self._start
+
+
+class Delivered(NamedTuple):
+    """A message in a container's hands."""
+
+    body: str
+    receipt: str
+    trace: str | None
 
 
 class Mailbox:
-    """Messages of several queues, each due after its delay; shared by all processes through a manager."""
+    """The template's queues (local/sqs.py) in real time, shared by all processes through a manager."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, list[tuple[float, int, str]]] = {CHUNKS: [], PLANS: [], DEAD: []}
-        self._sent = 0
+        self._deployment = deployed()
+        self._queues = connected(self._deployment.queues, RealTime())
+        # A long poll that finds nothing does not wait: nobody else could use the mailbox meanwhile.
+        self._service = Service({url(name): each for name, each in self._queues.items()}, lambda _: None)
         self._ended = False
         self._changed = Condition()
         self._problems: list[str] = []
 
-    def send(self, queue: str, body: str, delay_seconds: float) -> None:
-        """Due after the delay, at the latest after SQS's 15 minutes."""
+    def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """A request of boto3's client."""
         with self._changed:
-            self._sent += 1
-            heapq.heappush(self._waiting[queue], (time.monotonic() + min(900.0, delay_seconds), self._sent, body))
+            answer: dict[str, Any] = getattr(self._service, operation)(**request)
             self._changed.notify_all()
+            return answer
 
-    def receive(self, queue: str) -> str | None:
-        """The next message that is due, waiting for it; None at the end of the fleet."""
+    def receive(self, function: str) -> Delivered | None:
+        """The next message for a function, waiting for it; None at the end of the fleet."""
+        queue = self._queues[str(self._deployment.functions[function].source)]
         with self._changed:
             while not self._ended:
-                waiting = self._waiting[queue]
-                now = time.monotonic()
-                if waiting and waiting[0][0] <= now:
-                    return heapq.heappop(waiting)[2]
-                self._changed.wait(waiting[0][0] - now if waiting else None)
+                waiting = queue.messages()
+                message = min(waiting, key=lambda each: each.due) if waiting else None
+                if message is None or message.due > queue.clock.now:
+                    self._changed.wait(message.due - queue.clock.now if message else None)
+                elif queue.take(message):
+                    return Delivered(str(message), message.receipt, message.trace)
             return None
 
-    def count(self, queue: str) -> int:
-        """Messages that wait, due or not."""
+    def acknowledge(self, function: str, receipt: str) -> None:
+        """The function has handled a message."""
         with self._changed:
-            return len(self._waiting[queue])
+            self._queues[str(self._deployment.functions[function].source)].delete(receipt)
 
     def note(self, problem: str) -> None:
         """An exception that no use case handled."""
@@ -86,52 +115,33 @@ class Mailbox:
             self._changed.notify_all()
 
 
-class Queues:
-    """The use cases' queues over a mailbox."""
+class Client:
+    """boto3's client over a mailbox, which may be in another process."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
 
-    def send_chunks(self, dispatches: Iterable[tuple[str, str, float]]) -> list[tuple[str, str]]:
-        accepted = []
-        for chunk, dispatch, delay in dispatches:
-            body = json.dumps({"schema_version": 1, "chunk_id": chunk, "dispatch_id": dispatch})
-            self._mailbox.send(CHUNKS, body, delay)
-            accepted.append((chunk, dispatch))
-        return accepted
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        return lambda **request: self._mailbox.call(operation, request)
 
-    def send_body(self, body: str, delay_seconds: float = 0) -> None:
-        self._mailbox.send(CHUNKS, body, delay_seconds)
 
-    def request_plan(self, repository_id: str | None, delay_seconds: float = 0) -> None:
-        named = {"repository_id": repository_id} if repository_id else {}
-        self._mailbox.send(PLANS, json.dumps({"schema_version": 1, **named}), delay_seconds)
-
-    def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
-        self._mailbox.send(DEAD, body, 0)
-
-    def redrive(self, letter: DeadLetter) -> None:
-        raise NotImplementedError("recovery has no part in a fleet")
-
-    def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
-        raise NotImplementedError("recovery has no part in a fleet")
-
-    def delete_dead_letter(self, letter: DeadLetter) -> None:
-        raise NotImplementedError("recovery has no part in a fleet")
-
-    def chunks_waiting(self) -> int:
-        return self._mailbox.count(CHUNKS)
-
-    def dead_letters_waiting(self) -> int:
-        return self._mailbox.count(DEAD)
+def queues_of(mailbox: Mailbox, functions: Functions) -> Sqs:
+    """The product's own queues. What is sent within an invocation of ``functions`` goes on with its chain."""
+    queues = Sqs(*URLS)
+    queues._client = Tracing(Client(mailbox), functions)
+    return queues
 
 
 class _Manager(BaseManager):
     pass
 
 
-_mailbox = Mailbox()
-_Manager.register("mailbox", callable=lambda: _mailbox)
+@cache
+def _mailbox() -> Mailbox:
+    return Mailbox()
+
+
+_Manager.register("mailbox", callable=_mailbox)
 
 
 class Fleet:
@@ -164,17 +174,22 @@ class Fleet:
         manager.connect()
         self._mailbox: Mailbox = manager.mailbox()  # type: ignore[attr-defined] # made by register
         github = _github(self._db, self._wiring["api_url"], self._wiring["secret"])
-        self._operator = Operator(self._db, github, Queues(self._mailbox))
+        self.queues = queues_of(self._mailbox, Functions(deployed(), {}))
+        self._operator = Operator(self._db, github, self.queues)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._mailbox.end()
-        self._process.communicate(timeout=FUNCTION_SECONDS)
+        self._process.communicate(timeout=END_SECONDS)
         self._db.close()
 
     def add(self, repository: str) -> None:
         """Track a repository; the planner begins by itself."""
         self._operator.act({"action": "add", "repository": repository})
+
+    def recover(self) -> dict[str, Any]:
+        """What the schedule of recovery does."""
+        return Recovery(self._db, self.queues).recover(RecoveryEvent())
 
     def wait(self, until: Callable[[Database], bool], seconds: float) -> bool:
         """Look every 0.2 s; whether it came true in time. Raises RuntimeError with what no use case handled."""
@@ -200,27 +215,32 @@ def _github(db: Database, api_url: str, secret: Mapping[str, str]) -> GitHub:
     return GitHub(transport, Credentials(transport, lambda _: secret, budget), Governor(budget))
 
 
-def _serve(mailbox: Mailbox, queue: str, database_url: str, api_url: str, secret: Mapping[str, str]) -> None:
+def _serve(mailbox: Mailbox, function: str, database_url: str, api_url: str, secret: Mapping[str, str]) -> None:
     """One container: messages one after the other until the end."""
     logger.setLevel(logging.CRITICAL)
-    db = Database(lambda: database_url)
-    github, queues = _github(db, api_url, secret), Queues(mailbox)
-    while (body := mailbox.receive(queue)) is not None:
-        seconds_left = _countdown()
+    db, functions = Database(lambda: database_url), Functions(deployed(), {})
+    github, queues = _github(db, api_url, secret), queues_of(mailbox, functions)
+    while (message := mailbox.receive(function)) is not None:
+        seconds_left = _countdown(functions.deployment.functions[function].timeout_seconds)
         try:
-            if queue == PLANS:
-                Planner(db, github, queues, seconds_left).plan(plan_message(body))
-            else:
-                Worker(db, github, queues, seconds_left).handle(chunk_message(body), body)
+            with functions.invocation(function, message.trace):
+                if function == PLANNER:
+                    Planner(db, github, queues, seconds_left).plan(plan_message(message.body))
+                else:
+                    Worker(db, github, queues, seconds_left).handle(chunk_message(message.body), message.body)
+        except ContractViolation as violation:
+            queues.bury(message.body, str(violation), Source.PLANS if function == PLANNER else Source.CHUNKS)
         except Exception:
             mailbox.note(traceback.format_exc())
-            mailbox.send(queue, body, VISIBLE_AGAIN_SECONDS)
-        metrics.clear_metrics()
+            continue
+        finally:
+            metrics.clear_metrics()
+        mailbox.acknowledge(function, message.receipt)
     db.close()
 
 
-def _countdown() -> Callable[[], float]:
-    end = time.monotonic() + FUNCTION_SECONDS
+def _countdown(seconds: float) -> Callable[[], float]:
+    end = time.monotonic() + seconds
     return lambda: end - time.monotonic()
 
 
@@ -232,9 +252,10 @@ def _main() -> None:
     manager = _Manager(("127.0.0.1", 0), key, ctx=context)
     manager.start()
     mailbox = manager.mailbox()  # type: ignore[attr-defined] # made by register
-    queues = [PLANS, *[CHUNKS] * order["workers"]]
+    planners = deployed().functions[PLANNER].most_concurrent or 1
     processes = [
-        context.Process(target=_serve, args=(mailbox, queue), kwargs=order["wiring"], daemon=True) for queue in queues
+        context.Process(target=_serve, args=(mailbox, function), kwargs=order["wiring"], daemon=True)
+        for function in [PLANNER] * planners + [CHUNK_WORKER] * order["workers"]
     ]
     for process in processes:
         process.start()
@@ -243,7 +264,7 @@ def _main() -> None:
     sys.stdin.read()
     mailbox.end()
     for process in processes:
-        process.join(FUNCTION_SECONDS)
+        process.join(END_SECONDS)
     manager.shutdown()
 
 

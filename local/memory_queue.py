@@ -8,11 +8,12 @@ from typing import Any, overload
 
 from backfill.queues import DeadLetter, Source, Sqs
 from local.invocations import Functions
-from local.sqs import TRACE, Clock, Message, Queue, Service, url
+from local.sqs import TRACE, Clock, Message, Queue, Service, connected, url
 from local.template import Deployment, deployed
 
 # Logical ids in template.yaml.
 CHUNKS, PLANS, DEAD_LETTERS = "ChunkQueue", "PlanQueue", "DeadLetterQueue"
+URLS = [url(name) for name in (CHUNKS, PLANS, DEAD_LETTERS)]
 _SOURCES = {Source.CHUNKS: CHUNKS, Source.PLANS: PLANS}
 
 
@@ -23,17 +24,14 @@ class MemoryQueues(Sqs):
     """
 
     def __init__(self, dead: Iterable[DeadLetter] = (), settings: Deployment | None = None) -> None:
-        super().__init__(*(url(name) for name in (CHUNKS, PLANS, DEAD_LETTERS)))
+        super().__init__(*URLS)
         settings = settings or deployed()
         self.clock = Clock()
-        queues = {name: Queue(name, each, self.clock) for name, each in settings.queues.items()}
-        for queue in queues.values():
-            if queue.settings.dead_letter_queue is not None:
-                queue.dead_letters = queues[queue.settings.dead_letter_queue]
+        queues = connected(settings.queues, self.clock)
         self.chunks, self.plans, letters = queues[CHUNKS], queues[PLANS], queues[DEAD_LETTERS]
         self.functions = Functions(settings, queues)
         self.service = Service({url(name): each for name, each in queues.items()}, self.clock.wait)
-        self._client = _Tracing(self.service, self.functions)
+        self._client = Tracing(self.service, self.functions)
         self.hidden = letters.hidden
         self.dead: MutableSequence[DeadLetter] = Letters(letters, self._letter)
         self.dead += dead
@@ -151,10 +149,10 @@ class Letters(MutableSequence[DeadLetter]):
         return shown
 
 
-class _Tracing:
+class Tracing:
     """A client as botocore makes it within a function: with the trace header of the invocation on every message."""
 
-    def __init__(self, service: Service, functions: Functions) -> None:
+    def __init__(self, service: Any, functions: Functions) -> None:
         self._service, self._functions = service, functions
 
     def __getattr__(self, operation: str) -> Any:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from botocore.exceptions import ClientError, ParamValidationError
 from botocore.loaders import Loader
@@ -73,6 +73,13 @@ class Message(str):
     is_in_flight: bool = False
 
 
+class Time(Protocol):
+    """Whatever tells a queue the time."""
+
+    @property
+    def now(self) -> float: ...
+
+
 @dataclass
 class Clock:
     """Seconds that pass when somebody lets them pass."""
@@ -89,7 +96,7 @@ class Queue(list[str]):
     ``hidden`` holds ids of messages that somebody else has received: they are counted and not received.
     """
 
-    def __init__(self, name: str, settings: QueueSettings, clock: Clock) -> None:
+    def __init__(self, name: str, settings: QueueSettings, clock: Time) -> None:
         super().__init__()
         self.name, self.settings, self.clock = name, settings, clock
         self.dead_letters: Queue | None = None
@@ -282,6 +289,15 @@ def url(queue: str) -> str:
 def arn(queue: str) -> str:
     """The ARN of the same queue."""
     return f"arn:aws:sqs:us-east-1:000000000000:{queue}"
+
+
+def connected(settings: Mapping[str, QueueSettings], clock: Time) -> dict[str, Queue]:
+    """Queues by name, with their dead-letter queues."""
+    queues = {name: Queue(name, each, clock) for name, each in settings.items()}
+    for queue in queues.values():
+        if queue.settings.dead_letter_queue is not None:
+            queue.dead_letters = queues[queue.settings.dead_letter_queue]
+    return queues
 
 
 def _put(queue: Queue, entry: Request) -> Message:
