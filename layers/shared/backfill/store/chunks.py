@@ -78,7 +78,7 @@ _MARK_SENT = """
 # The redelivered message of a worker that died finds its own dispatch, processing, with an expired lease: it takes over.
 # FOR SHARE of the backfill makes a pause and a claim follow each other: after a committed pause nothing is claimed.
 # The chunk is locked first: a late worker that stores holds it, and locks the backfill later.
-_CLAIM = """
+_CLAIM = f"""
     WITH chunk AS MATERIALIZED (
         SELECT id, backfill_state_id FROM backfill_chunks WHERE id = CAST(:id AS uuid) FOR UPDATE),
     backfill AS MATERIALIZED (
@@ -87,10 +87,10 @@ _CLAIM = """
     UPDATE backfill_chunks AS c SET
         status = 'processing', claim_token = gen_random_uuid(), started_at = now(), attempts = attempts + 1,
         lease_expires_at = now() + make_interval(secs => :lease_seconds), sent_at = COALESCE(sent_at, now())
-    FROM backfill AS b
-    WHERE c.id = CAST(:id AS uuid) AND b.id = c.backfill_state_id AND c.dispatch_id = CAST(:dispatch_id AS uuid)
+    FROM backfill AS s
+    WHERE c.id = CAST(:id AS uuid) AND s.id = c.backfill_state_id AND c.dispatch_id = CAST(:dispatch_id AS uuid)
       AND (c.status = 'pending' OR (c.status = 'processing' AND c.lease_expires_at < now()))
-      AND (b.status = 'active' OR (c.origin = 'message' AND b.paused_until IS NULL)) AND c.attempts < :max_attempts
+      AND {MAY_RUN} AND c.attempts < :max_attempts
       AND c.available_at <= now() + interval '2 seconds'
     RETURNING c.*
 """
