@@ -6,6 +6,7 @@ import base64
 import bisect
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from graphql import GraphQLError
@@ -176,7 +177,7 @@ def _item(name: str, node: Node, repository: Repository) -> Node:
         return {"requestedReviewer": node}
     if name == "closingIssuesReferences":
         return {"id": f"I_{node['number']}", "number": node["number"], "repository": RepositoryView(repository)}
-    return View(node, repository)
+    return node if CONNECTIONS.isdisjoint(node) else View(node, repository)
 
 
 def _page_by_key(
@@ -198,6 +199,7 @@ def _page_by_key(
     }
 
 
+@lru_cache(10_000)
 def _encoded(value: str | int, number: str | int) -> str:
     return base64.b64encode(json.dumps([value, number]).encode()).decode()
 

@@ -13,10 +13,11 @@ import struct
 import sys
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -25,13 +26,15 @@ from graphql import (
     ExecutionResult,
     GraphQLError,
     GraphQLObjectType,
+    GraphQLResolveInfo,
+    GraphQLSchema,
     build_schema,
     execute,
-    parse,
-    validate,
 )
 
 from local.simulator.data import Node, Repository
+from local.simulator.documents import Documents
+from local.simulator.execution import Unusual, answer_of
 from local.simulator.failures import Failure, encoded
 from local.simulator.limits import Limited, Limits
 from local.simulator.price import BASE_SECONDS, Price, Refused, price_of
@@ -40,8 +43,6 @@ from local.simulator.rest import Rest
 from local.simulator.schema import SDL
 from local.simulator.tokens import App, Tokens
 from local.simulator.validation import Validation, ValidationTimeout
-
-CACHED_DOCUMENTS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,31 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     cut: str = ""
+
+
+@cache
+def schema() -> GraphQLSchema:
+    """GitHub's, for all simulators of this process."""
+    built = build_schema(SDL)
+    for name in ("Node", "Actor", "RequestedReviewer", "RepositoryOwner"):
+        kind: Any = built.type_map[name]
+        kind.resolve_type = lambda value, *_: value["__typename"]
+    for each in built.type_map.values():
+        if isinstance(each, GraphQLObjectType) and "id" in each.fields:
+            each.fields["id"].resolve = _resolve_id
+    return built
+
+
+def _resolve_id(value: Node, info: GraphQLResolveInfo[Any]) -> str | None:
+    """The context of a request is its simulator's ``shown_id``."""
+    node_id = value.get("id")
+    return None if node_id is None else str(info.context(node_id))
+
+
+@cache
+def documents() -> Documents:
+    """What one simulator has validated, the others of this process need not validate again."""
+    return Documents(schema())
 
 
 class Simulator:
@@ -93,14 +119,6 @@ class Simulator:
         self.shown_id: Callable[[str], str] = lambda node_id: node_id
         self._closed = False
         self._lock = threading.Lock()
-        self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
-        self._schema = build_schema(SDL)
-        for name in ("Node", "Actor", "RequestedReviewer", "RepositoryOwner"):
-            kind: Any = self._schema.type_map[name]
-            kind.resolve_type = lambda value, *_: value["__typename"]
-        for each in self._schema.type_map.values():
-            if isinstance(each, GraphQLObjectType) and "id" in each.fields:
-                each.fields["id"].resolve = self._resolve_id
         self._server = _Server((host, port), _handler(self))
         self.url = f"http://{host}:{self._server.server_address[1]}"
 
@@ -162,7 +180,9 @@ class Simulator:
                 return Answer(failure.status, headers, failure.content, failure.cut)
         variables = body.get("variables") or {}
         try:
-            document = self._document(body["query"])
+            document = documents().of(body["query"])
+            if self.validation is not None:
+                self.validation.check(document)
             price = price_of(document, variables, self.repositories.number_of)
         except ValidationTimeout as timeout:
             self.served["validation_timeouts"] += 1
@@ -222,15 +242,7 @@ class Simulator:
         if poisoned is not None:
             self.served["poisoned"] += 1
             return Answer(502, self._headers(), self.poison[poisoned].encode())
-        fields = root(self.repositories, self.limits.rate_limit(price), "viewer")
-        result = execute(self._schema, document, fields, variable_values=variables)
-        if not isinstance(result, ExecutionResult):
-            raise TypeError("the schema has asynchronous resolvers")
-        answer: Node = {"data": result.data}
-        if result.errors:
-            answer["errors"] = [
-                {**(error.extensions or {}), "path": error.path, "message": error.message} for error in result.errors
-            ]
+        answer = self._executed(document, variables, root(self.repositories, self.limits.rate_limit(price), "viewer"))
         changed = failure.change(answer) if failure is not None and failure.change is not None else answer
         content = encoded(changed)
         with self._lock:
@@ -238,26 +250,19 @@ class Simulator:
         time.sleep(max(0.0, price.seconds / self.speed - (time.monotonic() - begin)))
         return Answer(200, self._headers(), content, failure.cut if failure is not None else "")
 
-    def _resolve_id(self, value: Node, *_: Any) -> str | None:
-        node_id = value.get("id")
-        return None if node_id is None else self.shown_id(node_id)
-
-    def _document(self, text: str) -> DocumentNode:
-        with self._lock:
-            known = self._documents.get(text)
-        if known is not None:
-            return known
-        document = parse(text, no_location=True)
-        if self.validation is not None:
-            self.validation.check(document)
-        problems = validate(self._schema, document)
-        if problems:
-            raise problems[0]
-        with self._lock:
-            self._documents[text] = document
-            while len(self._documents) > CACHED_DOCUMENTS:
-                self._documents.popitem(last=False)
-        return document
+    def _executed(self, document: DocumentNode, variables: dict[str, Any], fields: Node) -> Node:
+        try:
+            return {"data": answer_of(schema(), document, fields, variables, self.shown_id)}
+        except Unusual:
+            result = execute(schema(), document, fields, self.shown_id, variables)
+        if not isinstance(result, ExecutionResult):
+            raise TypeError("the schema has asynchronous resolvers")
+        answer: Node = {"data": result.data}
+        if result.errors:
+            answer["errors"] = [
+                {**(error.extensions or {}), "path": error.path, "message": error.message} for error in result.errors
+            ]
+        return answer
 
     def _headers(self) -> dict[str, str]:
         return {**self.limits.headers(), "x-github-request-id": f"SIM:{self.served['requests']}"}
