@@ -20,7 +20,6 @@ from backfill.errors import ContractViolation, Deferred, LeaseLost, Permanent, R
 from backfill.github import packing
 from backfill.github.client import GitHub, ListingPage, Spent
 from backfill.github.errors import Forbidden, InvalidQuery, TooLarge, Unexplained, UnknownField, Unreachable
-from backfill.github.request_size import START
 from backfill.messages import PlanEvent
 from backfill.observability import count, event, note_levels, problem
 from backfill.queues import Queues
@@ -408,7 +407,8 @@ class Planner:
         limit = (packing.POOL_CHUNKS + 1) * size
         candidates = pull_requests.to_detail(self.db, held, limit, oldest_first=oldest_first)
         more = held["listing_completed_at"] is None or len(candidates) == limit
-        request_size = repositories.request_size(self.db, held["repository_id"]) or START
+        # While GitHub refuses nothing, requests have grown to the size of a chunk by the time when most of these are read.
+        request_size = repositories.request_size(self.db, held["repository_id"]) or packing.PAGE
         created = 0
         for numbers in packing.cut(candidates, size, most, request_size=int(request_size), more=more):
             try:

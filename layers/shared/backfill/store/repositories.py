@@ -133,9 +133,9 @@ def note_unavailable(db: Database, repository_ids: Sequence[str]) -> set[str]:
 
 
 def request_size(db: Database, repository_id: str) -> float | None:
-    """The learned size of a detail request; None while nothing is learned."""
+    """The learned size of a detail request; None while GitHub has refused none."""
     found = get(db, repository_id)
-    return None if found is None else found["detail_request_size"]
+    return None if found is None or found["detail_request_ceiling"] is None else found["detail_request_size"]
 
 
 def set_request_size(db: Database, repository_id: str, size: float, ceiling: float | None) -> None:
