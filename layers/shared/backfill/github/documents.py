@@ -100,6 +100,8 @@ _FRAGMENTS = {
         for name, kind in _CONNECTION_TYPES.items()
     },
 }
+_BRACES = re.compile(r" ?([{}]) ?")
+_FRAGMENTS = {name: _BRACES.sub(r"\1", text) for name, text in _FRAGMENTS.items()}
 _SPREAD = re.compile(r"\.\.\.(\w+)")
 
 
@@ -275,7 +277,7 @@ def list_numbers(numbers: Sequence[int]) -> str:
 # What stands in place of a fragment that is withheld.
 _WITHOUT = {"team": "on Team { __typename }"}
 # To what the size of a page is rounded up.
-_FIRST_STEPS, _NESTED_STEPS = (10, 25, 50, 100), (5, 10, 25, 50, 100)
+_FIRST_STEPS, _NESTED_STEPS = (10, 30, 100), (5, 10, 25, 50, 100)
 
 
 def _rounded(wanted: int, steps: tuple[int, ...]) -> int:

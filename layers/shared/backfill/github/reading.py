@@ -137,7 +137,8 @@ class _Task:
     @property
     def can_be_grouped(self) -> bool:
         """Whether it begins a pull request, from the front of everything."""
-        return self.rounds == 1 and not (self.node_id or self.after or self.before or self.confirms or self.by_number)
+        goes_on = self.node_id or self.after or self.before or any(part.last for part in self.parts)
+        return self.rounds == 1 and not (goes_on or self.confirms or self.by_number)
 
     @property
     def weight(self) -> int:
