@@ -75,7 +75,7 @@ def calls(deployed: Deployed) -> set[Call]:
 
     # The planner cuts and asks for more; workers ask for planning.
     invoke("console", {"action": "add", "repository": NAME, "chunk_size": 5})
-    deployed.wait("the backfill is completed", deployed.is_completed)
+    deployed.wait("the backfill is completed", deployed.is_completed, 300)
     repository = repositories.find(deployed.db, *NAME.split("/"))
     assert repository is not None
     backfill = backfills.of_repository(deployed.db, repository["id"])

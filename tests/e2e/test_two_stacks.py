@@ -1,0 +1,125 @@
+"""Two local stacks on one machine, started at the same time as two people would: each keeps to itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from backfill.store.connection import Database
+from local.in_process import differences
+from local.simulator import Simulator, generate
+from local.stack import ROOT, STACK_NAME
+
+# Two builds and two deployments.
+pytestmark = pytest.mark.soak
+SECONDS = 600
+FUNCTIONS = ("migrator", "planner", "chunk-worker", "recovery", "console", "widget")
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """A stack, and the simulator that it reads."""
+
+    folder: Path
+    simulator: Simulator
+    name: str
+
+    def command(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """A command of the repository in a shell that has seen this stack's settings, or none."""
+        own = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "DATABASE_", "GITHUB_", "STACK_"))}
+        own |= {"PYTHONPATH": f"{ROOT}:{ROOT}/layers/shared", "LOCAL_FOLDER": str(self.folder), **environment}
+        return subprocess.Popen(
+            [sys.executable, "-m", *words], cwd=ROOT, env=own, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def run(self, *words: str, **environment: str) -> str:
+        process = self.command(*words, **environment)
+        output, errors = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, errors
+        return output
+
+    def settings(self) -> dict[str, str]:
+        """What `make env` tells a shell."""
+        lines = shlex.split(self.run("local.stack", "env").replace("export ", ""))
+        return dict(line.split("=", 1) for line in lines)
+
+    def status(self, settings: dict[str, str]) -> list[dict[str, Any]]:
+        output = self.run("cli", "status", "--json", **settings)
+        return list(json.loads(output)["backfills"])
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[One]]:
+    folder = tmp_path_factory.mktemp("two")
+    with (
+        Simulator(generate(3, {"octo/left": 40}), speed=100) as left,
+        Simulator(generate(4, {"octo/right": 60}), speed=100) as right,
+    ):
+        both = [One(folder / "left", left, "octo/left"), One(folder / "right", right, "octo/right")]
+        try:
+            starting = [
+                each.command("local.stack", "up", GITHUB_TOKEN="ghp_e2e", GITHUB_API_URL=each.simulator.url)
+                for each in both
+            ]
+            for process in starting:
+                _, errors = process.communicate(timeout=SECONDS)
+                assert process.returncode == 0, errors
+            yield both
+        finally:
+            for each in both:
+                each.run("local.stack", "down")
+
+
+@pytest.mark.timeout(1800)
+def test_each_stack_completes_its_own_repository_and_sees_no_other(two: list[One]) -> None:
+    settings = {each: each.settings() for each in two}
+    for each in two:
+        each.run("cli", "add", each.name, **settings[each])
+    deadline = time.monotonic() + SECONDS
+    for each in two:
+        while [row["status"] for row in each.status(settings[each])] != ["completed"]:
+            assert time.monotonic() < deadline, each.status(settings[each])
+            time.sleep(2)
+    for each in two:
+        assert [row["repository"] for row in each.status(settings[each])] == [each.name]
+        assert rows_that_differ(settings[each]["DATABASE_URL"], each.simulator) == []
+
+
+def rows_that_differ(database_url: str, simulator: Simulator) -> list[str]:
+    database = Database(lambda: database_url)
+    try:
+        return differences(database, simulator)
+    finally:
+        database.close()
+
+
+def clients(settings: dict[str, str], service: str) -> Any:
+    return boto3.client(
+        service,
+        endpoint_url=settings["AWS_ENDPOINT_URL"],
+        region_name=settings["AWS_DEFAULT_REGION"],
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+
+@pytest.mark.timeout(1800)
+def test_ports_processes_data_and_schedules_are_their_own(two: list[One]) -> None:
+    one, other = (each.settings() for each in two)
+    for name in ("AWS_ENDPOINT_URL", "DATABASE_URL", "CHUNK_QUEUE_URL"):
+        assert one[name] != other[name]
+    for settings in (one, other):
+        assert len(clients(settings, "scheduler").list_schedules()["Schedules"]) == 2
+        names = {each["FunctionName"] for each in clients(settings, "lambda").list_functions()["Functions"]}
+        assert names == {f"{STACK_NAME}-{name}" for name in FUNCTIONS}
