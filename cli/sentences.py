@@ -52,6 +52,8 @@ def added_one(asked: str, row: Row) -> str:
     shown = name if name.lower() == asked.lower() else f"{name} (asked for as {asked})"
     if row.get("waits"):
         return f"{shown} is accepted; GitHub will be asked for it again: {row['waits']}"
+    if row.get("paused"):
+        return f"{shown} is paused: {row['paused']}. Upgrade the server, then run: backfill resume {name}"
     total = count(row["total_prs"], "pull request")
     if row["created"]:
         return f"{shown} added: {total}"
@@ -66,7 +68,7 @@ def added_one(asked: str, row: Row) -> str:
 def added(answers: Sequence[Row]) -> str:
     """The sum of it."""
     kinds = [_kind(row) for row in answers]
-    words = ("added", "accepted", "changed", "tracked already", "failed")
+    words = ("added", "accepted", "changed", "tracked already", "paused", "failed")
     return ", ".join(f"{kinds.count(word):,} {word}" for word in words if word in kinds)
 
 
@@ -75,6 +77,8 @@ def _kind(row: Row) -> str:
         return "failed"
     if row.get("waits"):
         return "accepted"
+    if row.get("paused"):
+        return "paused"
     if row["created"]:
         return "added"
     return "changed" if row.get("changed") else "tracked already"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphql import (
+    BooleanValueNode,
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
@@ -14,6 +15,7 @@ from graphql import (
     InlineFragmentNode,
     IntValueNode,
     OperationDefinitionNode,
+    SelectionNode,
     SelectionSetNode,
     ValueNode,
     VariableNode,
@@ -166,12 +168,23 @@ def _walk_by_id(
 
 def _fields(selections: SelectionSetNode | None, fragments: dict[str, FragmentDefinitionNode]) -> Iterator[FieldNode]:
     for selection in selections.selections if selections else ():
+        if _is_skipped(selection):
+            continue
         if isinstance(selection, FieldNode):
             yield selection
         elif isinstance(selection, InlineFragmentNode):
             yield from _fields(selection.selection_set, fragments)
         elif isinstance(selection, FragmentSpreadNode):
             yield from _fields(fragments[selection.name.value].selection_set, fragments)
+
+
+def _is_skipped(selection: SelectionNode) -> bool:
+    """``@skip(if: true)``: validated, and neither run nor charged."""
+    return any(
+        each.name.value == "skip" and isinstance(argument.value, BooleanValueNode) and argument.value.value
+        for each in selection.directives or ()
+        for argument in each.arguments or ()
+    )
 
 
 def _value(node: ValueNode, variables: dict[str, Any]) -> Any:

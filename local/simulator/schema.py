@@ -1,4 +1,16 @@
-"""The part of GitHub's schema that the backfill uses, with GitHub's own names and nullability."""
+"""The part of GitHub's schema that the backfill uses, with GitHub's own names and nullability.
+
+A server may be told to lack something, as an old GitHub Enterprise Server does; it refuses what it lacks in graphql-ruby's words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from graphql import GraphQLError, GraphQLSchema, build_ast_schema, parse
 
 SDL = """
 scalar DateTime
@@ -92,3 +104,67 @@ type PullRequestReviewCommentConnection { totalCount: Int! pageInfo: PageInfo! n
 type PullRequestCommitConnection { totalCount: Int! pageInfo: PageInfo! nodes: [PullRequestCommit] }
 type PullRequestChangedFileConnection { totalCount: Int! pageInfo: PageInfo! nodes: [PullRequestChangedFile] }
 """
+
+
+def schema_without(lacks: Collection[str] = ()) -> GraphQLSchema:
+    """GitHub's, without the types (``Mannequin``), fields (``Team.url``) and arguments (``PullRequest.files.last``) that it lacks.
+
+    Raises ValueError for what it does not have anyway.
+    """
+    document: Any = parse(SDL, no_location=True)
+    for each in lacks:
+        document = _without(document, "definitions", each.split("."))
+    return build_ast_schema(document)
+
+
+def _without(held: Any, attribute: str, names: list[str]) -> Any:
+    """A part of the schema without the part below it that is named step by step."""
+    name, *deeper = names
+    parts = getattr(held, attribute)
+    if name not in [each.name.value for each in parts]:
+        raise ValueError(f"the schema has no {name} to take away")
+    kept = []
+    for each in parts:
+        if each.name.value != name:
+            kept.append(each if attribute != "definitions" or deeper else _unrelated(each, name))
+        elif deeper:
+            kept.append(_without(each, "arguments" if attribute == "fields" else "fields", deeper))
+    return replace(held, **{attribute: tuple(kept)})
+
+
+def _unrelated(definition: Any, name: str) -> Any:
+    """A type that is no union of, and no implementation of, a type that is not there."""
+    related = {
+        kind: tuple(each for each in getattr(definition, kind) if each.name.value != name)
+        for kind in ("types", "interfaces")
+        if getattr(definition, kind, None)
+    }
+    return replace(definition, **related)
+
+
+# What graphql-core says, and the same in graphql-ruby: its sentence, its code, and the names of what it gives besides.
+_IN_RUBY = (
+    (
+        r"Cannot query field '(\w+)' on type '(\w+)'",
+        "Field '{0}' doesn't exist on type '{1}'",
+        "undefinedField",
+        ("fieldName", "typeName"),
+    ),
+    (r"Unknown type '(\w+)'", "No such type {0}, so it can't be a fragment condition", "undefinedType", ("typeName",)),
+    (
+        r"Unknown argument '(\w+)' on field '\w+\.(\w+)'",
+        "Field '{1}' doesn't accept argument '{0}'",
+        "argumentNotAccepted",
+        ("argumentName", "name"),
+    ),
+)
+
+
+def refusal(problem: GraphQLError) -> dict[str, Any]:
+    """The error of a document that is not valid, in graphql-ruby's words where they are known."""
+    for pattern, sentence, code, names in _IN_RUBY:
+        match = re.search(pattern, problem.message)
+        if match:
+            extensions = {"code": code, **dict(zip(names, match.groups(), strict=True))}
+            return {"path": ["query"], "extensions": extensions, "message": sentence.format(*match.groups())}
+    return {"message": problem.message}

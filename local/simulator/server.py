@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from functools import cache
@@ -28,7 +28,6 @@ from graphql import (
     GraphQLObjectType,
     GraphQLResolveInfo,
     GraphQLSchema,
-    build_schema,
     execute,
 )
 
@@ -40,7 +39,7 @@ from local.simulator.limits import Limited, Limits
 from local.simulator.price import BASE_SECONDS, Price, Refused, price_of
 from local.simulator.resolvers import Repositories, held, root
 from local.simulator.rest import Rest
-from local.simulator.schema import SDL
+from local.simulator.schema import refusal, schema_without
 from local.simulator.tokens import App, Tokens
 from local.simulator.validation import Validation, ValidationTimeout
 
@@ -56,10 +55,10 @@ class Answer:
 
 
 @cache
-def schema() -> GraphQLSchema:
-    """GitHub's, for all simulators of this process."""
-    built = build_schema(SDL)
-    for name in ("Node", "Actor", "RequestedReviewer", "RepositoryOwner"):
+def schema(lacks: frozenset[str] = frozenset()) -> GraphQLSchema:
+    """GitHub's, for all simulators of this process that lack the same."""
+    built = schema_without(lacks)
+    for name in {"Node", "Actor", "RequestedReviewer", "RepositoryOwner"} & {*built.type_map}:
         kind: Any = built.type_map[name]
         kind.resolve_type = lambda value, *_: value["__typename"]
     for each in built.type_map.values():
@@ -75,9 +74,9 @@ def _resolve_id(value: Node, info: GraphQLResolveInfo[Any]) -> str | None:
 
 
 @cache
-def documents() -> Documents:
+def documents(lacks: frozenset[str] = frozenset()) -> Documents:
     """What one simulator has validated, the others of this process need not validate again."""
-    return Documents(schema())
+    return Documents(schema(lacks))
 
 
 class Simulator:
@@ -96,8 +95,11 @@ class Simulator:
         token: str | None = None,
         app: App | None = None,
         validation: Validation | None = None,
+        lacks: Collection[str] = (),
     ) -> None:
         """``limit`` None: an Enterprise Server with rate limiting off. ``clock_ahead``: seconds that GitHub's clock is off.
+
+        ``lacks``: what the schema of an old server does not have (local.simulator.schema).
 
         ``validation``: what a document may hold before GitHub's validation of it times out.
 
@@ -114,6 +116,7 @@ class Simulator:
         self.scripted: deque[Failure | None] = deque()
         self.poison: dict[int, str] = {}
         self.validation = validation
+        self.lacks = frozenset(lacks)
         # The form of every node id in an answer: `other_form` of local.simulator.node_ids makes legacy ones next, and next
         # ones legacy.
         self.shown_id: Callable[[str], str] = lambda node_id: node_id
@@ -180,7 +183,7 @@ class Simulator:
                 return Answer(failure.status, headers, failure.content, failure.cut)
         variables = body.get("variables") or {}
         try:
-            document = documents().of(body["query"])
+            document = documents(self.lacks).of(body["query"])
             if self.validation is not None:
                 self.validation.check(document)
             price = price_of(document, variables, self.repositories.number_of)
@@ -192,7 +195,7 @@ class Simulator:
             return Answer(200, self._headers(), _errors([{"type": refused.kind, "message": str(refused)}]))
         except GraphQLError as error:
             self.served["refused"] += 1
-            return Answer(200, self._headers(), _errors([{"message": error.message}]))
+            return Answer(200, self._headers(), _errors([refusal(error)]))
         limited = self.limits.admit(price)
         if limited is not None:
             return self._limited(limited)
@@ -252,9 +255,9 @@ class Simulator:
 
     def _executed(self, document: DocumentNode, variables: dict[str, Any], fields: Node) -> Node:
         try:
-            return {"data": answer_of(schema(), document, fields, variables, self.shown_id)}
+            return {"data": answer_of(schema(self.lacks), document, fields, variables, self.shown_id)}
         except Unusual:
-            result = execute(schema(), document, fields, self.shown_id, variables)
+            result = execute(schema(self.lacks), document, fields, self.shown_id, variables)
         if not isinstance(result, ExecutionResult):
             raise TypeError("the schema has asynchronous resolvers")
         answer: Node = {"data": result.data}

@@ -7,7 +7,7 @@ from typing import Any
 
 from backfill.errors import Permanent, Retryable
 from backfill.github.client import GitHub
-from backfill.github.errors import Forbidden, TooLarge, Unexplained
+from backfill.github.errors import Forbidden, TooLarge, Unexplained, UnknownField
 from backfill.queues import Queues
 from backfill.store import backfills, names, repositories
 from backfill.store.connection import Database, Row
@@ -36,16 +36,27 @@ def find(github: GitHub, wanted: Sequence[Wanted]) -> dict[str, Found | Refusal]
         return {**find(github, wanted[:half]), **find(github, wanted[half:])}
 
 
-def track(db: Database, queues: Queues, wanted: Wanted, found: Found) -> Mapping[str, Any]:
-    """Begin the backfill of a repository that GitHub knows, or change what is named of it."""
+def track(
+    db: Database, queues: Queues, wanted: Wanted, found: Found, unsupported: UnknownField | None = None
+) -> Mapping[str, Any]:
+    """Begin the backfill of a repository that GitHub knows, or change what is named of it.
+
+    ``unsupported``: the server cannot answer the queries. The backfill is paused with that reason, until it is resumed.
+    """
     row, total = found
     repository = repositories.upsert(db, row)
     backfill = backfills.add(
         db, repository["id"], total_prs=total, chunk_size=wanted.chunk_size, metadata=dict(wanted.metadata)
     )
     names.forget(db, wanted.owner, wanted.name)
-    queues.request_plan(repository["id"])
+    paused: dict[str, str] = {}
+    if unsupported is None:
+        queues.request_plan(repository["id"])
+    else:
+        backfills.pause(db, backfill["id"], unsupported.code, minutes=None, error=str(unsupported)[:2000])
+        paused = {"paused": str(unsupported)}
     return {
+        **paused,
         "repository": f"{repository['owner']}/{repository['name']}",
         "repository_id": repository["id"],
         "created": backfill["created"],

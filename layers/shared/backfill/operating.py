@@ -100,7 +100,7 @@ class Operator:
                 "total_prs": 0,
                 "waits": why,
             }
-        return dict(naming.track(self.db, self.queues, wanted, found))
+        return dict(naming.track(self.db, self.queues, wanted, found, self.github.unsupported))
 
     def _remove(self, event: Mapping[str, Any]) -> Row:
         """Track a repository no more. ``done`` is false while there is data left to delete: then ask again."""

@@ -148,6 +148,12 @@ class Planner:
             return Part(False, limit.seconds)
         except DatabaseUnavailable:
             raise
+        except InvalidQuery as error:
+            # The server does not even know how to name a repository: it stays so until somebody replaces it.
+            problem("names cannot be asked for", error=str(error))
+            for each in wanted:
+                names.refuse(self.db, each, str(error)[:2000])
+            return Part(len(wanted) < naming.MOST_NAMES, moved=len(wanted))
         except (Retryable, Permanent) as error:
             problem("names could not be asked for", error=str(error))
             names.postpone(self.db, wanted, str(error)[:2000], naming.AGAIN_SECONDS)
@@ -158,7 +164,7 @@ class Planner:
                 problem("GitHub does not answer for a name", repository=each.full_name, error=str(answer))
                 names.refuse(self.db, each, str(answer)[:2000])
             else:
-                naming.track(self.db, self.queues, each, answer)
+                naming.track(self.db, self.queues, each, answer, self.github.unsupported)
         return Part(len(wanted) < naming.MOST_NAMES, moved=len(wanted))
 
     def _named(self, request: PlanEvent) -> list[Row]:

@@ -14,11 +14,13 @@ from backfill.github.errors import (
     MALFORMED,
     BadCredentials,
     Forbidden,
+    InvalidQuery,
     OutOfTime,
     RepositoryUnavailable,
     ScopeMissing,
     TooLarge,
     Unexplained,
+    UnknownField,
     ValidationTimeout,
     is_charged,
     understood,
@@ -103,6 +105,9 @@ class GitHub:
         self._light_size = RequestSize(LARGEST)
         self._withheld: Mapping[str, str] = {}
         self._withheld_at: float | None = None
+        self._checks_schema = not transport.is_newest
+        # What the server's schema lacked when it was checked last: nothing can be read from such a server.
+        self.unsupported: UnknownField | None = None
 
     @understood()
     def repository(self, owner: str, name: str) -> tuple[Row, int]:
@@ -115,16 +120,34 @@ class GitHub:
 
     @understood()
     def find(self, names: Sequence[tuple[str, str]]) -> dict[str, tuple[Row, int] | Permanent | Retryable]:
-        """Up to 100 repositories by ``(owner, name)``, as ``repository`` gives one; an error where GitHub shows none."""
+        """Up to 100 repositories by ``(owner, name)``, as ``repository`` gives one; an error where GitHub shows none.
+
+        Until a server other than github.com has shown that it knows all that the queries name, the first request checks it.
+        ``unsupported`` is what it lacks.
+        """
         found: dict[str, tuple[Row, int] | Permanent | Retryable] = {}
-        waiting = list(names)
+        waiting, checks = list(names), self._checks_schema
         while waiting:
-            some = self._fitting(waiting, documents.find)
+            text = documents.find_and_check if checks else documents.find
+            some = self._fitting(waiting, text)
             try:
-                reply = self.query(documents.find(some), {})
-            except TooLarge as error:
-                self._ask_less(len(some), error)
+                reply = self.query(text(some), {})
+            except (InvalidQuery, ScopeMissing) as error:
+                if not checks:
+                    raise
+                # The names are asked for all the same: the answer says whose backfill waits for a newer server.
+                self.unsupported, checks = error if isinstance(error, UnknownField) else None, False
                 continue
+            except TooLarge as error:
+                if checks and len(some) == 1:
+                    # Here the check is what is too much. The first listing tells what the server lacks.
+                    checks = False
+                else:
+                    self._ask_less(len(some), error)
+                continue
+            if checks:
+                self._checks_schema = checks = False
+                self.unsupported = None
             self._light_size = self._light_size.grown(len(some))
             waiting = waiting[len(some) :]
             found.update(self._found(some, reply))

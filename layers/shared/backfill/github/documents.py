@@ -142,11 +142,40 @@ FIND = f"""query FindRepository($owner: String!, $name: String!) {{
 
 def find(names: Sequence[tuple[str, str]]) -> str:
     """Several repositories by owner and name, as r0, r1 …"""
+    return _find(names, "")
+
+
+def find_and_check(names: Sequence[tuple[str, str]]) -> str:
+    """As ``find``, and the server validates every field, type and argument that any query names.
+
+    A server validates all of a document, and runs no selection that is skipped: an old one refuses the document and names
+    what it lacks.
+    """
+    return _find(names, _EVERYTHING)
+
+
+def _find(names: Sequence[tuple[str, str]], also: str) -> str:
     each = [
         f"r{index}: repository(owner: {json.dumps(owner)}, name: {json.dumps(name)}) {{...found}}"
         for index, (owner, name) in enumerate(names)
     ]
-    return with_fragments(f"query FindRepositories {{ {' '.join(each)} {RATE_LIMIT} }}")
+    return with_fragments(f"query FindRepositories {{ {' '.join(each)} {also} {RATE_LIMIT} }}")
+
+
+def _both_ends(name: str) -> str:
+    """A connection with every argument that pages it."""
+    comments = 'comments(first: 1, after: "") { ...reviewComments }'
+    page = f"...{name}Page nodes {{ {comments} }}" if name in ("reviews", "reviewThreads") else f"...{name}Page"
+    return f'{name}(first: 1, after: "") {{ {page} }} {name}Last: {name}(last: 1, before: "") {{ ...{name}Page }}'
+
+
+# Whatever the queries of this module name, never run.
+_EVERYTHING = f"""node(id: "") @skip(if: true) {{ ... on Repository {{
+    pullRequests(first: 1, after: "", orderBy: {{field: CREATED_AT, direction: ASC}}) {{ totalCount {_PAGE} nodes {{ ...listed }} }}
+    newest: pullRequests(first: 1, orderBy: {{field: UPDATED_AT, direction: DESC}}) {{ nodes {{ updatedAt }} }}
+    pullRequest(number: 1) {{ ...pullRequest {" ".join(map(_both_ends, NODES))} }}
+  }} }}
+  nodes(ids: [""]) @skip(if: true) {{ id }}"""
 
 
 # One connection per repository: a hundred of them weigh 100, which is a point.

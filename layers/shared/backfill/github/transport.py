@@ -112,6 +112,11 @@ class Transport:
             {"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip"}
         )
 
+    @property
+    def is_newest(self) -> bool:
+        """Whether this is github.com, whose schema the queries are written for. Any other server may be older."""
+        return urlsplit(self.api_url).hostname == "api.github.com"
+
     def query(self, token: str, document: str, variables: Mapping[str, Any], seconds: float) -> Reply:
         """Run one query; give up within ``seconds``."""
         body = {"query": document, "variables": variables}
