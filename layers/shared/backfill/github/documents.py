@@ -7,7 +7,9 @@ import re
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
+from backfill import pull_request_fields
 from backfill.github.packing import Part
+from backfill.pull_request_fields import selection
 
 # GitHub reads and validates all of a document before it answers: each is shorter than this.
 MOST_BYTES = 8_000
@@ -28,16 +30,13 @@ ACTOR = (
 REPOSITORY = "id databaseId name owner { login } url isPrivate isFork isArchived createdAt defaultBranchRef { name }"
 
 LISTED = (
-    "id fullDatabaseId number url title state isDraft locked merged createdAt updatedAt closedAt mergedAt "
-    "additions deletions changedFiles authorAssociation "
-    "author { ...actor } baseRefName baseRefOid headRefName headRefOid isCrossRepository "
-    "headRepository { nameWithOwner } totalCommentsCount "
+    f"{selection(pull_request_fields.LISTED)} author {{ ...actor }} "
     "labelsCount: labels { totalCount } assigneesCount: assignees { totalCount } "
     "reviewRequestsCount: reviewRequests { totalCount } closingIssuesCount: closingIssuesReferences { totalCount } "
     "commentsCount: comments { totalCount } reviewsCount: reviews { totalCount } "
     "reviewThreadsCount: reviewThreads { totalCount } commitsCount: commits { totalCount }"
 )
-DETAILED = "...listed body mergedBy { ...actor } mergeCommit { oid } milestone { number title }"
+DETAILED = f"...listed {selection(pull_request_fields.DETAILED)} mergedBy {{ ...actor }}"
 
 _REVIEW_COMMENT = (
     "id fullDatabaseId body path position line originalLine diffHunk createdAt updatedAt url authorAssociation "

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+
+from backfill import pull_request_fields
+from backfill.pull_request_fields import Field
 
 Node = dict[str, Any]
 Row = dict[str, Any]
@@ -14,11 +18,15 @@ Tables = dict[str, list[Row]]
 UNKNOWN = 1
 # The largest values of Postgres' integer and bigint, and the columns that are such.
 _INTEGER, _BIGINT = 2**31 - 1, 2**63 - 1
-_BIGINTS = frozenset({"github_id", "in_reply_to_id"})
-_INTEGERS = frozenset(
-    {"additions", "deletions", "changed_files", "position", "line", "original_line", "milestone_number", "issue_number"}
-    | {"total_comments_count"}
-)
+_FIELDS = (*pull_request_fields.LISTED, *pull_request_fields.DETAILED)
+_BIGINTS = frozenset(field.column for field in _FIELDS if field.type == "bigint") | {"in_reply_to_id"}
+# Without the number: a row is nothing without it. The files' columns have names that a pull request's have too.
+_INTEGERS = frozenset(field.column for field in _FIELDS if field.type == "integer") - {"number"} | {
+    "position",
+    "line",
+    "original_line",
+    "issue_number",
+}
 _REFUSED = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -73,31 +81,8 @@ def repository(node: Node) -> Row:
 def listed(tables: Tables, node: Node) -> Row:
     """The list-level row of ``pull_requests``, with the size of every connection."""
     return {
-        "number": node["number"],
-        "node_id": node["id"],
-        "github_id": _big(node["fullDatabaseId"]),
-        "url": node["url"],
-        "title": node["title"],
-        "state": node["state"],
-        "is_draft": node["isDraft"],
-        "locked": node["locked"],
-        "merged": node["merged"],
-        "created_at": node["createdAt"],
-        "updated_at": node["updatedAt"],
-        "closed_at": node["closedAt"],
-        "merged_at": node["mergedAt"],
-        "additions": node["additions"],
-        "deletions": node["deletions"],
-        "changed_files": node["changedFiles"],
-        "author_association": node["authorAssociation"],
+        **_plain(pull_request_fields.LISTED, node),
         "author_id": person(tables, node["author"]),
-        "base_ref_name": node["baseRefName"],
-        "base_ref_oid": node["baseRefOid"],
-        "head_ref_name": node["headRefName"],
-        "head_ref_oid": node["headRefOid"],
-        "is_cross_repository": node["isCrossRepository"],
-        "head_repository": (node["headRepository"] or {}).get("nameWithOwner"),
-        "total_comments_count": node["totalCommentsCount"],
         "labels_count": _count(node["labelsCount"]),
         "assignees_count": _count(node["assigneesCount"]),
         "review_requests_count": _count(node["reviewRequestsCount"]),
@@ -112,15 +97,16 @@ def listed(tables: Tables, node: Node) -> Row:
 
 def detailed(tables: Tables, node: Node) -> Row:
     """The whole row of ``pull_requests``."""
-    milestone = node["milestone"] or {}
     return {
         **listed(tables, node),
-        "body": node["body"],
+        **_plain(pull_request_fields.DETAILED, node),
         "merged_by_id": person(tables, node["mergedBy"]),
-        "merge_commit_oid": _oid(node["mergeCommit"]),
-        "milestone_number": milestone.get("number"),
-        "milestone_title": milestone.get("title"),
     }
+
+
+def _plain(fields: Sequence[Field], node: Node) -> Row:
+    row = pull_request_fields.values(fields, node)
+    return row | {field.column: _big(row[field.column]) for field in fields if field.type == "bigint"}
 
 
 def child(tables: Tables, number: int, connection: str, node_at: tuple[Node, int]) -> None:

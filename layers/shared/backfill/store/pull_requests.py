@@ -8,10 +8,11 @@ is identified by its repository and number; store/identities.py says what identi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from backfill import pull_request_fields
 from backfill.store.connection import Database, Row, RowsRefused, as_text
 from backfill.store.identities import (
     AUTHORS,
@@ -43,44 +44,55 @@ FAILED_RETRY_HOURS = 24
 # again and again; an incomplete one also as soon as it changes.
 ASK_AGAIN_AFTER = ("1 day", "7 days", "30 days")
 
+# Columns that a listing page and the details write, with their types.
+_COUNTS = (
+    "labels_count",
+    "assignees_count",
+    "review_requests_count",
+    "closing_issues_count",
+    "comments_count",
+    "reviews_count",
+    "review_threads_count",
+    "commits_count",
+    "files_count",
+)
+_LISTED_COLUMNS: dict[str, str] = {
+    **{field.column: field.type for field in pull_request_fields.LISTED},
+    "author_id": "text",
+    **dict.fromkeys(_COUNTS, "integer"),
+}
+_DETAILED_COLUMNS: dict[str, str] = {
+    **_LISTED_COLUMNS,
+    **{field.column: field.type for field in pull_request_fields.DETAILED},
+    "merged_by_id": "text",
+    "incomplete": "jsonb",
+}
+
+
+def _typed(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in columns.items())
+
+
+def _assigned(columns: Iterable[str], new: str, old: str) -> str:
+    """SET of an upsert. GitHub's number of an object, once known, stays known."""
+    return ", ".join(
+        f"{name} = COALESCE({new}.{name}, {old}.{name})" if name == "github_id" else f"{name} = {new}.{name}"
+        for name in columns
+        if name != "number"
+    )
+
+
 # Never backwards: a listing page that was read before the stored row does not replace it. A stored date in the future was
 # wrong, so it outranks nothing; detail that was read under it is read again.
 _LISTED = f"""
-    INSERT INTO pull_requests (
-        repository_id, number, node_id, github_id, url, title, state, is_draft, locked, merged, created_at, updated_at,
-        closed_at, merged_at, additions, deletions, changed_files, author_association, author_id, base_ref_name,
-        base_ref_oid, head_ref_name, head_ref_oid, is_cross_repository, head_repository, total_comments_count,
-        labels_count, assignees_count, review_requests_count, closing_issues_count, comments_count, reviews_count,
-        review_threads_count, commits_count, files_count)
-    SELECT CAST(:repository_id AS uuid), number, node_id, github_id, url, title, state, is_draft, locked, merged, created_at, updated_at,
-        closed_at, merged_at, additions, deletions, changed_files, author_association, COALESCE(author.stored, author_id),
-        base_ref_name, base_ref_oid, head_ref_name, head_ref_oid, is_cross_repository, head_repository, total_comments_count,
-        labels_count, assignees_count, review_requests_count, closing_issues_count, comments_count, reviews_count,
-        review_threads_count, commits_count, files_count
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS p(
-        number integer, node_id text, github_id bigint, url text, title text, state text, is_draft boolean, locked boolean,
-        merged boolean, created_at timestamptz, updated_at timestamptz, closed_at timestamptz, merged_at timestamptz,
-        additions integer, deletions integer, changed_files integer, author_association text, author_id text,
-        base_ref_name text, base_ref_oid text, head_ref_name text, head_ref_oid text, is_cross_repository boolean,
-        head_repository text, total_comments_count integer, labels_count integer, assignees_count integer,
-        review_requests_count integer, closing_issues_count integer, comments_count integer, reviews_count integer,
-        review_threads_count integer, commits_count integer, files_count integer)
+    INSERT INTO pull_requests (repository_id, {", ".join(_LISTED_COLUMNS)})
+    SELECT CAST(:repository_id AS uuid),
+        {", ".join("COALESCE(author.stored, author_id)" if name == "author_id" else name for name in _LISTED_COLUMNS)}
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS p({_typed(_LISTED_COLUMNS)})
     LEFT JOIN {AUTHORS} AS author ON author.given = author_id
     ORDER BY number
     ON CONFLICT (repository_id, number) DO UPDATE SET
-        node_id = EXCLUDED.node_id, github_id = COALESCE(EXCLUDED.github_id, pull_requests.github_id), url = EXCLUDED.url, title = EXCLUDED.title,
-        state = EXCLUDED.state, is_draft = EXCLUDED.is_draft, locked = EXCLUDED.locked, merged = EXCLUDED.merged,
-        created_at = EXCLUDED.created_at, updated_at = EXCLUDED.updated_at, closed_at = EXCLUDED.closed_at,
-        merged_at = EXCLUDED.merged_at, additions = EXCLUDED.additions, deletions = EXCLUDED.deletions,
-        changed_files = EXCLUDED.changed_files, author_association = EXCLUDED.author_association,
-        author_id = EXCLUDED.author_id, base_ref_name = EXCLUDED.base_ref_name, base_ref_oid = EXCLUDED.base_ref_oid,
-        head_ref_name = EXCLUDED.head_ref_name, head_ref_oid = EXCLUDED.head_ref_oid,
-        is_cross_repository = EXCLUDED.is_cross_repository, head_repository = EXCLUDED.head_repository,
-        total_comments_count = EXCLUDED.total_comments_count, labels_count = EXCLUDED.labels_count,
-        assignees_count = EXCLUDED.assignees_count, review_requests_count = EXCLUDED.review_requests_count,
-        closing_issues_count = EXCLUDED.closing_issues_count, comments_count = EXCLUDED.comments_count,
-        reviews_count = EXCLUDED.reviews_count, review_threads_count = EXCLUDED.review_threads_count,
-        commits_count = EXCLUDED.commits_count, files_count = EXCLUDED.files_count,
+        {_assigned(_LISTED_COLUMNS, "EXCLUDED", "pull_requests")},
         listed_at = now(), gone_at = NULL,
         detail_synced_at = CASE WHEN EXCLUDED.updated_at >= pull_requests.updated_at THEN pull_requests.detail_synced_at END,
         detail_updated_at = CASE WHEN EXCLUDED.updated_at >= pull_requests.updated_at THEN pull_requests.detail_updated_at END,
@@ -108,35 +120,16 @@ _LOCK = """
     ORDER BY number FOR UPDATE
 """
 
-_DETAILED = """
+_DETAILED = f"""
     UPDATE pull_requests AS p SET
-        node_id = i.node_id, github_id = COALESCE(i.github_id, p.github_id), url = i.url, title = i.title, body = i.body, state = i.state,
-        is_draft = i.is_draft, locked = i.locked, merged = i.merged, created_at = i.created_at, updated_at = i.updated_at,
-        closed_at = i.closed_at, merged_at = i.merged_at, additions = i.additions, deletions = i.deletions,
-        changed_files = i.changed_files, author_association = i.author_association, author_id = i.author_id,
-        merged_by_id = i.merged_by_id, base_ref_name = i.base_ref_name, base_ref_oid = i.base_ref_oid,
-        head_ref_name = i.head_ref_name, head_ref_oid = i.head_ref_oid, is_cross_repository = i.is_cross_repository,
-        head_repository = i.head_repository, merge_commit_oid = i.merge_commit_oid, milestone_number = i.milestone_number,
-        milestone_title = i.milestone_title, total_comments_count = i.total_comments_count, labels_count = i.labels_count,
-        assignees_count = i.assignees_count, review_requests_count = i.review_requests_count,
-        closing_issues_count = i.closing_issues_count, comments_count = i.comments_count, reviews_count = i.reviews_count,
-        review_threads_count = i.review_threads_count, commits_count = i.commits_count, files_count = i.files_count,
+        {_assigned(_DETAILED_COLUMNS, "i", "p")},
         listed_at = now(), gone_at = NULL, detail_synced_at = now(), detail_updated_at = i.updated_at,
         detail_error = NULL, detail_error_code = NULL, detail_failed_at = NULL,
-        incomplete = i.incomplete,
         incomplete_reads = CASE WHEN i.incomplete IS NULL THEN 0 WHEN i.updated_at > p.updated_at THEN 1
                                 ELSE p.incomplete_reads + 1 END,
         read_again_at = CASE WHEN i.incomplete IS NOT NULL THEN now() + (CAST(:waits AS interval[]))[
             LEAST(CASE WHEN i.updated_at > p.updated_at THEN 1 ELSE p.incomplete_reads + 1 END, 3)] END
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
-        number integer, node_id text, github_id bigint, url text, title text, body text, state text, is_draft boolean,
-        locked boolean, merged boolean, created_at timestamptz, updated_at timestamptz, closed_at timestamptz,
-        merged_at timestamptz, additions integer, deletions integer, changed_files integer, author_association text,
-        author_id text, merged_by_id text, base_ref_name text, base_ref_oid text, head_ref_name text, head_ref_oid text,
-        is_cross_repository boolean, head_repository text, merge_commit_oid text, milestone_number integer,
-        milestone_title text, total_comments_count integer, labels_count integer, assignees_count integer,
-        review_requests_count integer, closing_issues_count integer, comments_count integer, reviews_count integer,
-        review_threads_count integer, commits_count integer, files_count integer, incomplete jsonb)
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i({_typed(_DETAILED_COLUMNS)})
     WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.number = i.number
 """
 
