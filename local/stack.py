@@ -24,9 +24,11 @@ import psutil
 
 from cli import local_stack
 from cli.local_stack import is_alive, is_anothers, is_ours
-from local import doors, postgres
+from local import builds, doors, postgres
 
 ROOT = Path(__file__).parents[1]
+# Builds of all stacks of this checkout.
+BUILDS = ROOT / ".local/builds"
 DATA = ROOT.parent / "shared" / "data" / "github"
 STACK_NAME = "progressive-backfill"
 REGION = "us-east-1"
@@ -187,11 +189,9 @@ class Stack:
         environment = _tools(dict(os.environ))
         environment["LAYER_PYTHON"] = str(ROOT / ".venv-aws/bin/python")
         environment["LAYER_TARGET"] = f"--python {environment['LAYER_PYTHON']}"
-        folder = self.folder / name
-        command = ["sam", "build", "--template", str(source / "template.yaml"), "--build-dir", str(folder)]
-        self._run("sam-build", command, environment)
-        _for_the_local_aws(folder / "template.yaml")
-        return folder / "template.yaml"
+        template = self._built(source, self.folder / name, environment)
+        _for_the_local_aws(template)
+        return template
 
     def build_for_lambda(self) -> Path:
         """`sam build` for Lambda's Python and this machine's instruction set, as containers need it; the built template."""
@@ -204,9 +204,17 @@ class Stack:
             ["sh", str(ROOT / "local/find-python.sh"), "3.13"], capture_output=True, text=True, check=False
         )
         environment["LAYER_PYTHON"] = found.stdout.strip()
-        folder = self.folder / "containers"
-        command = ["sam", "build", "--template", str(ROOT / "template.yaml"), "--build-dir", str(folder)]
-        self._run("sam-build-containers", command, environment)
+        return self._built(ROOT, self.folder / "containers", environment)
+
+    def _built(self, source: Path, folder: Path, environment: dict[str, str]) -> Path:
+        """The template of a build in ``folder``, built now or earlier from the same content."""
+
+        def build(place: Path) -> None:
+            command = ["sam", "build", "--template", str(source / "template.yaml"), "--build-dir", str(place)]
+            self._run(f"sam-{folder.name}", command, environment)
+
+        settings = {name: value for name, value in environment.items() if name.startswith("LAYER_")}
+        builds.built(BUILDS, builds.Build(source, builds.content_of(source, settings), folder), build)
         return folder / "template.yaml"
 
     def deploy(self, state: dict[str, Any], template: Path) -> None:
