@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 # Behind a proxy with a certificate of its own, the system knows it and uv's built-in list does not.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: data-dictionary query-examples demo up down env env-file architecture build deploy delete help setup lint format test soak bench bench-rivals lock clean sbom audit
+.PHONY: data-dictionary query-examples demo up down env env-file architecture build deploy delete help setup lint format test check soak bench bench-rivals lock clean sbom audit
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -106,7 +106,14 @@ format: .venv/.ready ## ruff's formatting and safe fixes
 
 test: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## all tests, on a real Postgres
 	@# Two files at a time, the end-to-end ones first: they wait more than they compute.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+
+# The heart of integration: a chunk's life in SQL, what is stored, and a backfill from its beginning to its end.
+HEART := tests/integration/test_store_chunks.py tests/integration/test_store_pull_requests.py \
+	tests/integration/test_main_job.py::test_a_repository_is_added_and_completes_without_another_command
+
+check: lint .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## lint, unit tests and the heart of integration, for every commit
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit $(HEART)
 
 soak: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## the long tests that make test leaves out
 	$(BIN)/python -m pytest -m soak --timeout 3600

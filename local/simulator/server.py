@@ -43,6 +43,9 @@ from local.simulator.schema import refusal, schema_without
 from local.simulator.tokens import App, Tokens
 from local.simulator.validation import Validation, ValidationTimeout
 
+# How long a simulator may take to notice that it ends; half a second, if nobody says, at the end of each of a thousand tests.
+STOP_SECONDS = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -126,7 +129,7 @@ class Simulator:
         self.url = f"http://{host}:{self._server.server_address[1]}"
 
     def __enter__(self) -> Simulator:
-        threading.Thread(target=self._server.serve_forever, name="simulator", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(STOP_SECONDS,), name="simulator", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

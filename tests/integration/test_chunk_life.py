@@ -816,7 +816,7 @@ def run(capsys: pytest.CaptureFixture[str], examples: int, steps: int, number: i
 
 @pytest.mark.timeout(3000)
 def test_chunks_survive_everything(around: Surroundings, capsys: pytest.CaptureFixture[str]) -> None:
-    run(capsys, 500, 20, int(os.environ.get("CHUNK_LIFE_SEED", "4")))
+    run(capsys, 200, 20, int(os.environ.get("CHUNK_LIFE_SEED", "4")))
 
 
 @pytest.mark.soak
