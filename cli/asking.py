@@ -54,7 +54,7 @@ def tell(answer: Row, text: str, as_json: bool) -> None:
     """The answer as JSON, or the text."""
     if as_json:
         print_json(answer)
-    else:
+    elif text:
         out.print(text, markup=False)
 
 

@@ -1,4 +1,4 @@
-"""Commands that look at one repository: its chunks, and its page on GitHub."""
+"""Commands that look closer: the chunks of a repository, its page on GitHub, logs, and the health of the stack."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typer
 
 from cli import statuses, tables
 from cli.asking import console_answer, failed, out, print_json, tell
+from cli.doctor import doctor
+from cli.logs import logs
 from cli.options import Json, Repository
 from cli.sentences import count
 
@@ -25,7 +27,9 @@ class ChunkStatus(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(chunks)
+    app.command()(logs)
     app.command("open")(open_page)
+    app.command()(doctor)
 
 
 def chunks(

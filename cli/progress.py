@@ -14,7 +14,7 @@ from rich.text import Text
 from cli.sentences import condition, count, moment
 from cli.stack import InvocationFailed
 from cli.statuses import is_trouble
-from cli.tables import budget, counted, rate
+from cli.tables import LEAST_NAME, budget, counted, cut, rate
 
 Row = dict[str, Any]
 
@@ -95,7 +95,7 @@ def screen(status: Row, width: int, height: int) -> list[str]:
     most = max(1, min(MOST_LINES, (height - OTHER_LINES) // 2))
     names = [row["repository"] for row in notable[:most]]
     name_width = max([len("all"), *(len(name) for name in names)])
-    name_width = min(name_width, max(12, width - _figures_width(rows)))
+    name_width = min(name_width, max(LEAST_NAME, width - _figures_width(rows)))
     lines = list(_requested(status))
     for row in notable[:most]:
         lines += _backfill(row, name_width, width)
@@ -125,7 +125,7 @@ def _backfill(row: Row, name_width: int, width: int) -> list[str]:
 def _figures(row: Row, name: str, name_width: int) -> str:
     """Name, bar, percent, count, rate and finish."""
     filled = BAR * row["processed_prs"] // row["total_prs"] if row["total_prs"] else 0
-    shown = name if len(name) <= name_width else f"{name[: name_width - 1]}…"
+    shown = cut(name, name_width)
     speed = f"{rate(row)}/h" if rate(row) else ""
     finish = moment(row["estimated_finish"]) if row.get("estimated_finish") else ""
     bar = "█" * filled + "░" * (BAR - filled)

@@ -91,6 +91,8 @@ def planned(answer: Row, repository: str | None) -> str:
     parts = [f"{count(len(lines), 'backfill')} planned"] if lines else []
     parts += [f"{count(resumed, 'backfill')} resumed"] if resumed else []
     parts += [f"{count(reopened, 'backfill')} reopened, because GitHub has changes"] if reopened else []
+    letters = answer.get("dead_letters", 0)
+    parts += [f"{count(letters, 'dead letter')} taken back"] if letters else []
     if not parts:
         parts = ["Nothing to plan: no backfill is active, and no completed one has changes"]
     return "\n".join([*lines, ", ".join(parts)])

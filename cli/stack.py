@@ -30,6 +30,7 @@ EXPLAINED = frozenset(
         "UnknownField",
         "Unreachable",
         "Untrusted",
+        "ValidationTimeout",
     }
 )
 

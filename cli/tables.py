@@ -20,6 +20,8 @@ MOST_COMPLETED = 20
 # A last column of text needs so much to be read; with less it stands in a line of its own.
 LEAST_TEXT = 30
 GAP = "  "
+# So much of a name is shown in any terminal.
+LEAST_NAME = 12
 # The width of a file or a pipe.
 NO_END = 1_000_000
 
@@ -202,6 +204,8 @@ def laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: in
     spare = [i for i in kept if fixed[i].spare]
     while spare and room() < needed:
         kept.remove(spare.pop())
+    # Names that are longer than what is left are cut; a pipe gets them whole.
+    widths[0] = max(LEAST_NAME, widths[0] + min(0, room() + len(GAP)))
     form = _Form(
         [(i, widths[i], fixed[i].of_numbers) for i in kept], room() if room() >= needed else None, width or NO_END
     )
@@ -211,6 +215,15 @@ def laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: in
         told = [_told(fixed[i], row[i]) for i in gone if row[i] not in ("", "normal")]
         lines += form.lines([*row[:-1], ", ".join([*([row[-1]] if row[-1] else []), *told])])
     return lines
+
+
+def cut(text: str, width: int) -> str:
+    """At most so wide.
+
+    >>> cut("kubernetes/kubernetes", 12)
+    'kubernetes/…'
+    """
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _told(column: Column, value: str) -> str:
@@ -227,7 +240,7 @@ class _Form:
 
     def lines(self, row: Sequence[str]) -> list[str]:
         beside = GAP.join(
-            row[index].rjust(width) if of_numbers else row[index].ljust(width)
+            row[index].rjust(width) if of_numbers else cut(row[index], width).ljust(width)
             for index, width, of_numbers in self.cells
         )
         if self.room is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Any
 
 from rich.console import Console
@@ -11,9 +12,36 @@ from rich.console import Console
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
+class _Sentences(Console):
+    """Breaks text between words where a terminal would break it within one; never an address or a name."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        if self.is_terminal:
+            objects = tuple(wrapped(each, self.width) if isinstance(each, str) else each for each in objects)
+        super().print(*objects, **options)
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console that takes no brackets for markup and no colons for emoji."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    return _Sentences(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def wrapped(text: str, width: int) -> str:
+    """Lines that are longer than the terminal, broken between words.
+
+    >>> wrapped("short\\none that is longer", 12).splitlines()
+    ['short', 'one that is', '  longer']
+    """
+    lines = [
+        part
+        for line in text.split("\n")
+        for part in (
+            [line]
+            if len(line) <= width
+            else textwrap.wrap(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        )
+    ]
+    return "\n".join(lines)
 
 
 def plain(value: Any) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
 
 from backfill.config import Settings
@@ -15,6 +17,7 @@ from cli.stack import InvocationFailed
 from local.simulator import Simulator, generate
 from tests.e2e.conftest import Deployed, running_stack
 from tests.integration.rows import REPOSITORY
+from tests.terminal import play
 
 NAME = "octo/deployed"
 
@@ -231,3 +234,59 @@ def test_a_missing_secret_says_which_and_what_to_check(deployed: Deployed) -> No
     settings = Settings.from_environment({**environment, "DATABASE_SECRET_ARN": arn})
     with pytest.raises(Misconfigured, match=r"cannot be read.*check that it exists"):
         settings.database_address()()
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_doctor_looks_at_the_whole_stack_which_it_finds_by_itself(deployed: Deployed, width: int) -> None:
+    """A dead letter of the test above is left: that is the one warning."""
+    shown = play(width, {"LOCAL_FOLDER": str(deployed.stack.folder)}, "doctor")
+    assert shown.status == 0, shown.text
+    text = " ".join(shown.text.split())
+    assert f"On the local stack in {deployed.stack.folder}" in text
+    marks = [line.split()[0] for line in shown.lines if line.startswith(("passed", "WARNED", "FAILED"))]
+    assert "FAILED" not in marks
+    for name in (
+        "credentials",
+        "stack",
+        "PlannerFunction",
+        "ChunkQueue",
+        "version",
+        "schema",
+        "database",
+        "GitHub token",
+    ):
+        assert f"passed {name}: " in text, name
+    assert "passed PlannerFunctionHeartbeat: rate(1 minute) is ENABLED" in text
+    assert "is Enabled" in text, "an event source mapping"
+    assert "WARNED dead letters: 1 waiting run: backfill dead-letters list" in text
+
+
+def test_the_doctor_names_what_was_switched_off_by_hand(deployed: Deployed) -> None:
+    client = boto3.client("lambda")
+    mappings = client.list_event_source_mappings(FunctionName="progressive-backfill-chunk-worker")[
+        "EventSourceMappings"
+    ]
+    client.update_event_source_mapping(UUID=mappings[0]["UUID"], Enabled=False)
+    try:
+        shown = play(120, {"LOCAL_FOLDER": str(deployed.stack.folder)}, "doctor")
+    finally:
+        client.update_event_source_mapping(UUID=mappings[0]["UUID"], Enabled=True)
+    assert shown.status == 1
+    text = " ".join(shown.text.split())
+    assert "FAILED ChunkWorkerFunctionChunks: from progressive-backfill-chunks is Disabled" in text
+    assert f"update-event-source-mapping --enabled --uuid {mappings[0]['UUID']}" in text
+
+
+def test_logs_of_a_repository_are_shown(deployed: Deployed) -> None:
+    environment = {"LOCAL_FOLDER": str(deployed.stack.folder)}
+    shown = play(200, environment, "logs", NAME, "--since", "1h")
+    assert shown.status == 0, shown.text
+    lines = [line for line in shown.lines if NAME in line]
+    assert lines and all(re.match(r"\d\d:\d\d:\d\d  (planner|chunk-worker)  ", line) for line in lines)
+    assert lines == sorted(lines, key=lambda line: line[:8])
+    assert any("chunk claimed" in line for line in lines)
+    assert "START RequestId" not in shown.text and "_aws" not in shown.text
+    none = play(80, environment, "logs", "octo/nobody", "--since", "1h")
+    assert none.status == 0 and "Nothing was logged of octo/nobody in the last 1h" in none.text
+    followed = play(120, environment, "logs", "--follow", "--since", "1h", stop_when="chunk claimed")
+    assert followed.status == 0 and "Traceback" not in followed.text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,10 +21,23 @@ from cfnlint.decode import decode_str
 from typer.testing import CliRunner, Result
 
 import cli.stack
+from backfill.errors import BackfillError
 from cli import local_stack
 from cli.main import app
 
 ROOT = Path(__file__).parents[2]
+# Classes that others are made of, errors that no function lets out, and those that a person has to look into.
+UNEXPLAINED = {"BackfillError", "Retryable", "Permanent"} | {"InAnotherChunk", "LeaseLost", "NotSent", "StaleClaim"}
+UNEXPLAINED |= {"InvalidQuery", "OutOfMemory", "OutOfTime", "Removed", "RowsRefused", "Unexplained"}
+MODULES = (
+    "chunk_processing",
+    "planning",
+    "github.errors",
+    "store.connection",
+    "store.chunks",
+    "store.budget",
+    "config",
+)
 
 
 class Lambda:
@@ -226,6 +241,66 @@ def test_the_shell_completes_commands_and_values(words: str, offered: set[str]) 
 
 
 @pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("pytorch/pytorch", "pytorch/pytorch"),
+        ("https://github.com/pytorch/pytorch", "pytorch/pytorch"),
+        ("https://www.github.com/pytorch/pytorch.git", "pytorch/pytorch"),
+        ("http://github.com/pytorch/pytorch/", "pytorch/pytorch"),
+        ("github.com/pytorch/pytorch/pull/4711?x=1#y", "pytorch/pytorch"),
+        ("git@github.com:pytorch/pytorch.git", "pytorch/pytorch"),
+        ("ssh://git@github.com/pytorch/pytorch.git", "pytorch/pytorch"),
+        ("https://octocorp.ghe.com/team/tool/tree/main", "team/tool"),
+        ("https://github.example.com/team/tool", "team/tool"),
+        (" octo/a.b_c-d ", "octo/a.b_c-d"),
+    ],
+)
+def test_a_name_or_any_address_of_a_repository_names_it(aws: Lambda, given: str, name: str) -> None:
+    aws.payload = {"paused": True}
+    assert run(aws, "pause", given).exit_code == 0
+    assert aws.asked[0][1]["repository"] == name
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "octo",
+        "octo/",
+        "/one",
+        "https://gitlab.com/a/b",
+        "https://github.com/octo",
+        "a/b/c",
+        "git@evil.com:a/b",
+        "http://[x/a/b",
+    ],
+)
+def test_what_names_no_repository_is_refused(aws: Lambda, given: str) -> None:
+    done = run(aws, "pause", given)
+    assert (done.exit_code, aws.asked) == (2, [])
+    assert "OWNER/NAME" in done.stderr
+
+
+def test_old_options_still_name_a_repository(aws: Lambda) -> None:
+    aws.payload = {"backfills": [], "resumed": 0, "reopened": 0}
+    assert run(aws, "plan", "--repository", "octo/one").exit_code == 0
+    aws.payload = _status(0)
+    assert run(aws, "status", "--repository", "octo/one").exit_code == 0
+    assert [event["repository"] for _, event in aws.asked] == ["octo/one", "octo/one"]
+    assert "--repository" not in run(aws, "status", "--help").stdout.replace("[REPOSITORY]", "")
+
+
+@pytest.mark.parametrize("words", [["-h"], ["add", "-h"], ["dead-letters", "-h"], ["dead-letters", "discard", "-h"]])
+def test_help_has_a_short_option_everywhere(aws: Lambda, words: list[str]) -> None:
+    done = run(aws, *words)
+    assert (done.exit_code, done.stdout.startswith("Usage: backfill")) == (0, True)
+
+
+def test_the_version_is_that_of_the_project(aws: Lambda) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert run(aws, "--version").stdout == f"backfill {project['version']}\n"
+
+
+@pytest.mark.parametrize(
     "command", ["add", "plan", "status", "pause", "resume", "priority", "recover", "gaps", "sync", "dead-letters list"]
 )
 def test_every_command_has_an_example_that_its_own_parser_takes(aws: Lambda, command: str) -> None:
@@ -247,6 +322,20 @@ def test_the_command_waits_as_long_as_a_function_may_run(aws: Lambda, monkeypatc
     aws.seconds = 0.0
     assert done.exit_code == 1
     assert "did not answer within 1 seconds; it may still be at work" in done.stderr
+
+
+def test_every_error_of_the_product_is_explained_or_sends_to_the_log() -> None:
+    """The command knows the errors by their names alone: each of them is named here or there."""
+    for name in MODULES:
+        importlib.import_module(f"backfill.{name}")
+    pending, found = [BackfillError], set()
+    while pending:
+        kind = pending.pop()
+        if kind.__module__.startswith("backfill."):
+            found.add(kind.__name__)
+        pending += kind.__subclasses__()
+    assert found - cli.stack.EXPLAINED == UNEXPLAINED
+    assert found >= cli.stack.EXPLAINED
 
 
 def test_an_error_is_one_too_where_no_header_names_it(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from backfill import naming
+from backfill import __version__, diagnosing, naming
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
 from backfill.github.client import GitHub
 from backfill.github.errors import RepositoryUnavailable
@@ -203,6 +203,11 @@ class Operator:
         backfill = self._tracked(event)
         found = chunk_history.newest(self.db, backfill["id"], event.get("limit", MOST_CHUNKS), event.get("status"))
         return {"chunks": fitting([asdict(each) for each in found])}
+
+    def _doctor(self, _: Mapping[str, Any]) -> Row:
+        """What this stack finds when it looks at itself; nothing is written."""
+        found = diagnosing.examine(self.db, self.github, self.queues)
+        return {"version": __version__, "schema": found.schema, "checks": [asdict(each) for each in found.checks]}
 
     def _sync(self, event: Mapping[str, Any]) -> Row:
         """Ask a worker to read pull requests now. ``missing``: numbers that GitHub does not have; ``waits``: why it takes longer."""

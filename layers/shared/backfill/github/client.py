@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from backfill.errors import BackfillError, Permanent, Retryable
@@ -33,7 +34,7 @@ from backfill.github.request_size import LARGEST, RequestSize
 from backfill.github.transport import Reply, Transport
 from backfill.observability import count, problem
 
-__all__ = ["ChunkDetails", "Flaw", "GitHub", "ListedNumbers", "ListingPage", "Spent"]
+__all__ = ["ChunkDetails", "Flaw", "GitHub", "ListedNumbers", "ListingPage", "Spent", "TokenFacts"]
 
 # Before a token is tried again that GitHub took for nobody's.
 TRANSIENT_SECONDS = 2.0
@@ -88,6 +89,20 @@ class Spent:
         return Spent(self.points - earlier.points, self.requests - earlier.requests)
 
 
+@dataclass(frozen=True, slots=True)
+class TokenFacts:
+    """What GitHub says about the token: whose it is, its budget, and where it tells them scopes and end.
+
+    ``scopes`` None: it is no classic token. https://docs.github.com/en/rest/overview/permissions-for-scopes
+    """
+
+    identity: str
+    scopes: tuple[str, ...] | None
+    expires_at: datetime | None
+    limit: int | None
+    remaining: int | None
+
+
 class GitHub:
     """Raises Deferred (limits), Retryable or Permanent; see backfill.github.errors.
 
@@ -108,6 +123,19 @@ class GitHub:
         self._checks_schema = not transport.is_newest
         # What the server's schema lacked when it was checked last: nothing can be read from such a server.
         self.unsupported: UnknownField | None = None
+
+    def token_facts(self) -> TokenFacts:
+        """Ask GitHub about the token, for one point."""
+        reply = self.query(documents.TOKEN, {})
+        told = {name.lower(): value for name, value in reply.headers.items()}
+        scopes = told.get("x-oauth-scopes")
+        return TokenFacts(
+            self._credentials.identity(),
+            None if scopes is None else tuple(sorted(each.strip() for each in scopes.split(",") if each.strip())),
+            _expiry(told.get("github-authentication-token-expiration", "")),
+            reply.limit,
+            reply.remaining,
+        )
 
     @understood()
     def repository(self, owner: str, name: str) -> tuple[Row, int]:
@@ -441,3 +469,11 @@ def _candidates(nodes: Sequence[Mapping[str, Any] | None], index: int) -> list[i
     first = before[-1] + 1 if before else max(1, after[0] - CANDIDATES)
     last = after[0] - 1 if after else first + CANDIDATES - 1
     return list(range(first, last + 1))[:CANDIDATES]
+
+
+def _expiry(text: str) -> datetime | None:
+    """As GitHub writes it: 2026-12-31 23:59:59 UTC, or with an offset. None for nothing, and for another form."""
+    try:
+        return datetime.strptime(text.strip().replace("UTC", "+0000"), "%Y-%m-%d %H:%M:%S %z")
+    except ValueError:
+        return None

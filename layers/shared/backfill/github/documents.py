@@ -198,6 +198,8 @@ def part_of_fields(refused: int) -> str | None:
 
 
 VIEWER = "query Viewer { viewer { login } }"
+# One point; its reply's headers tell about the token.
+TOKEN = f"query Token {{ {RATE_LIMIT} }}"
 
 
 class DetailQuery:

@@ -76,6 +76,7 @@ class Reply:
     """From now until the budget's reset, by GitHub's own clock: other clocks do no harm."""
     size: int = 0
     refused: Mapping[Path, Refusal] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Transport:
@@ -316,7 +317,9 @@ def _reply(data: dict[str, Any], judged: Judged, headers: Mapping[str, str], siz
     budget = data.get("rateLimit") or {}
     try:
         cost, limit, remaining = (_points(budget.get(name)) for name in ("cost", "limit", "remaining"))
-        return Reply(data, judged.missing, cost, limit, remaining, _until_reset(budget, headers), size, judged.refused)
+        return Reply(
+            data, judged.missing, cost, limit, remaining, _until_reset(budget, headers), size, judged.refused, headers
+        )
     except (ArithmeticError, AttributeError, TypeError, ValueError):
         pass
     raise Unexplained("GitHub's rateLimit is of an unknown form")

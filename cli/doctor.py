@@ -1,0 +1,234 @@
+"""`backfill doctor`: from the credentials to GitHub's token, each line passed, warned or failed, with what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from backfill import __version__
+from backfill.checks import Check, Result
+from cli.asking import out, print_json, stack_of
+from cli.options import Json
+from cli.sentences import count
+from cli.stack import DeployedStack, InvocationFailed
+from cli.terminal import plain
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations" / "versions"
+# What each look may do; the template's own roles need none of them.
+PERMISSIONS = (
+    "sts:GetCallerIdentity cloudformation:DescribeStacks cloudformation:DescribeStackResources lambda:GetFunctionConfiguration"
+    " lambda:GetEventSourceMapping scheduler:GetSchedule sqs:GetQueueAttributes"
+)
+# Answers of AWS to somebody who may not ask.
+DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"})
+MARKS = {Result.PASSED: "passed", Result.WARNED: "WARNED", Result.FAILED: "FAILED"}
+# Within these the console function asks Postgres and GitHub.
+CONSOLE_SECONDS = 60.0
+
+Look = Callable[[], Check]
+
+
+def doctor(context: typer.Context, as_json: Json = False) -> None:
+    """Look at everything that has to be right: credentials, stack, functions, queues, schedules, database, GitHub token.
+
+    Each line is passed, warned or failed, and says what to do. It needs more permissions than the other commands; what
+    these credentials may not look at is warned. Exit status 1: something failed.
+
+    Example: backfill doctor
+    """
+    checks = []
+    for check in examine(stack_of(context)):
+        checks.append(check)
+        if not as_json:
+            out.print(told(check), markup=False)
+    bad = [each for each in checks if each.result is Result.FAILED]
+    if as_json:
+        rows = [{"name": c.name, "result": c.result.value, "found": c.found, "advice": c.advice} for c in checks]
+        print_json({"ok": not bad, "version": __version__, "checks": rows})
+    else:
+        out.print(_summary(checks))
+    if bad:
+        raise typer.Exit(1)
+
+
+def told(check: Check) -> str:
+    """One line, and what to do in a second one."""
+    text = f"{MARKS[check.result]}  {check.name}: {plain(check.found)}"
+    return f"{text}\n        {plain(check.advice)}" if check.advice else text
+
+
+def _summary(checks: list[Check]) -> str:
+    results = [each.result for each in checks]
+    parts = [f"{results.count(each)} {each.value}" for each in Result if each in results]
+    return f"{count(len(checks), 'check')}: {', '.join(parts)}"
+
+
+def examine(stack: DeployedStack) -> Iterator[Check]:
+    """Each check as soon as it is known. Without credentials nothing else can be looked at."""
+    first = _credentials(stack)
+    yield first
+    if first.result is Result.FAILED:
+        return
+    yield from _stack(stack)
+    yield from _from_within(stack)
+
+
+def _credentials(stack: DeployedStack) -> Check:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    where = f"the local stack in {stack.local.folder}" if stack.local else stack.place
+    try:
+        found = stack.client("sts").get_caller_identity()
+    except (BotoCoreError, ClientError) as error:
+        advice = "check AWS_PROFILE, --profile and --region, or log in again: aws sso login; a local stack: make up"
+        return Check.failed("credentials", str(error), advice)
+    return Check.passed("credentials", f"{found['Arn']}, {where}")
+
+
+def _stack(stack: DeployedStack) -> Iterator[Check]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = stack.client("cloudformation")
+    try:
+        (found,) = client.describe_stacks(StackName=stack.name)["Stacks"]
+        resources = client.describe_stack_resources(StackName=stack.name)["StackResources"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] in DENIED:
+            yield _not_allowed("stack", error)
+        else:
+            yield Check.failed("stack", str(error), "run make deploy, or choose another: --stack-name, --region")
+        return
+    except BotoCoreError as error:
+        yield Check.failed("stack", str(error), "check the network and --region")
+        return
+    yield _state_of_stack(stack.name, found["StackStatus"])
+    for kind, look in _LOOKS.items():
+        for each in resources:
+            if each["ResourceType"] == kind:
+                yield _looked(stack, each, look)
+
+
+def _state_of_stack(name: str, status: str) -> Check:
+    if "FAILED" in status or status == "ROLLBACK_COMPLETE":
+        return Check.failed(
+            "stack", f"{name} is {status}", "read its events in CloudFormation, then run make deploy again"
+        )
+    if status.endswith("IN_PROGRESS"):
+        return Check.warned("stack", f"{name} is {status}", "wait for the deployment to end")
+    if "ROLLBACK" in status:
+        return Check.warned(
+            "stack", f"{name} is {status}", "the last deployment was undone: read its events, deploy again"
+        )
+    return Check.passed("stack", f"{name} is {status}")
+
+
+def _looked(stack: DeployedStack, resource: dict[str, Any], look: Callable[[DeployedStack, str, str], Check]) -> Check:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    name = resource["LogicalResourceId"]
+    try:
+        return look(stack, name, resource["PhysicalResourceId"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] in DENIED:
+            return _not_allowed(name, error)
+        return Check.failed(name, str(error), "it is of the stack and was changed or deleted by hand: run make deploy")
+    except BotoCoreError as error:
+        return Check.failed(name, str(error), "check the network and --region")
+
+
+def _not_allowed(name: str, error: Exception) -> Check:
+    return Check.warned(name, f"not looked at: {error}", f"doctor uses: {PERMISSIONS}")
+
+
+def _function(stack: DeployedStack, name: str, physical: str) -> Check:
+    found = stack.client("lambda").get_function_configuration(FunctionName=physical)
+    state, update = found.get("State", "Active"), found.get("LastUpdateStatus", "Successful")
+    if state not in ("Active", "Inactive") or update == "Failed":
+        why = found.get("StateReason") or found.get("LastUpdateStatusReason") or ""
+        return Check.failed(name, f"{physical} is {state}, {update} {why}".rstrip(), "run make deploy again")
+    return Check.passed(name, f"{physical} is {state}")
+
+
+def _mapping(stack: DeployedStack, name: str, physical: str) -> Check:
+    found = stack.client("lambda").get_event_source_mapping(UUID=physical)
+    queue = found.get("EventSourceArn", "").rsplit(":", 1)[-1]
+    if found["State"] != "Enabled":
+        return Check.failed(
+            name,
+            f"from {queue} is {found['State']}",
+            f"aws lambda update-event-source-mapping --enabled --uuid {physical}",
+        )
+    return Check.passed(name, f"from {queue} is Enabled")
+
+
+def _schedule(stack: DeployedStack, name: str, physical: str) -> Check:
+    # CloudFormation's id is the name, or group and name.
+    group, _, short = physical.rpartition("|")
+    found = stack.client("scheduler").get_schedule(Name=short, **({"GroupName": group} if group else {}))
+    if found["State"] != "ENABLED":
+        return Check.failed(
+            name, f"{found['ScheduleExpression']} is {found['State']}", "enable it in EventBridge Scheduler"
+        )
+    return Check.passed(name, f"{found['ScheduleExpression']} is ENABLED")
+
+
+def _queue(stack: DeployedStack, name: str, physical: str) -> Check:
+    names = [
+        "ApproximateNumberOfMessages",
+        "ApproximateNumberOfMessagesNotVisible",
+        "ApproximateNumberOfMessagesDelayed",
+    ]
+    found = stack.client("sqs").get_queue_attributes(QueueUrl=physical, AttributeNames=names)["Attributes"]
+    waiting, worked_on, delayed = (int(found.get(each, 0)) for each in names)
+    return Check.passed(name, f"{count(waiting, 'message')} waiting, {worked_on:,} in work, {delayed:,} delayed")
+
+
+_LOOKS: dict[str, Callable[[DeployedStack, str, str], Check]] = {
+    "AWS::Lambda::Function": _function,
+    "AWS::Lambda::EventSourceMapping": _mapping,
+    "AWS::Scheduler::Schedule": _schedule,
+    "AWS::SQS::Queue": _queue,
+}
+
+
+def _from_within(stack: DeployedStack) -> Iterator[Check]:
+    """What the stack finds itself: only it reaches Postgres, and knows the token."""
+    try:
+        answer = stack.invoke("console", {"action": "doctor"}, CONSOLE_SECONDS)
+    except InvocationFailed as failure:
+        advice = f"read the log: backfill logs, or /aws/lambda/{stack.name}-console"
+        yield Check.failed("console", str(failure), advice)
+        return
+    yield version(answer["version"], __version__)
+    if answer["schema"]:
+        yield schema(answer["schema"], newest_migration())
+    for each in answer["checks"]:
+        yield Check(each["name"], Result(each["result"]), each["found"], each["advice"])
+
+
+def version(deployed: str, own: str) -> Check:
+    """Of the stack, beside this command's."""
+    if deployed == own:
+        return Check.passed("version", f"{own}, of this command and of the stack")
+    return Check.warned(
+        "version", f"the stack has {deployed}, this command {own}", "run make deploy, or use the other checkout"
+    )
+
+
+def schema(deployed: str, own: str) -> Check:
+    """The newest migration of the database, beside this checkout's; both are four digits."""
+    if not own or deployed == own:
+        return Check.passed("schema", f"migration {deployed} is the newest")
+    if deployed < own:
+        return Check.warned("schema", f"migration {deployed}; this checkout has {own}", "run make deploy: it migrates")
+    return Check.warned("schema", f"migration {deployed}; this checkout has only {own}", "update this checkout")
+
+
+def newest_migration() -> str:
+    """The number of this checkout's newest one; empty where there is no checkout."""
+    numbers = [path.name[:4] for path in MIGRATIONS.glob("*.sql") if re.match(r"\d{4}_", path.name)]
+    return max(numbers, default="")
