@@ -38,7 +38,7 @@ the migrations set. `psql` shows the same comments with `\\d+ pull_requests`. [q
 | any change, any pause | when the row changes, or when the backfill pauses |
 | on reading | when you read the view |
 
-Two conditions belong into most reports: `gone_at IS NULL` leaves out pull requests that GitHub no longer has, and
+Two conditions belong into most reports. `gone_at IS NULL` leaves out pull requests that GitHub no longer has.
 `detail_synced_at IS NOT NULL` leaves out those whose details are not stored yet.
 
 How the tables hang together:

@@ -243,7 +243,7 @@ COMMENT ON COLUMN backfill_chunk_members.backfill_state_id IS 'The backfill. [pr
 COMMENT ON COLUMN backfill_chunk_members.number IS 'The pull request. [product; trigger]';
 COMMENT ON COLUMN backfill_chunk_members.chunk_id IS 'The chunk. [product; trigger]';
 
-COMMENT ON TABLE pull_request_numbers IS 'Numbers that GitHub has as pull requests, kept apart from their rows, so that a lost row shows as a gap. [product; trigger, planner]';
+COMMENT ON TABLE pull_request_numbers IS 'Numbers that GitHub has as pull requests. They are kept apart from the rows, so that a lost row shows as a gap. [product; trigger, planner]';
 COMMENT ON COLUMN pull_request_numbers.repository_id IS 'The repository. [product; trigger, planner]';
 COMMENT ON COLUMN pull_request_numbers.number IS 'The number. [PullRequest.number; trigger, planner]';
 COMMENT ON COLUMN pull_request_numbers.refused_code IS 'Why GitHub does not list it, as a word. Null if it is listed. [product; planner]';
