@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from cli import local_stack
 from cli.main import app
 from cli.options import chosen_stack
-from local.stack import Stack
+from local.simulator import Simulator, generate
+from local.stack import Stack, _next_steps
 from tests.unit.test_command_line import Lambda
 
 ROOT = Path(__file__).parents[2]
@@ -153,3 +154,19 @@ def test_the_set_up_prints_nothing_that_a_shell_would_evaluate(tmp_path: Path) -
     shown = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout == ""
     assert "environment:" in shown.stderr
+
+
+def test_a_started_stack_ends_with_the_three_commands_that_somebody_wants_next(folder: Path) -> None:
+    with Simulator(generate(3, {"octo/large": 9, "octo/small": 2})) as simulator:
+        known = state("http://127.0.0.1:9", os.getpid())
+        known["environment"]["GITHUB_API_URL"] = simulator.url
+        (folder / "stack.json").write_text(json.dumps(known), encoding="utf-8")
+        told = _next_steps(Stack(folder)).splitlines()
+    command = os.path.relpath(ROOT / ".venv/bin/backfill")
+    wanted = [f"  {command} {words}" for words in ("add octo/small", "status --watch", "dashboard")]
+    assert told == ["The local stack runs. Next:", *wanted]
+
+
+def test_where_github_itself_is_asked_a_small_public_repository_is_named(folder: Path) -> None:
+    write(folder)
+    assert "add octocat/Hello-World" in _next_steps(Stack(folder))
