@@ -65,6 +65,7 @@ type PullRequest implements Node {
   additions: Int! deletions: Int! changedFiles: Int! authorAssociation: String! author: Actor mergedBy: Actor
   baseRefName: String! baseRefOid: GitObjectID! headRefName: String! headRefOid: GitObjectID! isCrossRepository: Boolean!
   headRepository: Repository mergeCommit: Commit milestone: Milestone totalCommentsCount: Int
+  activeLockReason: String lastEditedAt: DateTime publishedAt: DateTime reviewDecision: String
   labels(first: Int, last: Int, after: String, before: String): LabelConnection
   assignees(first: Int, last: Int, after: String, before: String): UserConnection!
   reviewRequests(first: Int, last: Int, after: String, before: String): ReviewRequestConnection

@@ -47,13 +47,26 @@ def copy_of_the_checkout(folder: Path) -> None:
 
 
 def apply(words: str, block: str, folder: Path) -> None:
-    """Do what a step says: create a file, or put lines below a line of one."""
+    """Do what a step says: create a file, put lines below a line of one, or replace a line."""
     created = re.match(r"Create `([^`]+)`", words)
     if created:
         last = max(int(path.name[:4]) for path in (folder / "migrations/versions").glob("*.sql"))
         path = folder / created[1].replace("00NN", f"{last + 1:04}")
         assert not path.exists()
         path.write_text(block, encoding="utf-8")
+        return
+    number = max(path.name[:4] for path in (folder / "migrations/versions").glob("*.sql"))
+    replaced = re.match(r"In `([^`]+)`, in place of `(\w+)`", words)
+    if replaced:
+        path = folder / replaced[1]
+        text, count = re.subn(
+            rf"^ *{replaced[2]}: .*\n",
+            block.replace("00NN", number),
+            path.read_text(encoding="utf-8"),
+            flags=re.MULTILINE,
+        )
+        assert count == 1
+        path.write_text(text, encoding="utf-8")
         return
     changed = re.match(r"In `([^`]+)`, below `([^`]+)`", words)
     assert changed is not None, words

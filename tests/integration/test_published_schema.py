@@ -38,7 +38,14 @@ INTEGRITY = "sha512-RFDC2MpRBd4AxSRvUeBIVeBU7ojN/SxDfALUd7iVYOSeEK3gZaqR2MGOysj4
 CACHE = Path(__file__).parents[2] / ".local" / "github-schema" / f"{VERSION}.graphql"
 NAME = "octo/valid"
 # Where the simulator knows less than GitHub does: enumerations are text to it.
-ENUMERATIONS = {"CommentAuthorAssociation", "PatchStatus", "PullRequestReviewState", "DiffSide"}
+ENUMERATIONS = {
+    "CommentAuthorAssociation",
+    "PatchStatus",
+    "PullRequestReviewState",
+    "DiffSide",
+    "LockReason",
+    "PullRequestReviewDecision",
+}
 
 
 def fetched() -> str:
