@@ -112,6 +112,7 @@ def test_every_query_that_is_sent_is_valid_in_the_published_schema(stack: Stack,
     stack.run()
     assert stack.state()["status"] == "completed"
     stack.github.repository(*NAME.split("/"))  # as a dry run of a repository that is not tracked
+    stack.github.token_facts()  # as backfill doctor
     invalid = {text: [error.message for error in validate(published, parse(text))] for text in sent}
     assert {text: errors for text, errors in invalid.items() if errors} == {}
     # All of them: each operation and fragment that there is, and what follows below reviews and threads.
