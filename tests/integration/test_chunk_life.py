@@ -47,6 +47,7 @@ from backfill.store import chunks
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database, DatabaseUnavailable
 from local.simulator import Repository, Simulator, generate
+from tests.integration.ageing import Ageing
 from tests.integration.stepped import (
     VISIBILITY_SECONDS,
     Actor,
@@ -80,19 +81,6 @@ AGES = [*PASSING_SECONDS, *CLOCK_STEPS, HALF_AN_HOUR, A_DAY, VISIBILITY_SECONDS 
 # More deliveries than all that waits can need while no time passes.
 MOST_AT_ONCE = 150
 
-# Time passes by moving every timestamp of the product's own. These are GitHub's.
-_AGED = """
-    SELECT table_name, string_agg(format('%1$I = %1$I - make_interval(secs => %2$L)', column_name, CAST(:seconds AS text)), ', ')
-        AS assignments
-    FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
-    WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND data_type = 'timestamp with time zone'
-      AND table_name NOT IN ('comments', 'commits', 'reviews')
-      AND (table_name, column_name) NOT IN (
-        ('pull_requests', 'closed_at'), ('pull_requests', 'created_at'), ('pull_requests', 'merged_at'),
-        ('pull_requests', 'updated_at'), ('pull_requests', 'detail_updated_at'), ('repositories', 'github_created_at'),
-        ('progressive_backfill_state', 'scan_until'), ('progressive_backfill_state', 'updates_watermark'))
-    GROUP BY table_name ORDER BY table_name
-"""
 _RESET = [
     f"DELETE FROM {table}"
     for table in (
@@ -161,7 +149,7 @@ class Surroundings:
         self.credentials = Credentials(self._transport(None), lambda _: {"token": "ghp_test"})
         self.budget_db = SteppedDatabase(lambda: url, self.trouble)
         self.governor = Governor(PostgresBudget(self.budget_db), sleep=lambda _: None)
-        self.aged = {seconds: self._ageing(seconds) for seconds in AGES}
+        self.ageing = Ageing(self.db, AGES)
 
     def reset(self) -> None:
         self.trouble.end()
@@ -174,17 +162,6 @@ class Surroundings:
 
     def github(self, actor: Actor | None) -> GitHub:
         return SmallPages(self._transport(actor), self.credentials, self.governor)
-
-    def age(self, seconds: int) -> None:
-        """Let time pass for the database, or put its clock back."""
-        with self.db.transaction():
-            self.db.pipeline([("SET LOCAL session_replication_role = replica", {}), *self.aged[seconds]])
-
-    def _ageing(self, seconds: int) -> list[tuple[str, dict[str, Any]]]:
-        return [
-            (f"UPDATE {row['table_name']} SET {row['assignments']}", {})
-            for row in self.db.rows(_AGED, seconds=str(seconds))
-        ]
 
     def _transport(self, actor: Actor | None) -> SteppedTransport:
         return SteppedTransport(self.simulator, actor, self.trouble)
@@ -332,7 +309,7 @@ class ChunkLife(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from(CLOCK_STEPS))
     def the_clock_of_the_database_is_set(self, seconds: int) -> None:
         """SQS has a clock of its own, which goes on."""
-        self.around.age(seconds)
+        self.around.ageing.age(seconds)
         self.clock_steps += 1
         self.excuses += 1 + len(self.actors)
 
@@ -513,7 +490,9 @@ class ChunkLife(RuleBasedStateMachine):
             # Whoever reopened it plans it; one that died is followed by the next heartbeat.
             self.beats += 1
         self.was_completed = state["status"] == "completed"
-        waits = self.left_to_recovery or self.beats > self.answered_beats
+        # A command that has committed is about to send; if it ends before that, its person repeats it.
+        is_commanded = any(actor.name == "command" for actor in self.actors)
+        waits = self.left_to_recovery or self.beats > self.answered_beats or is_commanded
         if state["status"] == "active" and not waits:
             known = {each["id"] for each in look["chunks"]}
             assert self.broker.plans or any(self._chunk_of(each) in known for each in self.broker.chunks), (
@@ -755,7 +734,7 @@ class ChunkLife(RuleBasedStateMachine):
         Recovery(actor.db, SteppedQueues(self.broker, actor)).recover(request)
 
     def _age(self, seconds: int) -> None:
-        self.around.age(seconds)
+        self.around.ageing.age(seconds)
         self.broker.now += seconds
 
     def _remember(self, number: int) -> None:
