@@ -41,6 +41,7 @@ from backfill.github.governor import Governor
 from backfill.messages import Dispatch, PlanEvent, RecoveryEvent, SyncRequest, chunk_message, plan_message
 from backfill.observability import logger
 from backfill.operating import Operator
+from backfill.outcomes import MAX_ATTEMPTS
 from backfill.planning import Planner
 from backfill.recovering import Recovery
 from backfill.store import chunks
@@ -482,7 +483,7 @@ class ChunkLife(RuleBasedStateMachine):
         twice = [chunk_id for chunk_id, times in self.stored.items() if times > 1]
         assert twice == [], f"two workers stored the same chunk: {twice}"
         for each in unfinished:
-            assert each["attempts"] <= chunks.MAX_ATTEMPTS
+            assert each["attempts"] <= MAX_ATTEMPTS
             if each["sent_at"] is not None:
                 assert (each["id"], each["dispatch_id"]) in self.broker.accepted, "called sent, and was not"
 

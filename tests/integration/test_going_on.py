@@ -15,6 +15,7 @@ from backfill.chunk_processing import Worker
 from backfill.errors import Deferred, NotSent, Retryable
 from backfill.github.client import GitHub
 from backfill.messages import PlanEvent, chunk_message, plan_message
+from backfill.outcomes import MAX_ATTEMPTS
 from backfill.planning import ERROR_AGAIN_SECONDS
 from backfill.queues import LONGEST_DELAY_SECONDS
 from backfill.store import backfills, chunks
@@ -189,7 +190,7 @@ def test_a_failed_chunk_whose_worker_lost_postgres_after_the_commit_is_not_calle
 ) -> None:
     """Its points are booked once, and its message comes back to ask for planning."""
     run.read_all_but(1)
-    run.stack.db.execute("UPDATE backfill_chunks SET attempts = :n WHERE status = 'pending'", n=chunks.MAX_ATTEMPTS - 1)
+    run.stack.db.execute("UPDATE backfill_chunks SET attempts = :n WHERE status = 'pending'", n=MAX_ATTEMPTS - 1)
     monkeypatch.setattr(run.stack.github, "details", failing(Retryable("GitHub is in a bad mood")))
     fail = chunks.fail
 

@@ -14,6 +14,7 @@ from backfill import outbox, wiring
 from backfill.chunk_processing import Worker
 from backfill.errors import NotSent, Retryable
 from backfill.messages import chunk_message, plan_message
+from backfill.outcomes import MAX_ATTEMPTS
 from backfill.queues import DeadLetter
 from backfill.store import backfills, chunks, pull_requests
 from backfill.store.connection import Database, DatabaseUnavailable
@@ -112,7 +113,7 @@ def test_a_chunk_of_one_that_takes_too_long_fails_alone_and_its_backfill_goes_on
         make_due(stack.db)
         outcomes.append(late._process(replace_dispatch(row)))
         assert status(stack.db)["status"] == "active"
-    assert outcomes == ["retried"] * (chunks.MAX_ATTEMPTS - 1) + ["failed"]
+    assert outcomes == ["retried"] * (MAX_ATTEMPTS - 1) + ["failed"]
     failed = chunks.get(stack.db, mine)
     assert failed is not None and "time" in failed["error"]
     assert stack.db.one("SELECT number, error_code FROM pull_request_gaps WHERE reason = 'failed'") == {

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backfill.messages import RecoveryEvent
+from backfill.outcomes import MAX_ATTEMPTS
 from backfill.queues import DeadLetter, Source
 from backfill.recovering import Recovery
 from backfill.store import backfills, chunks
@@ -172,7 +173,7 @@ def test_a_run_takes_back_no_more_than_its_cap_and_sends_everything(
 
 def test_what_is_exhausted_has_failed_with_a_reason(db: Database, recovery: Recovery) -> None:
     claimed(db, backfill_of(db, 1), 1)
-    db.execute("UPDATE backfill_chunks SET attempts = :n", n=chunks.MAX_ATTEMPTS)
+    db.execute("UPDATE backfill_chunks SET attempts = :n", n=MAX_ATTEMPTS)
     age(db, 60)
     report = recovery.recover(RecoveryEvent())
     assert (report["requeued"], report["failed"]) == (0, 1)

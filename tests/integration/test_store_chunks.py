@@ -11,6 +11,7 @@ import pytest
 from pg8000.exceptions import DatabaseError
 
 from backfill.errors import LeaseLost, StaleClaim
+from backfill.outcomes import MAX_ATTEMPTS
 from backfill.store import backfills, chunks, pull_requests
 from backfill.store.connection import Database
 from tests.integration.rows import backfill_of, details
@@ -52,7 +53,7 @@ def test_a_chunk_that_has_spent_its_attempts_is_not_claimed_again(db: Database) 
     claimed(db, chunk)
     db.execute(
         "UPDATE backfill_chunks SET lease_expires_at = now() - interval '1 second', attempts = :n",
-        n=chunks.MAX_ATTEMPTS,
+        n=MAX_ATTEMPTS,
     )
     assert chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60) is None
 
@@ -136,9 +137,7 @@ def test_thirty_minutes_are_thirty_minutes(db: Database, minutes: int, taken: in
 def test_a_stale_chunk_without_attempts_left_has_failed_and_its_pull_requests_know_why(db: Database) -> None:
     backfill = backfill_of(db, 1)
     chunk = claimed(db, chunks.create(db, backfill["id"], [1]))
-    db.execute(
-        "UPDATE backfill_chunks SET started_at = now() - interval '1 hour', attempts = :n", n=chunks.MAX_ATTEMPTS
-    )
+    db.execute("UPDATE backfill_chunks SET started_at = now() - interval '1 hour', attempts = :n", n=MAX_ATTEMPTS)
     (failed,) = chunks.recover_stale(db, 30, 100)
     chunks.fail_members(db, failed["id"])
     assert (failed["status"], failed["error_code"]) == ("failed", "stale")

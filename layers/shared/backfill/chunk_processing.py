@@ -5,21 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
-from backfill import brake, outbox, priority
+from backfill import brake, outbox, outcomes, priority
+from backfill.error_codes import ErrorCode
 from backfill.errors import ContractViolation, Deferred, NotSent, Permanent, Removed, Retryable, StaleClaim
-from backfill.github.client import ChunkDetails, GitHub, Spent
-from backfill.github.errors import OutOfMemory, OutOfTime, Unreachable
+from backfill.github.client import ChunkDetails, GitHub
+from backfill.github.errors import RepositoryUnavailable
 from backfill.github.governor import LONGEST_SLEEP_SECONDS, NEWCOMER_SLEEP_SECONDS
 from backfill.github.packing import cut
-from backfill.github.reading import Terms
+from backfill.github.reading import Flaw, Terms
 from backfill.github.request_size import RequestSize
 from backfill.messages import Dispatch, SyncRequest
+from backfill.model import Spent
 from backfill.observability import about, count, event, note_levels, problem
+from backfill.outcomes import (
+    Attempt,
+    Completed,
+    Failed,
+    Outcome,
+    Retried,
+    Split,
+    Stopped,
+    decide,
+    retried,
+    retry_at,
+)
 from backfill.queues import Queues
-from backfill.store import backfills, chunks, levels, pull_requests, removals, repositories
+from backfill.store import backfills, chunks, conclusions, levels, pull_requests, removals, repositories
 from backfill.store.connection import Database, DatabaseUnavailable
 
 Row = dict[str, Any]
@@ -28,14 +41,18 @@ Row = dict[str, Any]
 MARGIN_SECONDS = 10.0
 # A lease outlasts the function's time by this much, and ends well before SQS shows the message again.
 LEASE_MARGIN_SECONDS = 30.0
-# The first retry of a chunk comes after this, each further one after twice as long.
-FIRST_RETRY_SECONDS = 30
-# Pauses that the system makes end by themselves; the cause may be gone by then.
-ERROR_PAUSE_MINUTES = 60
-CREDENTIALS_PAUSE_MINUTES = 60
-UNAVAILABLE_PAUSE_MINUTES = 24 * 60
+OLDER = "GitHub answered with an older state than it had listed"
 # The statuses that a chunk does not leave, and what is counted of them.
 _ENDED = {"completed": "ChunksCompleted", "failed": "ChunksFailed"}
+# Outcomes in the log, and in a handler's answer.
+_WORDS: dict[type[Outcome], str] = {
+    Completed: "completed",
+    outcomes.Deferred: "deferred",
+    Retried: "retried",
+    Split: "split",
+    Stopped: "paused",
+    Failed: "failed",
+}
 # A message by hand for pull requests that are being worked on comes back after this.
 BUSY_SECONDS = 60
 
@@ -82,90 +99,94 @@ class Worker:
         return outcome
 
     def _outcome(self, chunk: Row, repository: Row, before: Spent) -> str:
-        """What became of a claimed chunk.
+        """What became of a claimed chunk, in a word.
 
         ``before`` is what the client had spent until the claim: the rest is the chunk's, whatever becomes of it.
         """
         try:
-            return self._attempt(chunk, repository, before)
+            try:
+                outcome = self._read_and_store(chunk, repository, before)
+            except (Deferred, Permanent, Retryable) as error:
+                outcome = self._after_error(chunk, before, error)
         except DatabaseUnavailable as broken:
             return self._after_break(chunk, before, broken)
         except StaleClaim:
             return self._stale(chunk, before)
+        self._tell(outcome)
+        return _WORDS[type(outcome)]
 
-    def _attempt(self, chunk: Row, repository: Row, before: Spent) -> str:
-        """Read and store, or give the chunk back: decided on the type of what was raised."""
-        try:
-            outcome = self._read_and_store(chunk, repository, before)
-        except DatabaseUnavailable:
-            raise
-        except Deferred as limit:
-            self._release(chunk, before, limit.until, chunks.DEFERRED, limit.reason)
-            count("ChunksDeferred")
-            count("DeferralSeconds", limit.seconds)
-            event("chunk deferred", reason=limit.reason, until=limit.until.isoformat(), seconds=round(limit.seconds))
-            return "deferred"
-        except (OutOfTime, OutOfMemory) as short:
-            return self._split(chunk, before, short)
-        except Permanent as error:
-            return self._stop(chunk, before, error)
-        except Retryable as error:
-            return self._retry(chunk, before, error)
-        if outcome == "completed":
-            count("ChunksCompleted")
-        else:
-            count("ChunkErrors")
+    def _after_error(self, chunk: Row, before: Spent, error: Deferred | Permanent | Retryable) -> Outcome:
+        """Decide what becomes of the chunk, and write it."""
+        if isinstance(error, Deferred):
+            count("DeferralSeconds", error.seconds)
+        looked_before = isinstance(error, RepositoryUnavailable) and bool(
+            repositories.note_unavailable(self.db, [chunk["repository_id"]])
+        )
+        attempt = _attempt(chunk, self.github.spent - before)
+        return self._write(chunk, before, decide(error, attempt, backfills.now(self.db), looked_before=looked_before))
+
+    def _write(self, chunk: Row, before: Spent, outcome: Outcome) -> Outcome:
+        with self.db.transaction():
+            paused = conclusions.conclude(self.db, chunk, outcome, self.github.spent - before)
+        if paused:
+            note_pause(self.db)
         return outcome
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Metrics and log lines of an outcome."""
+        match outcome:
+            case Completed():
+                count("ChunksCompleted")
+            case outcomes.Deferred(until, code, reason):
+                if code is ErrorCode.DEFERRED:
+                    count("ChunksDeferred")
+                event("chunk deferred", error_code=code, reason=reason, until=until.isoformat())
+            case Retried(_, code, reason):
+                count("ChunkErrors")
+                problem("chunk attempt failed", error_code=code, error=reason)
+            case Split(kept, moved, _, reason):
+                count("ChunksSplit")
+                problem("chunk was split", error=reason, kept=len(kept), moved=len(moved))
+            case Stopped(_, _, code, reason):
+                problem("backfill stopped", error_code=code, error=reason)
+            case Failed(code, reason):
+                if code is ErrorCode.ATTEMPTS_SPENT:
+                    count("ChunkErrors")
+                count("ChunksFailed")
+                problem("chunk failed", error_code=code, error=reason)
 
     def _stale(self, chunk: Row, before: Spent) -> str:
         count("StaleClaims")
-        self._book(chunk, self.github.spent - before)
+        spent = self.github.spent - before
+        backfills.book(self.db, chunk["backfill_state_id"], points=spent.points, requests=spent.requests)
         problem("chunk was taken back from this worker; nothing of it was stored")
         return "stale"
 
     def _after_break(self, chunk: Row, before: Spent, broken: DatabaseUnavailable) -> str:
         """Whether the last COMMIT took effect is unknown: on a new connection the fence tells.
 
-        No error of the backfill's: a restart of Postgres meets all its workers at once, and would pause it. While
+        It is not an error of the backfill: a restart of Postgres meets all its workers at once, and would pause it. While
         Postgres is away this raises DatabaseUnavailable; then the message comes back when the lease has ended.
         """
+        attempt = _attempt(chunk, self.github.spent - before)
         try:
-            return self._retry(chunk, before, broken, is_error=False)
+            outcome = self._write(chunk, before, retried(broken, attempt, backfills.now(self.db), counts=False))
         except StaleClaim:
-            now = chunks.get(self.db, chunk["id"])
-            if now is not None and now["status"] in _ENDED and now["attempts"] == chunk["attempts"]:
-                count(_ENDED[now["status"]])
-                return str(now["status"])
-            booked = now["requests"] - chunk["requests"] if now is not None else 0
-            if booked and booked == (self.github.spent - before).requests:
-                # Its release took effect, whichever it was, and has booked what the chunk had cost.
-                return "given back"
-            return self._stale(chunk, before)
+            return self._after_commit(chunk, before)
+        self._tell(outcome)
+        return _WORDS[type(outcome)]
 
-    def _split(self, chunk: Row, before: Spent, short: OutOfTime | OutOfMemory) -> str:
-        """Too much for one invocation: half of it becomes a chunk of its own. One pull request alone is tried again."""
-        numbers = chunk["pr_numbers"]
-        spent = self.github.spent - before
-        if len(numbers) == 1 or not spent.requests:
-            return self._retry(chunk, before, short, is_error=False)
-        half = -(-len(numbers) // 2)
-        with self.db.transaction():
-            chunks.release(
-                self.db,
-                chunk,
-                available_at=None,
-                counts_as_attempt=False,
-                points=spent.points,
-                requests=spent.requests,
-                error=str(short),
-                error_code=short.code,
-                keep=numbers[:half],
-            )
-            chunks.create(self.db, chunk["backfill_state_id"], numbers[half:], origin=chunk["origin"])
-            self._book(chunk, spent)
-        count("ChunksSplit")
-        problem("chunk was split", error=str(short), kept=half, pull_requests=len(numbers))
-        return "split"
+    def _after_commit(self, chunk: Row, before: Spent) -> str:
+        """The COMMIT whose answer was lost took effect, or another worker has the chunk."""
+        now = chunks.get(self.db, chunk["id"])
+        if now is not None and now["status"] in _ENDED and now["attempts"] == chunk["attempts"]:
+            count(_ENDED[now["status"]])
+            return str(now["status"])
+        booked = now["requests"] - chunk["requests"] if now is not None else 0
+        if booked and booked == (self.github.spent - before).requests:
+            # Its release took effect, whichever it was, and has booked what the chunk had cost.
+            return "given back"
+        return self._stale(chunk, before)
 
     def _not_claimed(self, dispatch: Dispatch) -> str:
         if chunks.unsend(self.db, dispatch.chunk_id, dispatch.dispatch_id):
@@ -184,7 +205,7 @@ class Worker:
             self._go_on(chunk["backfill_state_id"], brake.SHORTEST_SECONDS)
         return "duplicate"
 
-    def _read_and_store(self, chunk: Row, repository: Row, before: Spent) -> str:
+    def _read_and_store(self, chunk: Row, repository: Row, before: Spent) -> Outcome:
         rows, missing = self._members(chunk, repository)
         read = self.github.details(
             repository["node_id"],
@@ -193,7 +214,7 @@ class Worker:
                 request_size=_learned_size(repository),
                 learn=lambda size: repositories.set_request_size(self.db, repository["id"], size.value, size.ceiling),
                 seconds_left=lambda: self.seconds_left() - MARGIN_SECONDS,
-                patience=LONGEST_SLEEP_SECONDS if chunk["error_code"] == chunks.DEFERRED else NEWCOMER_SLEEP_SECONDS,
+                patience=LONGEST_SLEEP_SECONDS if chunk["error_code"] == ErrorCode.DEFERRED else NEWCOMER_SLEEP_SECONDS,
             ),
         )
         begin, spent = time.monotonic(), self.github.spent - before
@@ -231,161 +252,33 @@ class Worker:
             pull_requests.note_refused(self.db, repository["id"], found.refused)
         return found.pull_requests, found.missing
 
-    def _store(self, chunk: Row, read: ChunkDetails, missing: list[int], spent: Spent) -> str:
-        """Everything about the chunk in the present transaction, the fence first: ``completed``, or ``retried`` for those
-        that a lagging replica answered with an older state."""
+    def _store(self, chunk: Row, read: ChunkDetails, missing: list[int], spent: Spent) -> Outcome:
+        """Everything about the chunk in the present transaction, the fence first. Members that a lagging replica answered
+        with an older state are read again."""
         repository_id = chunk["repository_id"]
         chunks.fence(self.db, chunk)
         stored = pull_requests.store_divided(self.db, repository_id, read.tables, chunk["pr_numbers"])
+        attempt = _attempt(chunk, spent)
         read_numbers = {row["number"] for row in read.tables.get("pull_requests", ())}
         older = read_numbers - set(stored.accepted) - set(stored.refused)
         failed = dict(read.failed)
-        for number, reason in stored.refused.items():
-            failed[number] = (pull_requests.REFUSED, reason)
-        is_last = chunk["attempts"] >= chunks.MAX_ATTEMPTS
-        for number in older if is_last else ():
-            failed[number] = ("older_than_listed", "GitHub answered with an older state than it had listed")
+        failed |= {number: (ErrorCode.VALUE_REFUSED, reason) for number, reason in stored.refused.items()}
+        if attempt.is_last:
+            failed |= dict.fromkeys(older, (ErrorCode.OLDER_THAN_LISTED, OLDER))
+        gone = sorted({*read.gone, *missing})
         pull_requests.record_failed(self.db, repository_id, failed)
-        pull_requests.mark_gone(self.db, repository_id, [*read.gone, *missing])
-        notes = [f"#{number}: {text}" for number, (_, text) in sorted(failed.items())]
-        notes += [
-            f"#{number}: stored without {', '.join(flaw.place for flaw in flaws)}"
-            for number, flaws in read.incomplete.items()
-        ]
-        notes += [f"#{number}: no pull request on GitHub" for number in sorted({*read.gone, *missing})]
-        if older and not is_last:
-            wait = FIRST_RETRY_SECONDS * 2 ** (chunk["attempts"] - 1)
-            chunks.release(
-                self.db,
-                chunk,
-                available_at=backfills.now(self.db) + timedelta(seconds=wait),
-                counts_as_attempt=True,
-                points=spent.points,
-                requests=spent.requests,
-                error=f"GitHub answered with an older state than it had listed for {len(older)} pull requests",
-                error_code="older_than_listed",
-                keep=sorted(older),
-            )
-            backfills.record_success(self.db, chunk["backfill_state_id"], points=spent.points, requests=spent.requests)
-            return "retried"
-        chunks.complete(
-            self.db,
-            chunk,
-            points=spent.points,
-            requests=spent.requests,
-            error="; ".join(notes)[:2000] or None,
-            error_code=_note_code(read, failed, notes),
-        )
-        backfills.record_success(self.db, chunk["backfill_state_id"], points=spent.points, requests=spent.requests)
+        pull_requests.mark_gone(self.db, repository_id, gone)
         if failed:
             count("PullRequestsFailed", len(failed))
         if read.incomplete:
             count("PullRequestsIncomplete", len(read.incomplete))
-        return "completed"
-
-    def _retry(self, chunk: Row, before: Spent, error: Retryable, *, is_error: bool = True) -> str:
-        """Another attempt later, or failed for good; three errors in a row pause the backfill."""
-        problem("chunk attempt failed", error_code=error.code, error=str(error))
-        count("ChunkErrors")
-        if chunk["attempts"] >= chunks.MAX_ATTEMPTS:
-            return self._fail(chunk, before, "attempts_spent", str(error), is_error=is_error)
-        wait, spent = FIRST_RETRY_SECONDS * 2 ** (chunk["attempts"] - 1), self.github.spent - before
-        with self.db.transaction():
-            chunks.release(
-                self.db,
-                chunk,
-                available_at=backfills.now(self.db) + timedelta(seconds=wait),
-                counts_as_attempt=True,
-                points=spent.points,
-                requests=spent.requests,
-                error=str(error)[:2000],
-                error_code=error.code,
-            )
-            paused = is_error and self._record_error(chunk, str(error), is_outage=isinstance(error, Unreachable))
-            self._book(chunk, spent)
-        if paused:
-            note_pause(self.db)
-        return "retried"
-
-    def _stop(self, chunk: Row, before: Spent, error: Permanent) -> str:
-        """The token or the repository, not the chunk, is the trouble: give it back and pause, with an end."""
-        problem("backfill stopped", error_code=error.code, error=str(error))
-        if error.code == "repository_unavailable":
-            if not repositories.note_unavailable(self.db, [chunk["repository_id"]]):
-                # Perhaps a hiccup: the second look comes minutes later, and is no attempt.
-                again = backfills.now(self.db) + timedelta(seconds=repositories.LOOK_AGAIN_SECONDS + 1)
-                self._release(chunk, before, again, error.code, str(error))
-                return "retried"
-            minutes = UNAVAILABLE_PAUSE_MINUTES
-        elif error.code in ("bad_credentials", "forbidden"):
-            minutes = CREDENTIALS_PAUSE_MINUTES
-        else:
-            return self._fail(chunk, before, error.code, str(error), is_error=True)
-        # A person's chunk passes a person's pause: it waits as long as the system's own pause would last.
-        until = backfills.now(self.db) + timedelta(minutes=minutes)
-        self._release(chunk, before, until, error.code, str(error), pause_minutes=minutes)
-        note_pause(self.db)
-        return "paused"
-
-    def _release(
-        self,
-        chunk: Row,
-        before: Spent,
-        until: datetime | None,
-        code: str,
-        reason: str,
-        *,
-        pause_minutes: int | None = None,
-    ) -> None:
-        """Give the chunk back without an attempt lost, and pause the backfill where that is called for; what the chunk
-        has cost so far stays booked."""
-        spent = self.github.spent - before
-        with self.db.transaction():
-            chunks.release(
-                self.db,
-                chunk,
-                available_at=until,
-                counts_as_attempt=False,
-                points=spent.points,
-                requests=spent.requests,
-                error=reason[:2000],
-                error_code=code,
-            )
-            if pause_minutes is not None:
-                backfills.pause(self.db, chunk["backfill_state_id"], code, minutes=pause_minutes, error=reason[:2000])
-            self._book(chunk, spent)
-
-    def _fail(self, chunk: Row, before: Spent, code: str, reason: str, *, is_error: bool) -> str:
-        spent = self.github.spent - before
-        with self.db.transaction():
-            chunks.fail(
-                self.db,
-                chunk,
-                points=spent.points,
-                requests=spent.requests,
-                error=reason[:2000],
-                error_code=code,
-            )
-            paused = is_error and self._record_error(chunk, reason)
-            self._book(chunk, spent)
-        if paused:
-            note_pause(self.db)
-        count("ChunksFailed")
-        problem("chunk failed", error_code=code, error=reason)
-        return "failed"
-
-    def _record_error(self, chunk: Row, error: str, *, is_outage: bool = False) -> bool:
-        """Count an error of the backfill; True if it paused it."""
-        return backfills.record_error(
-            self.db,
-            chunk["backfill_state_id"],
-            error[:2000],
-            pause_minutes=ERROR_PAUSE_MINUTES,
-            is_outage=is_outage,
-        )
-
-    def _book(self, chunk: Row, spent: Spent) -> None:
-        backfills.book(self.db, chunk["backfill_state_id"], points=spent.points, requests=spent.requests)
+        outcome: Outcome = _completed(failed, read.incomplete, gone)
+        if older and not attempt.is_last:
+            reason = f"{OLDER} ({len(older)} pull requests)"
+            at = retry_at(attempt, backfills.now(self.db))
+            outcome = Retried(at, ErrorCode.OLDER_THAN_LISTED, reason, keep=tuple(sorted(older)))
+        conclusions.conclude(self.db, chunk, outcome, spent)
+        return outcome
 
     def _send(self, *, backfill_id: str | None = None, chunk_id: str | None = None) -> None:
         """What is committed and was not sent. Raises NotSent if SQS does not take it all."""
@@ -441,13 +334,22 @@ def _learned_size(repository: Row) -> RequestSize:
     return RequestSize() if size is None else RequestSize(float(size), repository["detail_request_ceiling"])
 
 
-def _note_code(read: ChunkDetails, failed: Mapping[int, object], notes: Sequence[str]) -> str | None:
-    """What the note of a completed chunk is about, at its worst."""
-    if failed:
-        return "members_failed"
-    if read.incomplete:
-        return "members_incomplete"
-    return "members_gone" if notes else None
+def _attempt(chunk: Row, spent: Spent) -> Attempt:
+    return Attempt(tuple(chunk["pr_numbers"]), chunk["attempts"], spent.requests)
+
+
+def _completed(
+    failed: Mapping[int, tuple[str, str]], incomplete: Mapping[int, Sequence[Flaw]], gone: Sequence[int]
+) -> Completed:
+    """Completed, with a note about each member that is not whole."""
+    notes = [f"#{number}: {text}" for number, (_, text) in sorted(failed.items())]
+    for number, flaws in incomplete.items():
+        notes.append(f"#{number}: stored without {', '.join(flaw.place for flaw in flaws)}")
+    notes += [f"#{number}: no pull request on GitHub" for number in gone]
+    if not notes:
+        return Completed()
+    worst = ErrorCode.MEMBERS_INCOMPLETE if incomplete else ErrorCode.MEMBERS_GONE
+    return Completed("; ".join(notes), ErrorCode.MEMBERS_FAILED if failed else worst)
 
 
 def note_pause(db: Database) -> None:

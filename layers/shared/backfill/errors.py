@@ -47,6 +47,15 @@ class Removed(BackfillError):
     """The operator removed the repository meanwhile: acknowledge the message, there is nothing left to do."""
 
 
+class DatabaseUnavailable(BackfillError):
+    """Postgres cannot be reached or ended the connection; after a COMMIT the result may be unknown.
+
+    No attempt of a chunk and no error of a backfill is to blame, so this is not Retryable: SQS brings the message back.
+    """
+
+    code: ClassVar[ErrorCode] = ErrorCode.DATABASE_UNAVAILABLE
+
+
 class LeaseLost(Retryable):
     """The backfill has had another planner since, whose business it is now: nothing of this one's is stored any more."""
 

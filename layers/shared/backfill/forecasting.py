@@ -15,7 +15,7 @@ from backfill.github.governor import FLOOR, SERVER_SHARE
 from backfill.messages import PlanEvent
 from backfill.planning import MOST_BACKFILLS, Row, tracked
 from backfill.store import backfills, budget, chunks, forecasts
-from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.store.connection import Database
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
 # Sizes that a prediction packs exactly; of more it takes every n-th.
@@ -191,9 +191,7 @@ class Forecaster:
         self.requests_left -= min(requests, pages)
         try:
             return self._first_pages(row, pages) if pages <= requests else self._spread(row, requests - 1)
-        except (Deferred, Retryable, Permanent) as error:
-            if isinstance(error, DatabaseUnavailable):
-                raise
+        except (Deferred, Retryable, Permanent):
             return []
 
     def _first_pages(self, row: Row, pages: int) -> list[Row]:

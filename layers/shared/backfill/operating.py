@@ -18,7 +18,7 @@ from backfill.observability import event as log
 from backfill.overview import MOST_BACKFILLS, overview
 from backfill.queues import Queues
 from backfill.store import backfills, chunk_history, chunks, gaps, names, pull_requests, removals, repositories
-from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.store.connection import Database
 from backfill.store.names import Wanted
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
@@ -71,8 +71,6 @@ class Operator:
         found: dict[str, naming.Found | naming.Refusal] = {}
         try:
             found = naming.find(self.github, wanted)
-        except DatabaseUnavailable:
-            raise
         except Deferred as limit:
             wait, reason = limit.seconds, limit.reason
         except Retryable as error:
@@ -249,8 +247,6 @@ class Operator:
         try:
             return self.github.list_numbers(repository["node_id"], unknown).missing
         except (Deferred, Retryable, Permanent) as error:
-            if isinstance(error, DatabaseUnavailable):
-                raise
             # The worker finds out, and its chunk says so.
             log(
                 "numbers could not be looked up",

@@ -8,9 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from backfill.error_codes import ErrorCode
 from backfill.github.governor import FLOOR
 from backfill.queues import Queues
-from backfill.store import backfills, budget, chunks, names
+from backfill.store import backfills, budget, names
 from backfill.store.connection import Database
 
 Row = dict[str, Any]
@@ -136,7 +137,7 @@ def _wait(row: Mapping[str, Any], latest_budget: Mapping[str, Any] | None) -> Co
     if row["processing"] or row["due"]:
         return None
     if row["next_at"]:
-        code = "waiting_for_github" if row["next_code"] == chunks.DEFERRED else "retrying"
+        code = "waiting_for_github" if row["next_code"] == ErrorCode.DEFERRED else "retrying"
         return Condition(code, Kind.WAITING, _until(row["next_at"], row["next_error"]))
     if latest_budget and latest_budget["waits_until"]:
         why = _until(latest_budget["waits_until"], latest_budget["wait_reason"])

@@ -9,22 +9,26 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backfill import brake, dead_letters, naming, outbox, priority
-from backfill.chunk_processing import (
-    CREDENTIALS_PAUSE_MINUTES,
-    ERROR_PAUSE_MINUTES,
-    UNAVAILABLE_PAUSE_MINUTES,
-    note_pause,
-)
-from backfill.error_codes import ErrorCode
-from backfill.errors import ContractViolation, Deferred, LeaseLost, Permanent, Retryable
+from backfill.chunk_processing import note_pause
+from backfill.errors import ContractViolation, DatabaseUnavailable, Deferred, LeaseLost, Permanent, Retryable
 from backfill.github import packing
-from backfill.github.client import GitHub, ListingPage, Spent
-from backfill.github.errors import Forbidden, InvalidQuery, TooLarge, Unexplained, UnknownField, Unreachable
+from backfill.github.client import GitHub, ListingPage
+from backfill.github.errors import (
+    Forbidden,
+    InvalidQuery,
+    RepositoryUnavailable,
+    TooLarge,
+    Unexplained,
+    UnknownField,
+    Unreachable,
+)
 from backfill.messages import PlanEvent
+from backfill.model import Spent
 from backfill.observability import count, event, note_levels, problem
+from backfill.outcomes import CREDENTIALS_PAUSE_MINUTES, ERROR_PAUSE_MINUTES, UNAVAILABLE_PAUSE_MINUTES
 from backfill.queues import Queues
 from backfill.store import backfills, chunks, levels, names, pull_requests, removals, repositories, rounds
-from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.store.connection import Database
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
 Row = dict[str, Any]
@@ -88,6 +92,45 @@ class Part:
     moved: int = 0
 
 
+@dataclass(slots=True)
+class Planned:
+    """What one run did for one backfill. ``again_seconds``: after how long to go on; None: nobody has to."""
+
+    repository_id: str
+    repository: str | None = None
+    pages: int = 0
+    chunks: int = 0
+    sent: int = 0
+    unsent: int = 0
+    is_completed: bool = False
+    limit: Deferred | None = None
+    error: str | None = None
+    skipped: str | None = None
+    again_seconds: float | None = None
+
+    @property
+    def has_progressed(self) -> bool:
+        """Whether the run moved the backfill."""
+        return bool(self.pages or self.chunks or self.is_completed)
+
+    def as_json(self) -> Row:
+        """For the handler's answer and the log; what does not apply is left out."""
+        row: Row = {
+            "repository_id": self.repository_id,
+            "repository": self.repository,
+            "pages": self.pages,
+            "chunks": self.chunks,
+            "sent": self.sent,
+            "unsent": self.unsent,
+            "completed": self.is_completed or None,
+            "deferred_until": self.limit and self.limit.until.isoformat(),
+            "deferred_seconds": self.limit and self.limit.seconds,
+            "error": self.error,
+            "skipped": self.skipped,
+        }
+        return {name: value for name, value in row.items() if value is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class Planner:
     """What one invocation works with. ``seconds_left`` is the function's remaining time."""
@@ -124,7 +167,7 @@ class Planner:
             "resumed": len(resumed),
             "dead_letters": taken,
             "reopened": len(reopened),
-            "backfills": planned,
+            "backfills": [each.as_json() for each in planned],
         }
 
     def _take_back_dead_letters(self) -> int:
@@ -146,8 +189,6 @@ class Planner:
         except Deferred as limit:
             names.postpone(self.db, wanted, str(limit)[:2000], limit.seconds)
             return Part(False, limit.seconds)
-        except DatabaseUnavailable:
-            raise
         except InvalidQuery as error:
             # The server does not even know how to name a repository: it stays so until somebody replaces it.
             problem("names cannot be asked for", error=str(error))
@@ -163,8 +204,11 @@ class Planner:
             if isinstance(answer, (Permanent, Retryable)):
                 problem("GitHub does not answer for a name", repository=each.full_name, error=str(answer))
                 names.refuse(self.db, each, str(answer)[:2000])
-            else:
+                continue
+            try:
                 naming.track(self.db, self.queues, each, answer, self.github.unsupported)
+            except Retryable as error:
+                names.postpone(self.db, [each], str(error)[:2000], naming.AGAIN_SECONDS)
         return Part(len(wanted) < naming.MOST_NAMES, moved=len(wanted))
 
     def _named(self, request: PlanEvent) -> list[Row]:
@@ -178,22 +222,22 @@ class Planner:
             return []
         return [tracked(self.db, request)]
 
-    def _round(self, request: PlanEvent, began: datetime) -> tuple[list[Row], Part]:
+    def _round(self, request: PlanEvent, began: datetime) -> tuple[list[Planned], Part]:
         """Active backfills that this round has not planned, the longest unplanned first.
 
         A limit of GitHub's ends the run: it is the same for all.
         """
         due = backfills.due(self.db, MOST_BACKFILLS + 1)
         waiting = [row for row in due if row["planned_at"] is None or row["planned_at"] < began]
-        reports: list[Row] = []
+        planned: list[Planned] = []
         for backfill in waiting[:MOST_BACKFILLS]:
             if self.seconds_left() < self.margins.page:
                 break
-            reports.append(self._plan(backfill, request))
-            if "deferred_seconds" in reports[-1]:
-                wait = reports[-1]["deferred_seconds"]
-                return reports, Part(len(reports) == len(waiting), wait, len(reports) - 1)
-        return reports, Part(len(reports) == len(waiting), moved=len(reports))
+            planned.append(self._plan(backfill, request))
+            limit = planned[-1].limit
+            if limit is not None:
+                return planned, Part(len(planned) == len(waiting), limit.seconds, len(planned) - 1)
+        return planned, Part(len(planned) == len(waiting), moved=len(planned))
 
     def _follow_up(self, *parts: Part) -> None:
         """Send the message that goes on with the round, unless it is done. After runs that moved nothing it waits longer."""
@@ -213,100 +257,101 @@ class Planner:
         for backfill in backfills.stalled(self.db, MOST_WOKEN, REST_SECONDS):
             outbox.request_plan(self.db, self.queues, backfill, brake.SHORTEST_SECONDS)
 
-    def _plan(self, backfill: Row, request: PlanEvent) -> Row:
+    def _plan(self, backfill: Row, request: PlanEvent) -> Planned:
         """Plan one backfill under its lease. Every failure is recorded with it; only the database's are raised."""
         held = backfills.lease(self.db, backfill["id"], max(1.0, self.seconds_left()) + LEASE_MARGIN_SECONDS)
-        report: Row = {"repository_id": backfill["repository_id"], "pages": 0, "chunks": 0, "sent": 0}
+        run = Planned(backfill["repository_id"])
         if held is None:
             # Whoever holds the lease may be dead, and this message is gone when it is acknowledged.
             outbox.request_plan(self.db, self.queues, backfill, brake.SHORTEST_SECONDS, arrived=True)
-            return {**report, "skipped": "paused, or planned by another run"}
+            run.skipped = "paused, or planned by another run"
+            return run
         repository = repositories.get(self.db, held["repository_id"])
         if repository is None:
-            return {**report, "skipped": "removed"}
-        report["repository"] = f"{repository['owner']}/{repository['name']}"
-        again: float | None = None
+            run.skipped = "removed"
+            return run
+        run.repository = f"{repository['owner']}/{repository['name']}"
         try:
-            again = self._work(held, repository, request, report)
-        except DatabaseUnavailable:
-            raise
-        except Deferred as limit:
-            report["deferred_until"] = limit.until.isoformat()
-            report["deferred_seconds"] = limit.seconds
-            backfills.defer(self.db, held, limit.until)
-            again = limit.seconds
-        except Permanent as error:
-            again = self._stop(held, error, report)
-        except LeaseLost as lost:
-            # Whoever took it over may be dead by now, as above.
-            report["skipped"], again = str(lost), brake.SHORTEST_SECONDS
-        except Retryable as error:
-            is_outage = isinstance(error, Unreachable)
-            if backfills.record_error(
-                self.db, held["id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES, is_outage=is_outage
-            ):
-                note_pause(self.db)
-            report["error"] = str(error)
-            again = ERROR_AGAIN_SECONDS
+            run.again_seconds = self._work(held, repository, request, run)
+        except (Deferred, Permanent, Retryable) as error:
+            self._note_failure(held, error, run)
         finally:
-            has_progressed = bool(report["pages"] or report["chunks"] or report.get("completed"))
-            ended = backfills.end_lease(self.db, held, has_progressed=has_progressed)
+            ended = backfills.end_lease(self.db, held, has_progressed=run.has_progressed)
         # Only now: a planner that comes while the lease is held goes away again.
-        if ended.is_requested or again is not None:
-            delay = max(again or 0.0, brake.delay_seconds(ended.idle_runs))
+        if ended.is_requested or run.again_seconds is not None:
+            delay = max(run.again_seconds or 0.0, brake.delay_seconds(ended.idle_runs))
             outbox.request_plan(self.db, self.queues, held, delay)
-        event("planned", **report)
-        return report
+        event("planned", **run.as_json())
+        return run
 
-    def _work(self, held: Row, repository: Row, request: PlanEvent, report: Row) -> float | None:
+    def _note_failure(self, held: Row, error: Deferred | Permanent | Retryable, run: Planned) -> None:
+        """What an error means for the backfill, and after how long to go on."""
+        match error:
+            case Deferred():
+                run.limit, run.again_seconds = error, error.seconds
+                backfills.defer(self.db, held, error.until)
+            case Permanent():
+                run.error, run.again_seconds = f"{error.code}: {error}", self._stop(held, error)
+            case LeaseLost():
+                # Whoever took it over may be dead by now, and this message is gone when it is acknowledged.
+                run.skipped, run.again_seconds = str(error), brake.SHORTEST_SECONDS
+            case Retryable():
+                run.error, run.again_seconds = str(error), ERROR_AGAIN_SECONDS
+                is_outage = isinstance(error, Unreachable)
+                if backfills.record_error(
+                    self.db, held["id"], str(error)[:2000], pause_minutes=ERROR_PAUSE_MINUTES, is_outage=is_outage
+                ):
+                    note_pause(self.db)
+
+    def _work(self, held: Row, repository: Row, request: PlanEvent, run: Planned) -> float | None:
         """List for a while, and keep the mark of outstanding chunks; in how many seconds to go on, if there is more."""
         size, most = priority.marks(held, request.chunk_size, request.max_chunks)
         if held["status"] == "completed":
-            held = self._refresh(held, repository, report)
+            held = self._refresh(held, repository, run)
             if not backfills.reopen(self.db, [held["id"]], FAILED_RETRY_HOURS):
                 return None
-        self._ask_again(held, repository, report)
+        self._ask_again(held, repository, run)
         if held["listing_started_at"] is None:
             held = _kept(backfills.start_listing(self.db, held))
-        self._fill(held, size, most, report)
+        self._fill(held, size, most, run)
         begin = self.seconds_left()
         while held["listing_completed_at"] is None and self._has_time(begin):
-            held = self._list_page(held, repository, report)
-            self._fill(held, size, most, report)
+            held = self._list_page(held, repository, run)
+            self._fill(held, size, most, run)
         if held["listing_completed_at"] is not None and held["scan_until"] is not None:
-            held = self._refresh(held, repository, report)
-            self._fill(held, size, most, report)
+            held = self._refresh(held, repository, run)
+            self._fill(held, size, most, run)
         if _is_listing(held):
             return 0
-        if report["chunks"] == 0 and chunks.outstanding(self.db, held["id"])["total"] == 0:
-            again = self._settle(held, repository, size, most, report)
+        if run.chunks == 0 and chunks.outstanding(self.db, held["id"])["total"] == 0:
+            again = self._settle(held, repository, size, most, run)
             if again is not None:
                 return again
-        if self.seconds_left() <= self.margins.page and not report.get("completed"):
+        if self.seconds_left() <= self.margins.page and not run.is_completed:
             # Somebody who has time cuts what this run could not.
             return 0
         # SQS did not take them all: nobody else would come and send the rest.
-        return ERROR_AGAIN_SECONDS if report["unsent"] else None
+        return ERROR_AGAIN_SECONDS if run.unsent else None
 
     def _has_time(self, begin: float) -> bool:
         left = self.seconds_left()
         return left > self.margins.page and begin - left < LISTING_SECONDS
 
-    def _settle(self, held: Row, repository: Row, size: int, most: int, report: Row) -> float | None:
+    def _settle(self, held: Row, repository: Row, size: int, most: int, run: Planned) -> float | None:
         """Nothing is left as far as is known. GitHub may know of changes since the listing: ask, but not again and again
         where something changes every minute. What comes later is found as for every completed backfill."""
         examined, listed = held["examined_at"], held["listing_completed_at"]
         if examined is None or examined < listed or examined < backfills.now(self.db) - EXAMINATION_LASTS:
-            held = self._refresh(held, repository, report)
-            self._fill(held, size, most, report)
+            held = self._refresh(held, repository, run)
+            self._fill(held, size, most, run)
             if _is_listing(held):
                 return 0
-        report["completed"] = backfills.settle(self.db, held["id"], FAILED_RETRY_HOURS)
-        if report["completed"]:
+        run.is_completed = backfills.settle(self.db, held["id"], FAILED_RETRY_HOURS)
+        if run.is_completed:
             count("BackfillsCompleted")
         return None
 
-    def _list_page(self, held: Row, repository: Row, report: Row) -> Row:
+    def _list_page(self, held: Row, repository: Row, run: Planned) -> Row:
         with self._booking(held) as spent:
             try:
                 page = self.github.list_pull_requests(
@@ -333,7 +378,7 @@ class Planner:
                     )
                 )
         repositories.refresh(self.db, [page.repository])
-        report["pages"] += 1
+        run.pages += 1
         count("PagesListed")
         return held
 
@@ -355,7 +400,7 @@ class Planner:
                     # They explain the difference of the counts: what remains of it is another one's.
                     _kept(backfills.note_unlisted(self.db, held, 0))
 
-    def _ask_again(self, held: Row, repository: Row, report: Row) -> None:
+    def _ask_again(self, held: Row, repository: Row, run: Planned) -> None:
         """Ask for numbers that GitHub has and did not list, once their time has come."""
         for some in _pieces(pull_requests.to_ask_again(self.db, held["repository_id"]), packing.PAGE):
             with self._booking(held) as spent:
@@ -365,7 +410,7 @@ class Planner:
                     backfills.book(self.db, held["id"], points=spent().points, requests=spent().requests)
                     pull_requests.forget_refused(self.db, held["repository_id"], found.missing)
                     pull_requests.note_refused(self.db, held["repository_id"], found.refused, is_asked_again=True)
-            report["pages"] += 1
+            run.pages += 1
 
     def _note_refused(self, held: Row, page: ListingPage) -> None:
         """What a page did not show: a number becomes a gap with its reason; a row without a number is told in the status."""
@@ -383,26 +428,24 @@ class Planner:
         before = self.github.spent
         try:
             yield lambda: self.github.spent - before
-        except DatabaseUnavailable:
-            raise
-        except (Deferred, Permanent, Retryable):
+        except (DatabaseUnavailable, Deferred, Permanent, Retryable):
             wasted = self.github.spent - before
             backfills.book(self.db, held["id"], points=wasted.points, requests=wasted.requests)
             raise
 
-    def _fill(self, held: Row, size: int, most: int, report: Row) -> None:
+    def _fill(self, held: Row, size: int, most: int, run: Planned) -> None:
         """Cut chunks until ``most`` are outstanding, and send everything that waits in the outbox."""
         room = most - chunks.outstanding(self.db, held["id"])["planned"]
         while room > 0 and self.seconds_left() > self.margins.page:
             some = min(room, packing.POOL_CHUNKS)
             cut = self._cut(held, size, some)
-            report["chunks"] += cut
+            run.chunks += cut
             room -= cut
             if cut < some:
                 break
         sent = outbox.send(self.db, self.queues, backfill_id=held["id"])
-        report["sent"] += sent.accepted
-        report["unsent"] = sent.refused
+        run.sent += sent.accepted
+        run.unsent = sent.refused
 
     def _cut(self, held: Row, size: int, most: int) -> int:
         """Cut up to ``most`` chunks from what is listed and has no current detail; how many.
@@ -433,7 +476,7 @@ class Planner:
         problem("a page of the listing is halved", error=str(error), page_size=held["listing_page_size"])
         return _kept(backfills.halve_page(self.db, held, points=spent.points, requests=spent.requests))
 
-    def _refresh(self, held: Row, repository: Row, report: Row) -> Row:
+    def _refresh(self, held: Row, repository: Row, run: Planned) -> Row:
         """Everything that changed since the watermark, newest first; a whole listing if the totals differ all the same.
 
         Where the time ends before the scan does, ``scan_until`` is left, and the next refresh goes on with the next page.
@@ -446,7 +489,7 @@ class Planner:
             while held["scan_until"] is not None:
                 if not self._has_time(begin):
                     return held
-                held = self._scan_page(held, repository, report)
+                held = self._scan_page(held, repository, run)
             if not has_moved or not _counts_differ(held, held["total_prs"]):
                 break
         if _counts_differ(held, held["total_prs"]) and held["listing_completed_at"] is not None:
@@ -474,7 +517,7 @@ class Planner:
             )
         )
 
-    def _scan_page(self, held: Row, repository: Row, report: Row) -> Row:
+    def _scan_page(self, held: Row, repository: Row, run: Planned) -> Row:
         """The next page by UPDATED_AT; the last is the one that reaches the watermark and a little further."""
         watermark = held["updates_watermark"]
         with self._booking(held) as spent:
@@ -506,7 +549,7 @@ class Planner:
                         requests=spent().requests,
                     )
                 )
-        report["pages"] += 1
+        run.pages += 1
         count("PagesListed")
         return held
 
@@ -516,10 +559,7 @@ class Planner:
         if isinstance(now, Unexplained):
             raise now
         if now is None:
-            raise Permanent(
-                ErrorCode.REPOSITORY_UNAVAILABLE,
-                f"GitHub has no {repository['owner']}/{repository['name']} for this token",
-            )
+            raise RepositoryUnavailable(f"GitHub has no {repository['owner']}/{repository['name']} for this token")
         repositories.refresh(self.db, [now["repository"]])
         return now
 
@@ -543,8 +583,6 @@ class Planner:
                     checked += len(resting)
             except Deferred as limit:
                 return reopened, Part(False, limit.seconds, checked)
-            except DatabaseUnavailable:
-                raise
             except (Retryable, Permanent) as error:
                 # GitHub, or the token: the next heartbeat asks again.
                 problem("completed backfills could not be checked for changes", error=str(error))
@@ -630,32 +668,29 @@ class Planner:
         if held is None or repository is None:
             # Another run has it in hand.
             return True
-        report: Row = {"pages": 0}
+        run = Planned(row["repository_id"])
         try:
-            self._refresh(held, repository, report)
-        except (Deferred, DatabaseUnavailable):
+            self._refresh(held, repository, run)
+        except Deferred:
             raise
         except (Retryable, Permanent) as error:
             self._note_unchecked(row, error)
             return False
         finally:
-            backfills.end_lease(self.db, held, has_progressed=report["pages"] > 0)
+            backfills.end_lease(self.db, held, has_progressed=run.pages > 0)
         return True
 
-    def _stop(self, held: Row, error: Permanent, report: Row) -> float | None:
+    def _stop(self, held: Row, error: Permanent) -> float | None:
         """The token, the repository or the cursor is the trouble: pause with an end, or try again in so many seconds."""
-        report["error"] = f"{error.code}: {error}"
         is_cursor = isinstance(error, InvalidQuery) and not isinstance(error, UnknownField)
         if is_cursor and held["last_processed_cursor"]:
             # An opaque cursor that GitHub refuses is worth nothing: list again; rows that are there stay.
             backfills.start_listing(self.db, held)
             return ERROR_AGAIN_SECONDS
-        if error.code == "repository_unavailable" and not repositories.note_unavailable(
-            self.db, [held["repository_id"]]
-        ):
-            return ERROR_AGAIN_SECONDS
         minutes: int | None = CREDENTIALS_PAUSE_MINUTES
-        if error.code == "repository_unavailable":
+        if isinstance(error, RepositoryUnavailable):
+            if not repositories.note_unavailable(self.db, [held["repository_id"]]):
+                return ERROR_AGAIN_SECONDS
             minutes = UNAVAILABLE_PAUSE_MINUTES
         elif isinstance(error, UnknownField):
             # A server that is too old stays so until somebody replaces it, and resumes.

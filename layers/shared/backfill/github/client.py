@@ -32,6 +32,7 @@ from backfill.github.records import Row, Tables
 from backfill.github.refusals import Refusal, below
 from backfill.github.request_size import LARGEST, RequestSize
 from backfill.github.transport import Reply, Transport
+from backfill.model import Spent
 from backfill.observability import count, problem
 
 __all__ = ["ChunkDetails", "Flaw", "GitHub", "ListedNumbers", "ListingPage", "Spent", "TokenFacts"]
@@ -76,17 +77,6 @@ class ListedNumbers(NamedTuple):
     missing: list[int]
     points: int
     refused: Mapping[int, Refusal]
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """Points and requests. What failed counts too: GitHub takes points for a query that it could not finish."""
-
-    points: int = 0
-    requests: int = 0
-
-    def __sub__(self, earlier: Spent) -> Spent:
-        return Spent(self.points - earlier.points, self.requests - earlier.requests)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,15 +17,12 @@ from typing import Any
 from pg8000.exceptions import DatabaseError
 
 from backfill.errors import LeaseLost, Removed, Retryable, StaleClaim
+from backfill.outcomes import MAX_ATTEMPTS
 from backfill.store.connection import Database, Row
 
 # SQL: whether chunk c of backfill s may run. A chunk that a person asked for runs whatever the backfill's state, unless a pause
 # with an end says that GitHub refuses.
 MAY_RUN = "(s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))"
-# Business attempts of a chunk (design section 5); SQS receives are counted apart, by the queue.
-MAX_ATTEMPTS = 5
-# The error_code of a chunk that waits for GitHub's limits.
-DEFERRED = "deferred"
 # Lambda ends every function after 15 minutes: a chunk that began longer ago has no worker, whatever its lease says.
 LONGEST_LIFE_MINUTES = 16
 

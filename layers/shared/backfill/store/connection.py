@@ -21,6 +21,7 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 
 from backfill import trust
 from backfill.error_codes import ErrorCode
+from backfill.errors import DatabaseUnavailable as DatabaseUnavailable
 from backfill.errors import Misconfigured, Retryable
 
 # Aurora Serverless takes about 15 seconds to resume from 0 ACU, and accepts no connection meanwhile:
@@ -78,12 +79,6 @@ _TOLD = ("S", "V", "C", "M", "s", "t", "c", "d", "n")
 _SSL_MODES = ("", "disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _CHANNEL_BINDINGS = ("", "prefer", "require")
 _OPTIONS = ("host", "sslmode", "sslrootcert", "channel_binding")
-
-
-class DatabaseUnavailable(Retryable):
-    """Postgres cannot be reached or ended the connection; after a COMMIT the result may be unknown."""
-
-    code = ErrorCode.DATABASE_UNAVAILABLE
 
 
 class RowsRefused(Retryable, DatabaseError):  # type: ignore[misc] # pg8000 has no types

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from backfill.errors import Retryable
+from backfill.outcomes import LOOK_AGAIN_SECONDS
 from backfill.store.connection import Database, Row
 
 # GitHub's node ids change their form; the number behind them stays. A row with the number gets the node id of today.
@@ -86,16 +88,17 @@ _NOTE_UNAVAILABLE = """
     SELECT id FROM before WHERE unavailable_since < now() - make_interval(secs => :look_again_seconds)
 """
 _NOTE_AVAILABLE = "UPDATE repositories SET unavailable_since = NULL WHERE id = CAST(:id AS uuid)"
-# Two replies of one moment are one hiccup.
-LOOK_AGAIN_SECONDS = 300
 
 
 def upsert(db: Database, repository: Mapping[str, Any]) -> Row:
-    """Insert or refresh a repository from GitHub's answer; the stored row, with its uuid as ``id``."""
+    """Insert or refresh a repository from GitHub's answer; the stored row, with its uuid as ``id``.
+
+    Raises Retryable if an operator's removal deleted it in the same moment.
+    """
     _write(db, [repository], may_insert=True)
     found = db.one("SELECT * FROM repositories WHERE node_id = :node_id", node_id=repository["node_id"])
     if found is None:
-        raise LookupError(f"repository {repository['node_id']} vanished while it was stored")
+        raise Retryable(f"{repository['owner']}/{repository['name']} was removed while it was added; add it again")
     return found
 
 

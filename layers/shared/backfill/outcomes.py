@@ -1,0 +1,148 @@
+"""What becomes of a chunk that a worker has claimed. An outcome is a value; ``decide`` is the only place that chooses one
+from an error. ``store.chunks.conclude`` writes any of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from backfill import errors
+from backfill.error_codes import ErrorCode
+from backfill.github.errors import BadCredentials, Forbidden, OutOfMemory, OutOfTime, RepositoryUnavailable, Unreachable
+
+# Attempts of a chunk. Receives are counted by SQS, not here.
+MAX_ATTEMPTS = 5
+# The first retry comes after this, each further one after twice as long.
+FIRST_RETRY_SECONDS = 30
+# The second look at a repository that GitHub does not show comes later than this: a hiccup is over by then.
+LOOK_AGAIN_SECONDS = 300
+# Pauses that the product makes end by themselves. The cause may be gone by then.
+ERROR_PAUSE_MINUTES = 60
+CREDENTIALS_PAUSE_MINUTES = 60
+UNAVAILABLE_PAUSE_MINUTES = 24 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A claimed chunk as far as decisions need it: its members, its attempts with this one, requests spent on this one."""
+
+    pr_numbers: tuple[int, ...]
+    attempts: int
+    requests: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether an error of this attempt ends the chunk."""
+        return self.attempts >= MAX_ATTEMPTS
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """Stored. ``note`` tells about members that are not whole, ``code`` of what kind they are at their worst."""
+
+    note: str | None = None
+    code: ErrorCode | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Given back until a limit of GitHub's ends, or until the second look. No attempt is counted."""
+
+    until: datetime
+    code: ErrorCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """Given back after an error, to be claimed again ``at``; of its members only ``keep``, if that is set.
+
+    ``counts``: an error of the backfill's too; three in a row pause it. ``is_outage``: many workers meet it at once.
+    """
+
+    at: datetime
+    code: ErrorCode
+    reason: str
+    counts: bool = True
+    is_outage: bool = False
+    keep: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Too much for one invocation: the chunk keeps some members, the others become a chunk of their own."""
+
+    kept: tuple[int, ...]
+    moved: tuple[int, ...]
+    code: ErrorCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The token or the repository is the trouble: the chunk is given back, and the backfill pauses ``until`` then."""
+
+    until: datetime
+    pause_minutes: int
+    code: ErrorCode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """For good, with the members that were not read. ``counts`` as for a retry."""
+
+    code: ErrorCode
+    reason: str
+    counts: bool = True
+
+
+Outcome = Completed | Deferred | Retried | Split | Stopped | Failed
+
+
+def decide(error: Exception, attempt: Attempt, now: datetime, *, looked_before: bool = False) -> Outcome:
+    """What an error makes of a chunk. ``looked_before``: GitHub did not show the repository minutes ago either."""
+    match error:
+        case errors.Deferred():
+            return Deferred(error.until, ErrorCode.DEFERRED, error.reason)
+        case OutOfTime() | OutOfMemory():
+            return _divided(error, attempt, now)
+        case RepositoryUnavailable() if not looked_before:
+            return Deferred(now + timedelta(seconds=LOOK_AGAIN_SECONDS + 1), error.code, str(error))
+        case RepositoryUnavailable():
+            return _stopped(error, now, UNAVAILABLE_PAUSE_MINUTES)
+        case BadCredentials() | Forbidden():
+            return _stopped(error, now, CREDENTIALS_PAUSE_MINUTES)
+        case errors.Permanent():
+            return Failed(error.code, str(error))
+        case errors.Retryable():
+            return retried(error, attempt, now)
+    raise error
+
+
+def retried(
+    error: errors.Retryable | errors.DatabaseUnavailable, attempt: Attempt, now: datetime, *, counts: bool = True
+) -> Retried | Failed:
+    """Another attempt later, each after twice as long; after the last one the chunk has failed."""
+    if attempt.is_last:
+        return Failed(ErrorCode.ATTEMPTS_SPENT, str(error), counts)
+    return Retried(retry_at(attempt, now), error.code, str(error), counts, isinstance(error, Unreachable))
+
+
+def retry_at(attempt: Attempt, now: datetime) -> datetime:
+    """When the next attempt may begin."""
+    return now + timedelta(seconds=FIRST_RETRY_SECONDS * 2 ** (attempt.attempts - 1))
+
+
+def _divided(error: OutOfTime | OutOfMemory, attempt: Attempt, now: datetime) -> Split | Retried | Failed:
+    """Half of the members become a chunk of their own. One pull request alone, or nothing read at all, is tried again."""
+    numbers = attempt.pr_numbers
+    if len(numbers) == 1 or not attempt.requests:
+        return retried(error, attempt, now, counts=False)
+    half = -(-len(numbers) // 2)
+    return Split(numbers[:half], numbers[half:], error.code, str(error))
+
+
+def _stopped(error: errors.Permanent, now: datetime, minutes: int) -> Stopped:
+    return Stopped(now + timedelta(minutes=minutes), minutes, error.code, str(error))
