@@ -57,7 +57,7 @@ def kinds_of(error: type[Retryable]) -> Iterator[type[Retryable]]:
 
 def test_every_code_in_the_source_is_in_the_list() -> None:
     found = {word for path in SOURCES.rglob("*.py") for word in written(path.read_text(encoding="utf-8"))}
-    assert len(found) > 15, "the search finds them"
+    assert len(found) > 10, "the search finds them"
     assert found <= set(ErrorCode)
 
 

@@ -125,7 +125,7 @@ WRONG: dict[str, Callable[[str], str]] = {
         text.replace("p1:", 'n7: node(id: "...surprise") { id } p1:') + " fragment surprise on Label { id }"
     ),
     "a fragment that is there twice": lambda text: text + text[text.index(" fragment page") :].partition("}")[0] + "}",
-    "a fragment that uses itself": lambda text: text.replace("on PageInfo {", "on PageInfo { ...page "),
+    "a fragment that uses itself": lambda text: text.replace("on PageInfo{", "on PageInfo{...page "),
     "another text of a fragment": lambda text: text.replace("teamAvatarUrl: avatarUrl", "avatarUrl"),
     "a fragment of another type": lambda text: text.replace("fragment page on PageInfo", "fragment page on Label"),
     "an unknown directive": lambda text: text.replace("p1:", "p1: ").replace("(number: 2)", "(number: 2) @surprise"),
