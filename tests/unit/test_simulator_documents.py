@@ -147,6 +147,20 @@ def test_what_makes_a_document_invalid_is_seen_among_known_parts(known: Document
     assert not is_valid(changed) and not is_taken(known, changed)
 
 
+def test_numbers_count_where_they_make_a_conflict() -> None:
+    """The same two parts, with equal numbers and with different ones."""
+    known = Documents(schema())
+    text = (
+        "query Q($r: ID!) { node(id: $r) { ... on Repository {"
+        " p0: pullRequest(number: 1) { labels(first: 10) { totalCount } ...l10 } } } }"
+        " fragment l10 on PullRequest { labels(first: 10) { totalCount } }"
+    )
+    changed = text.replace("{ labels(first: 10)", "{ labels(first: 20)", 1)
+    known.of(text)
+    known.of(text.replace("10", "25"))
+    assert not is_valid(changed) and not is_taken(known, changed)
+
+
 def test_small_changes_get_the_verdict_of_graphql_core(known: Documents) -> None:
     rng = random.Random(3)
     verdicts = []
