@@ -213,14 +213,14 @@ class Planner:
 
     def _named(self, request: PlanEvent) -> list[Row]:
         """The backfill of a request. A message outlives a repository that is removed: then there is nothing to do."""
-        if request.is_message and request.repository_id and not backfills.of_repository(self.db, request.repository_id):
-            event("a plan request is of a repository that was removed", repository_id=request.repository_id)
-            return []
-        name = request.repository
-        if request.is_message and name and not _is_tracked(self.db, name) and removals.was_removed(self.db, name):
-            event("a plan request is of a repository that was removed", repository=name)
-            return []
-        return [tracked(self.db, request)]
+        try:
+            return [tracked(self.db, request)]
+        except ContractViolation:
+            name = request.repository
+            if request.is_message and (request.repository_id or (name and removals.was_removed(self.db, name))):
+                event("a plan request is of a repository that was removed", repository=name or request.repository_id)
+                return []
+            raise
 
     def _round(self, request: PlanEvent, began: datetime) -> tuple[list[Planned], Part]:
         """Active backfills that this round has not planned, the longest unplanned first.
@@ -715,11 +715,6 @@ def tracked(db: Database, request: PlanEvent) -> Row:
             "repository", f"{request.repository} is not tracked; run: backfill add {request.repository}"
         )
     return found
-
-
-def _is_tracked(db: Database, full_name: str) -> bool:
-    repository = repositories.find(db, *full_name.split("/", 1))
-    return repository is not None and backfills.of_repository(db, repository["id"]) is not None
 
 
 def _pieces(numbers: Sequence[int], most: int) -> list[Sequence[int]]:
