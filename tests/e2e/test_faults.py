@@ -21,7 +21,7 @@ from backfill.store.connection import Database, DatabaseUnavailable
 from local import postgres
 from local.simulator import Simulator, generate
 from tests.cutting_proxy import Cut, CuttingProxy
-from tests.e2e.conftest import Deployed, let_an_hour_pass, running_stack
+from tests.e2e.conftest import Deployed, assert_no_call_is_denied, let_an_hour_pass, running_stack
 
 NAME = "octo/faulty"
 PULL_REQUESTS = 360
@@ -200,7 +200,12 @@ class Faults:
         os.killpg(state["processes"]["ministack"], signal.SIGKILL)
         while self.stack.running() is not None:
             time.sleep(0.05)
-        self.environment.update(self.stack.up()["environment"])
+        # The new deployment has secrets of its own: what the old one's functions called is decided by its own parameters.
+        assert_no_call_is_denied(self.stack, self.deployed.parameters)
+        self.stack.calls.unlink()
+        started = self.stack.up()
+        self.deployed.parameters = started["parameters"]
+        self.environment.update(started["environment"])
         os.environ.update(self.environment)
         self.deployed.sqs = boto3.Session().client("sqs")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -402,9 +403,12 @@ def people(stack: Stack) -> set[tuple[Any, ...]]:
 
 
 def change_everything(stack: Stack) -> None:
+    """Each time a minute later: of two changes within a second GitHub's time shows one."""
     repository = stack.repository(NAME)
+    newest = max(datetime.fromisoformat(each["updatedAt"]) for each in repository.pull_requests.values())
+    later = (newest + timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     for number in list(repository.pull_requests):
-        repository.change(number)
+        repository.change(number, updatedAt=later)
 
 
 def refresh(stack: Stack) -> None:
