@@ -226,6 +226,38 @@ def test_what_is_added_again_while_its_data_is_deleted_stays(stack: Stack) -> No
     assert stack.state(ONE)["status"] == "completed"
 
 
+def test_an_interrupted_deletion_leaves_no_gap_for_the_backfill_that_is_added_again(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub loses a pull request meanwhile: nothing would ever bring its row back."""
+    monkeypatch.setattr("backfill.store.removals.BATCH", 3)
+    stack.add(ONE)
+    stack.run()
+    repository_id = str(stack.state(ONE)["repository_id"])
+    removals.remove_backfill(stack.db, repository_id)
+    assert not removals.delete_data(stack.db, repository_id, -1.0)
+    left = {row["number"] for row in stack.db.rows("SELECT number FROM pull_requests")}
+    held = stack.repository(ONE)
+    assert left and left < set(held.pull_requests)
+    held.delete(min(set(held.pull_requests) - left))
+    stack.add(ONE)
+    stack.run()
+    stack.assert_equals_github()
+
+
+def test_what_was_listed_before_the_clock_was_put_back_is_not_taken_for_listed(stack: Stack) -> None:
+    stack.add(ONE)
+    stack.run()
+    repository_id = str(stack.state(ONE)["repository_id"])
+    removals.remove_backfill(stack.db, repository_id)
+    stack.db.execute("UPDATE pull_requests SET listed_at = listed_at + interval '6 hours'")
+    held = stack.repository(ONE)
+    held.delete(min(held.pull_requests))
+    stack.add(ONE)
+    stack.run()
+    stack.assert_equals_github()
+
+
 def test_the_page_tells_of_names_and_fits_into_an_answer(stack: Stack) -> None:
     stack.db.execute(
         "INSERT INTO repositories (node_id, github_id, owner, name, url, is_private, is_fork, is_archived)"

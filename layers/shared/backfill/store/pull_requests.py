@@ -395,9 +395,11 @@ _FORGET_REFUSED = """
 """
 
 # Rows that the listing, walked from its beginning to its end, did not show.
+# A row that was listed in the future was so before the clock of the database was put back.
 _NOT_LISTED = """
     SELECT p.number FROM pull_requests AS p JOIN progressive_backfill_state AS s ON s.repository_id = p.repository_id
-    WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.gone_at IS NULL AND p.listed_at < s.listing_started_at
+    WHERE p.repository_id = CAST(:repository_id AS uuid) AND p.gone_at IS NULL
+      AND (p.listed_at < s.listing_started_at OR p.listed_at > now() + interval '1 minute')
     ORDER BY p.number
 """
 

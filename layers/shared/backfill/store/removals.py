@@ -25,6 +25,12 @@ _DELETE_SOME = """
     WHERE p.repository_id = chosen.repository_id AND p.number = chosen.number
       AND NOT EXISTS (SELECT FROM progressive_backfill_state AS s WHERE s.repository_id = p.repository_id)
 """
+# With each batch: a number whose row is missing would be a gap of the backfill that is added again after an interruption.
+_DELETE_NUMBERS = """
+    DELETE FROM pull_request_numbers AS n WHERE n.repository_id = CAST(:id AS uuid)
+      AND NOT EXISTS (SELECT FROM pull_requests AS p WHERE p.repository_id = n.repository_id AND p.number = n.number)
+      AND NOT EXISTS (SELECT FROM progressive_backfill_state AS s WHERE s.repository_id = n.repository_id)
+"""
 # Somebody may add the repository again while its data is deleted. Its backfill would go with the repository's row: with the
 # row locked no backfill can begin, and one that has begun keeps the row.
 _LOCK_REPOSITORY = "SELECT id FROM repositories WHERE id = CAST(:id AS uuid) FOR UPDATE"
@@ -52,13 +58,21 @@ def remove_backfill(db: Database, repository_id: str) -> bool:
 def delete_data(db: Database, repository_id: str, seconds: float) -> bool:
     """Delete a repository whose backfill is gone, and all its rows, for so long; True when nothing is left."""
     end = time.monotonic() + seconds
-    while db.execute(_DELETE_SOME, id=repository_id, batch=BATCH):
+    while _delete_some(db, repository_id):
         if time.monotonic() > end:
             return False
     with db.transaction():
         db.rows(_LOCK_REPOSITORY, id=repository_id)
         db.execute(_DELETE_REPOSITORY, id=repository_id)
     return True
+
+
+def _delete_some(db: Database, repository_id: str) -> bool:
+    """Delete a batch of pull requests and their numbers; False if there was none."""
+    with db.transaction():
+        deleted = db.execute(_DELETE_SOME, id=repository_id, batch=BATCH)
+        db.execute(_DELETE_NUMBERS, id=repository_id)
+    return deleted > 0
 
 
 def was_removed(db: Database, full_name: str) -> bool:
