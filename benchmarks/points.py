@@ -14,8 +14,8 @@ from contextlib import closing
 from typing import Any
 
 from backfill.chunk_processing import Worker
+from backfill.console import Console
 from backfill.messages import chunk_message, plan_message
-from backfill.operating import Operator
 from backfill.planning import Planner
 from backfill.store import backfills
 from backfill.store.connection import Database
@@ -106,8 +106,8 @@ def _complete(
     """Add the repository and let planner and workers run until it is completed; its status."""
     queues, done = MemoryQueues(), threading.Event()
     with closing(connect()) as db, ThreadPoolExecutor(1 + WORKERS) as pool:
-        operator = Operator(db, client(simulator, db), queues)
-        added = operator.act({"action": "add", "repository": repository.full_name, "chunk_size": chunk_size})
+        console = Console(db, client(simulator, db), queues)
+        added = console.act({"action": "add", "repository": repository.full_name, "chunk_size": chunk_size})
 
         def plan() -> None:
             with closing(connect()) as own:

@@ -18,6 +18,7 @@ from threading import Condition
 from typing import Any, NamedTuple
 
 from backfill.chunk_processing import Worker
+from backfill.console import Console
 from backfill.errors import ContractViolation
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
@@ -25,7 +26,6 @@ from backfill.github.governor import Governor
 from backfill.github.transport import Transport
 from backfill.messages import RecoveryEvent, chunk_message, plan_message
 from backfill.observability import logger, metrics
-from backfill.operating import Operator
 from backfill.planning import Planner
 from backfill.queues import Source, Sqs
 from backfill.recovering import Recovery
@@ -175,7 +175,7 @@ class Fleet:
         self._mailbox: Mailbox = manager.mailbox()  # type: ignore[attr-defined] # made by register
         github = _github(self._db, self._wiring["api_url"], self._wiring["secret"])
         self.queues = queues_of(self._mailbox, Functions(deployed(), {}))
-        self._operator = Operator(self._db, github, self.queues)
+        self._console = Console(self._db, github, self.queues)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -185,7 +185,7 @@ class Fleet:
 
     def add(self, repository: str) -> None:
         """Track a repository; the planner begins by itself."""
-        self._operator.act({"action": "add", "repository": repository})
+        self._console.act({"action": "add", "repository": repository})
 
     def recover(self) -> dict[str, Any]:
         """What the schedule of recovery does."""

@@ -1,4 +1,4 @@
-"""Planner, worker, recovery and operator in one process, over a real Postgres, queues in memory and a simulator."""
+"""Planner, worker, recovery and console in one process, over a real Postgres, queues in memory and a simulator."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import suppress
 from typing import Any
 
 from backfill.chunk_processing import Worker
+from backfill.console import Console
 from backfill.forecasting import Forecaster
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.governor import Governor
 from backfill.github.transport import Transport
 from backfill.messages import PlanEvent, RecoveryEvent, chunk_message, plan_message
-from backfill.operating import Operator
 from backfill.planning import Planner
 from backfill.recovering import Recovery
 from backfill.store.budget import ObservedBudget, PostgresBudget
@@ -56,7 +56,7 @@ class Stack:
         self.forecaster = Forecaster(db, observing, seconds_left)
         self.worker = Worker(db, self.github, self.queues, lambda: 600.0)
         self.recovery = Recovery(db, self.queues)
-        self.operator = Operator(db, self.github, self.queues)
+        self.console = Console(db, self.github, self.queues)
         self.container = Container(db, transport)
         self.moved = Movement()
         self._created = 0
@@ -145,7 +145,7 @@ class Stack:
     def add(self, name: str, **fields: Any) -> Row:
         """``backfill add``."""
         with self.queues.functions.invocation(CONSOLE):
-            return self.operator.act({"action": "add", "repository": name, **fields})
+            return self.console.act({"action": "add", "repository": name, **fields})
 
     def heartbeat(self) -> Row:
         """What the schedule does."""

@@ -251,7 +251,7 @@ class Served:
 
     def _run(self, function: str, event: dict[str, Any]) -> Any:
         if function == "console":
-            return self.stack.operator.act(event)
+            return self.stack.console.act(event)
         if function == "recovery":
             return self.stack.recovery.recover(recovery_event(event))
         request = planner_event(event)

@@ -7,12 +7,12 @@ import sys
 
 from backfill import outbox
 from backfill.chunk_processing import Worker
+from backfill.console import Console
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.governor import Governor
 from backfill.github.transport import Transport
 from backfill.messages import PlanEvent, RecoveryEvent, chunk_message
-from backfill.operating import Operator
 from backfill.planning import Planner
 from backfill.recovering import Recovery
 from backfill.store.budget import PostgresBudget
@@ -27,7 +27,7 @@ def main() -> int:
     credentials = Credentials(transport, lambda _: {"token": "ghp_benchmark"})
     github = GitHub(transport, credentials, Governor(PostgresBudget(db)))
     planner, worker = Planner(db, github, queues, lambda: 600.0), Worker(db, github, queues, lambda: 600.0)
-    Operator(db, github, queues).act({"action": "add", "repository": sys.argv[1]})
+    Console(db, github, queues).act({"action": "add", "repository": sys.argv[1]})
     # What an earlier run was killed over: leases end by themselves, SQS keeps its messages; here nobody waits for either.
     db.execute("UPDATE progressive_backfill_state SET planner_token = NULL, planner_lease_expires_at = NULL")
     long_ago = "now() - interval '1 day'"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from backfill import wiring
+from backfill.console import Console
 from backfill.observability import logger, metrics
-from backfill.operating import Operator
 
 
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | str:
     """One action: its answer, or for CloudWatch (``widgetContext``) the widget with what it did."""
-    operator = Operator(wiring.database(), wiring.github(), wiring.queues())
+    console = Console(wiring.database(), wiring.github(), wiring.queues())
     if "widgetContext" not in event:
-        return operator.act(event)
+        return console.act(event)
     from backfill.widget.acting import act_and_show
 
-    return act_and_show(operator, event, context.invoked_function_arn)
+    return act_and_show(console, event, context.invoked_function_arn)

@@ -111,7 +111,7 @@ def test_a03_a_sync_that_github_refuses_does_not_spin(completed: Deployed, simul
     """c12: the chunk of a person's message is sent again at once, whatever the backfill's state."""
     simulator.reply, simulator.asked = reply, 0
     number = min(completed.repository(NAME).pull_requests)
-    completed.operator.act({"action": "sync", "repository": NAME, "pr_numbers": [number]})
+    completed.console.act({"action": "sync", "repository": NAME, "pr_numbers": [number]})
     handled = completed.live(1, most=60, heartbeats=False, recovery=False)
     assert simulator.asked <= 10, (
         f"{simulator.asked} requests, {len(handled)} messages in {completed.queues.now - 720:.0f} s"
@@ -136,7 +136,7 @@ def test_a04_the_shortest_worker_timeout_lets_a_heartbeat_end(
 
 def visible(stack: Deployed) -> tuple[dict[str, Any], set[str]]:
     """What alarms see, and what of this kind of trouble a person reads."""
-    status = json.dumps(stack.operator.act({"action": "status"}), default=str)
+    status = json.dumps(stack.console.act({"action": "status"}), default=str)
     words = re.findall(r'"kind": "trouble"|credential|token|refuse|"dead_letters": [1-9]', status)
     return levels.read(stack.db), set(words)
 
@@ -203,12 +203,12 @@ def test_a09_commands_reach_the_repository_that_has_the_name_now(completed: Depl
     simulator.repositories["R_new"] = new
     completed.add(NAME)
     completed.live(2)
-    completed.operator.act({"action": "pause", "repository": NAME})
+    completed.console.act({"action": "pause", "repository": NAME})
     (living,) = completed.db.rows(
         "SELECT status, pause_reason FROM progressive_backfill_state JOIN repositories AS r ON r.id = repository_id"
         " WHERE r.node_id = 'R_new'"
     )
-    (shown,) = completed.operator.act({"action": "status", "repository": NAME})["backfills"]
+    (shown,) = completed.console.act({"action": "status", "repository": NAME})["backfills"]
     assert (living["status"], shown["total_prs"]) == ("paused", 9), (
         f"pause: {living}; status: {shown['total_prs']} of 9"
     )
@@ -233,11 +233,11 @@ def test_a11_a_sync_is_done_or_said_to_wait(stack: Deployed) -> None:
     """c18: a pending chunk of a paused backfill holds the number: accepted, and nothing comes of it."""
     stack.add(NAME, chunk_size=5)
     stack.plan_once()
-    stack.operator.act({"action": "pause", "repository": NAME})
+    stack.console.act({"action": "pause", "repository": NAME})
     stack.live(0.2)
     number = min(stack.repository(NAME).pull_requests)
     try:
-        answer = stack.operator.act({"action": "sync", "repository": NAME, "pr_numbers": [number]})
+        answer = stack.console.act({"action": "sync", "repository": NAME, "pr_numbers": [number]})
     except ContractViolation:
         return
     outcomes = stack.live(2)
@@ -311,7 +311,7 @@ def test_a16_a_text_of_github_in_a_terminal(
     monkeypatch.setattr(
         DeployedStack,
         "invoke",
-        lambda _, function, event: json.loads(json.dumps(stack.operator.act(event), default=str)),
+        lambda _, function, event: json.loads(json.dumps(stack.console.act(event), default=str)),
     )
     done = CliRunner().invoke(app, ["status"])
     assert (done.exit_code, done.exception) == (0, None)
@@ -350,5 +350,5 @@ def test_a21_the_gaps_fit_into_an_answer_of_lambda(completed: Deployed) -> None:
         " 'detail_error', repeat('x', 2000), 'detail_error_code', 'attempts_spent', 'detail_failed_at', now(),"
         " 'detail_updated_at', NULL, 'detail_synced_at', NULL)) AS made"
     )
-    size = len(json.dumps(completed.operator.act({"action": "gaps", "repository": NAME})))
+    size = len(json.dumps(completed.console.act({"action": "gaps", "repository": NAME})))
     assert size <= 6_291_556, f"{size:,} bytes"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from backfill.operating import Operator
+from backfill.console import Console
 from backfill.overview import overview
 from backfill.store import backfills
 from backfill.store.connection import Database
@@ -55,7 +55,7 @@ class InProcess:
             self.calls.append((function, event))
             if function == "console":
                 # The buttons never ask GitHub: an operator without one is enough.
-                return act_and_show(Operator(self.db, None, self.queues), event, ARN)  # type: ignore[arg-type]
+                return act_and_show(Console(self.db, None, self.queues), event, ARN)  # type: ignore[arg-type]
             seen = overview(self.db, self.queues)
             return render(seen, view(event), function_arn=ARN, now=backfills.now(self.db))
 

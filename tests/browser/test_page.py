@@ -10,7 +10,7 @@ import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from backfill.operating import Operator
+from backfill.console import Console
 from backfill.store.connection import Database
 from cli.dashboard import Dashboard
 from tests.browser.backfills import HOSTILE, every_state, fail_some, track
@@ -227,7 +227,7 @@ def test_a_read_only_page_has_no_buttons_and_refuses_actions(
     db: Database, in_process: InProcess, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     track(db, 1, "octo/hello", total=100, done=10)
-    monkeypatch.setattr(Operator, "act", lambda *_: pytest.fail("an action came through"))
+    monkeypatch.setattr(Console, "act", lambda *_: pytest.fail("an action came through"))
     with serving(Dashboard(in_process, seconds=1, read_only=True)) as served:
         page = opened(served.address)
         expect(page.locator("tbody th")).to_have_text(["octo/hello"])

@@ -157,7 +157,7 @@ def simulator() -> Iterator[Simulator]:
 def stack(db: Database, simulator: Simulator) -> Stack:
     """A backfill that is listed and half done."""
     made = Stack(db, simulator)
-    made.operator.act({"action": "add", "repository": NAME})
+    made.console.act({"action": "add", "repository": NAME})
     made.planner.plan(plan_message(made.queues.plans.pop(0)))
     return made
 
@@ -209,7 +209,7 @@ def test_an_operators_action_is_done_or_names_its_fault(stack: Stack, number: in
         stack.queues.chunks.clear()
         stack.queues.plans.clear()
         try:
-            json.dumps(stack.operator.act(event))
+            json.dumps(stack.console.act(event))
         except ContractViolation as violation:
             assert violation.field and violation.rule
 

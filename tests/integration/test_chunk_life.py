@@ -34,13 +34,13 @@ from hypothesis.stateful import (
 )
 
 from backfill.chunk_processing import Worker
+from backfill.console import Console
 from backfill.errors import ContractViolation, Deferred, NotSent, Permanent, Retryable
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub, ListingPage
 from backfill.github.governor import Governor
 from backfill.messages import Dispatch, PlanEvent, RecoveryEvent, SyncRequest, chunk_message, plan_message
 from backfill.observability import logger
-from backfill.operating import Operator
 from backfill.outcomes import MAX_ATTEMPTS
 from backfill.planning import Planner
 from backfill.recovering import Recovery
@@ -233,8 +233,8 @@ class ChunkLife(RuleBasedStateMachine):
     def a_repository_is_added(self, planned: bool, overtaken: bool) -> None:
         """``planned``: its chunks are there. ``overtaken``: who stands still at the end is taken for dead, and goes on last."""
         self.overtaken = overtaken
-        operator = Operator(self.db, self.around.github(None), SteppedQueues(self.broker, None))
-        operator.act({"action": "add", "repository": NAME, "chunk_size": CHUNK_SIZE})
+        console = Console(self.db, self.around.github(None), SteppedQueues(self.broker, None))
+        console.act({"action": "add", "repository": NAME, "chunk_size": CHUNK_SIZE})
         if planned:
             self._run("planner", lambda actor: self._plan(actor, self.broker.plans.pop().body))
 
@@ -714,7 +714,7 @@ class ChunkLife(RuleBasedStateMachine):
             queues.bury(body, str(violation))
 
     def _command(self, actor: Actor, event: dict[str, Any]) -> dict[str, Any]:
-        return Operator(actor.db, self.around.github(actor), SteppedQueues(self.broker, actor)).act(event)
+        return Console(actor.db, self.around.github(actor), SteppedQueues(self.broker, actor)).act(event)
 
     def _heartbeat(self, actor: Actor) -> None:
         """One that nothing disturbs brings back what waited for it when it began."""

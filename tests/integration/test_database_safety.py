@@ -379,7 +379,7 @@ def test_the_documented_worker_role_does_all_its_work_and_changes_no_table(roles
     assert db.one("SHOW statement_timeout") == {"statement_timeout": "1min"}
     with Simulator(generate(7, {NAME: 60}), speed=2000) as simulator:
         stack = Stack(db, simulator)
-        stack.operator.act({"action": "add", "repository": NAME})
+        stack.console.act({"action": "add", "repository": NAME})
         stack.run()
         assert stack.state()["status"] == "completed"
         stack.assert_equals_github()

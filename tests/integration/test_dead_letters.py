@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from backfill import outbox
+from backfill.console import PAGE_BYTES
 from backfill.messages import RecoveryEvent
-from backfill.operating import PAGE_BYTES
 from backfill.queues import DeadLetter, Source, Sqs
 from backfill.store import chunks
 from backfill.store.connection import Database
@@ -68,7 +68,7 @@ def command(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]
     """The command line over this stack; every answer has to fit into Lambda's."""
 
     def invoke(_: DeployedStack, function: str, event: dict[str, Any]) -> Any:
-        answer = json.dumps(stack.operator.act(event))
+        answer = json.dumps(stack.console.act(event))
         assert len(answer) <= LAMBDA_BYTES
         return json.loads(answer)
 
@@ -123,9 +123,7 @@ def test_the_heartbeat_after_an_outage_moves_everything(stack: Stack) -> None:
     """No function was reached: SQS received each message too often, and moved it."""
     stack.add(NAME, chunk_size=1)
     stack.plan_once()
-    stack.operator.act(
-        {"action": "sync", "repository": NAME, "pr_numbers": [min(stack.repository(NAME).pull_requests)]}
-    )
+    stack.console.act({"action": "sync", "repository": NAME, "pr_numbers": [min(stack.repository(NAME).pull_requests)]})
     stack.queues.request_plan(str(stack.state(NAME)["repository_id"]))
     assert len(stack.queues.chunks) == 4
     for body in [*stack.queues.chunks, *stack.queues.plans]:
@@ -142,9 +140,7 @@ def test_the_heartbeat_after_an_outage_moves_everything(stack: Stack) -> None:
 
 def test_a_sync_request_that_fails_again_stays_for_the_operator(stack: Stack) -> None:
     stack.add(NAME)
-    stack.operator.act(
-        {"action": "sync", "repository": NAME, "pr_numbers": [min(stack.repository(NAME).pull_requests)]}
-    )
+    stack.console.act({"action": "sync", "repository": NAME, "pr_numbers": [min(stack.repository(NAME).pull_requests)]})
     for times in range(2):
         stack.queues.drop(stack.queues.chunks.pop(0), Source.CHUNKS)
         stack.heartbeat()
@@ -153,14 +149,14 @@ def test_a_sync_request_that_fails_again_stays_for_the_operator(stack: Stack) ->
     stack.queues.now += 60
     assert stack.recovery.recover(RecoveryEvent())["dead_letters_left"] == 1
     stack.queues.now += 60
-    assert stack.operator.act({"action": "redrive"})["redriven"] == 1
+    assert stack.console.act({"action": "redrive"})["redriven"] == 1
 
 
 @pytest.mark.parametrize("body", ['{"schema_version": 1, "repository": "octo/one"}', '{"schema_version": 1}', "x"])
 @pytest.mark.parametrize("source", list(Source))
 def test_a_redriven_message_is_the_same_message(stack: Stack, source: Source, body: str) -> None:
     stack.queues.dead.append(DeadLetter("m1", body, "r", "a reason", source))
-    assert stack.operator.act({"action": "redrive"})["redriven"] == 1
+    assert stack.console.act({"action": "redrive"})["redriven"] == 1
     queue, other = (stack.queues.chunks, stack.queues.plans)[:: 1 if source is Source.CHUNKS else -1]
     assert (queue, other, stack.queues.dead) == ([body], [], [])
 

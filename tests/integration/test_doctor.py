@@ -27,7 +27,7 @@ def stack(db: Database, simulator: Simulator) -> Stack:
 
 
 def examined(stack: Stack) -> dict[str, dict[str, Any]]:
-    answer = stack.operator.act({"action": "doctor"})
+    answer = stack.console.act({"action": "doctor"})
     assert answer["schema"] == doctor.newest_migration()
     return {each["name"]: each for each in answer["checks"]}
 
@@ -112,7 +112,7 @@ def test_a_limit_is_no_failure(stack: Stack, simulator: Simulator) -> None:
 
 def test_a_database_that_is_away_is_told_and_the_rest_is_looked_at(simulator: Simulator) -> None:
     away = Database(lambda: "postgresql://u:p@127.0.0.1:9/d")
-    answer = Stack(away, simulator).operator.act({"action": "doctor"})
+    answer = Stack(away, simulator).console.act({"action": "doctor"})
     by_name = {each["name"]: each for each in answer["checks"]}
     assert by_name["database"]["result"] == "failed"
     assert "dead letters" in by_name

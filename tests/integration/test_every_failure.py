@@ -41,7 +41,7 @@ def test_every_failure_at_every_tenth_request_costs_time_and_no_data(db: Databas
 
         # Nothing else differs: with these two repaired, the database is what GitHub holds.
         simulator.poison.clear()
-        stack.operator.act({"action": "sync", "repository": NAME, "pr_numbers": sorted(poisonous)})
+        stack.console.act({"action": "sync", "repository": NAME, "pr_numbers": sorted(poisonous)})
         stack.run()
         assert differences(db, simulator) == []
         assert db.rows("SELECT * FROM pull_request_gaps") == []

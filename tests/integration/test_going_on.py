@@ -43,7 +43,7 @@ class Run:
         queues = SteppedQueues(self.broker, None)
         self.planner = replace(self.stack.planner, queues=queues)
         self.worker = replace(self.stack.worker, queues=queues)
-        self.operator = replace(self.stack.operator, queues=queues)
+        self.console = replace(self.stack.console, queues=queues)
 
     def plan(self) -> Row:
         """The oldest plan request that is visible."""
@@ -107,7 +107,7 @@ def run(db: Database) -> Iterator[Run]:
     """A repository that is listed and cut into chunks; nothing is read yet, and no planning is on its way."""
     with Simulator(generate(3, {NAME: PULL_REQUESTS}), speed=2000) as simulator:
         run = Run(Stack(db, simulator), Broker())
-        run.operator.act({"action": "add", "repository": NAME, "chunk_size": 10})
+        run.console.act({"action": "add", "repository": NAME, "chunk_size": 10})
         run.plan()
         assert (len(run.broker.plans), len(run.broker.chunks)) == (0, 6)
         yield run
@@ -296,7 +296,7 @@ def test_planners_that_find_the_lease_taken_make_one_request_of_all(run: Run, mo
 def test_a_planner_asks_again_when_sqs_took_only_some_of_its_chunks(db: Database) -> None:
     with Simulator(generate(3, {NAME: PULL_REQUESTS}), speed=2000) as simulator:
         run = Run(Stack(db, simulator), Broker())
-        run.operator.act({"action": "add", "repository": NAME, "chunk_size": 10})
+        run.console.act({"action": "add", "repository": NAME, "chunk_size": 10})
         stack = Stack(db, simulator)
         stack.queues.refuse = 6
         run.broker.plans.clear()
@@ -314,7 +314,7 @@ def test_a_planner_without_time_to_cut_leaves_it_to_another(db: Database) -> Non
     """It finds the listing ended by one that died before it had cut anything."""
     with Simulator(generate(3, {NAME: PULL_REQUESTS}), speed=2000) as simulator:
         run = Run(Stack(db, simulator), Broker())
-        run.operator.act({"action": "add", "repository": NAME, "chunk_size": 10})
+        run.console.act({"action": "add", "repository": NAME, "chunk_size": 10})
         run.plan()
         db.execute("DELETE FROM backfill_chunks")
         run.broker.chunks.clear()
@@ -327,7 +327,7 @@ def test_an_undisturbed_backfill_asks_for_no_more_planning_than_there_is(db: Dat
     """Each request makes the planner list, cut or complete, but for the last chunks, whose workers all see few chunks."""
     with Simulator(generate(3, {NAME: 400}), speed=2000) as simulator:
         run = Run(Stack(db, simulator), Broker())
-        run.operator.act({"action": "add", "repository": NAME, "chunk_size": 10})
+        run.console.act({"action": "add", "repository": NAME, "chunk_size": 10})
         reports = []
         while run.broker.plans or run.broker.chunks:
             if run.broker.visible(run.broker.plans):

@@ -33,7 +33,7 @@ def stack(db: Database) -> Iterator[Stack]:
     """A repository that is listed and cut into chunks; nothing is read yet."""
     with Simulator(generate(3, {NAME: 40}), speed=2000) as simulator:
         stack = Stack(db, simulator)
-        stack.operator.act({"action": "add", "repository": NAME, "chunk_size": 10})
+        stack.console.act({"action": "add", "repository": NAME, "chunk_size": 10})
         stack.planner.plan(plan_message(stack.queues.plans.pop(0)))
         yield stack
 
@@ -375,7 +375,7 @@ def test_a_redrive_sends_every_letter_to_the_queue_that_it_is_for(stack: Stack) 
     stack.queues.chunks.clear()
     stack.queues.plans.clear()
     stack.queues.dead += [DeadLetter("m1", chunk, "r"), DeadLetter("m2", plan, "r")]
-    assert stack.operator.act({"action": "redrive"})["redriven"] == 2
+    assert stack.console.act({"action": "redrive"})["redriven"] == 2
     assert (stack.queues.chunks, stack.queues.plans, stack.queues.dead) == ([chunk], [plan], [])
 
 
@@ -425,13 +425,13 @@ def test_resume_retries_what_had_failed_when_asked_to(stack: Stack) -> None:
     assert claimed is not None
     chunks.fail(stack.db, claimed, points=0, requests=0, error="boom", error_code="boom")
     stack.run()
-    stack.operator.act({"action": "pause", "repository": NAME})
+    stack.console.act({"action": "pause", "repository": NAME})
     stack.db.execute("UPDATE progressive_backfill_state SET consecutive_errors = 2")
-    assert stack.operator.act({"action": "resume", "repository": NAME})["retried"] == 0
+    assert stack.console.act({"action": "resume", "repository": NAME})["retried"] == 0
     stack.run()
     assert status(stack.db)["processed_prs"] == 40 - len(row["pr_numbers"])
     assert status(stack.db)["consecutive_errors"] == 0
-    answer = stack.operator.act({"action": "resume", "repository": NAME, "retry_failed": True})
+    answer = stack.console.act({"action": "resume", "repository": NAME, "retry_failed": True})
     assert answer["retried"] == len(row["pr_numbers"])
     stack.run()
     assert (status(stack.db)["status"], status(stack.db)["processed_prs"]) == ("completed", 40)
@@ -469,16 +469,16 @@ def test_a_persons_pause_takes_the_place_of_one_that_would_have_ended_by_itself(
     assert [backfills.record_error(stack.db, backfill["id"], "boom", pause_minutes=60) for _ in range(4)] == [False] * 4
     assert (stack.state()["pause_reason"], stack.state()["paused_until"] is None) == ("bad_credentials", False)
     if by == "command":
-        assert stack.operator.act({"action": "pause", "repository": NAME})["paused"]
+        assert stack.console.act({"action": "pause", "repository": NAME})["paused"]
     else:
         stack.db.execute(by, id=backfill["repository_id"])
     assert (stack.state()["pause_reason"], stack.state()["paused_until"]) == ("manual", None)
-    assert not stack.operator.act({"action": "pause", "repository": NAME})["paused"]
+    assert not stack.console.act({"action": "pause", "repository": NAME})["paused"]
     stack.db.execute("UPDATE progressive_backfill_state SET paused_until = paused_until - interval '1 day'")
     assert not backfills.pause(stack.db, backfill["id"], "consecutive_errors", minutes=60, error="again")
     assert stack.heartbeat()["resumed"] == 0
     assert set(stack.run()) == {"paused"}
-    assert stack.operator.act({"action": "resume", "repository": NAME})["resumed"]
+    assert stack.console.act({"action": "resume", "repository": NAME})["resumed"]
     assert (stack.state()["pause_reason"], stack.state()["consecutive_errors"]) == (None, 0)
     stack.run()
     assert status(stack.db)["status"] == "completed"

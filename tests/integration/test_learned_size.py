@@ -144,7 +144,7 @@ def test_one_poisonous_pull_request_shows_its_reason_and_nobody_else_suffers(sta
     (noted,) = stack.db.rows("SELECT error, error_code FROM backfill_chunks WHERE error IS NOT NULL")
     assert noted["error_code"] == "members_failed" and noted["error"].startswith(f"#{number}: ")
     stack.simulator.poison.clear()
-    stack.operator.act({"action": "resume", "repository": NAME, "retry_failed": True})
+    stack.console.act({"action": "resume", "repository": NAME, "retry_failed": True})
     stack.run()
     stack.assert_equals_github()
 
@@ -268,7 +268,7 @@ def test_what_validation_refused_is_known_to_all_and_tried_again_after_a_day(lit
         little.assert_equals_github()
         assert refused(little) == times
         little.db.execute("UPDATE github_withheld SET since = now() - interval '25 hours'")
-    assert little.operator.act({"action": "status"})["advice"] == []
+    assert little.console.act({"action": "status"})["advice"] == []
 
 
 def test_what_is_asked_for_together_is_whole_whatever_happened_to_its_node_ids(little: Stack) -> None:

@@ -137,7 +137,7 @@ def test_completed_backfills_and_chunks_cost_the_heartbeat_nothing(db: Database)
 def test_the_heartbeat_tells_before_it_works_and_a_pause_tells_at_once(
     stack: Stack, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stack.operator.act({"action": "add", "repository": "octo/medium"})
+    stack.console.act({"action": "add", "repository": "octo/medium"})
     metrics.flush_metrics()
     printed(capsys)
     stack.planner.plan(PlanEvent())

@@ -25,7 +25,7 @@ def stack(db: Database) -> Any:
 
 
 def test_a_repository_is_added_and_completes_without_another_command(stack: Stack) -> None:
-    stack.operator.act({"action": "add", "repository": NAME})
+    stack.console.act({"action": "add", "repository": NAME})
     outcomes = stack.run()
     state = stack.state()
     assert (state["status"], state["processed_prs"], state["total_prs"]) == ("completed", 250, 250)
@@ -35,7 +35,7 @@ def test_a_repository_is_added_and_completes_without_another_command(stack: Stac
 
 
 def test_duplicated_and_reordered_messages_change_nothing(stack: Stack) -> None:
-    stack.operator.act({"action": "add", "repository": NAME})
+    stack.console.act({"action": "add", "repository": NAME})
     outcomes = stack.run(rng=random.Random(3))
     assert "duplicate" in outcomes
     assert stack.state()["status"] == "completed"
@@ -44,11 +44,11 @@ def test_duplicated_and_reordered_messages_change_nothing(stack: Stack) -> None:
 
 
 def test_a_second_run_changes_nothing_but_timestamps_of_runs(stack: Stack) -> None:
-    stack.operator.act({"action": "add", "repository": NAME})
+    stack.console.act({"action": "add", "repository": NAME})
     stack.run()
     tables = ("pull_requests", "reviews", "comments", "commits", "files", "backfill_chunks")
     before = {t: stack.db.rows(f"SELECT xmin::text AS version FROM {t} ORDER BY 1") for t in tables}
-    stack.operator.act({"action": "add", "repository": NAME})
+    stack.console.act({"action": "add", "repository": NAME})
     stack.run()
     stack.planner.plan(PlanEvent())
     stack.run()
@@ -56,7 +56,7 @@ def test_a_second_run_changes_nothing_but_timestamps_of_runs(stack: Stack) -> No
 
 
 def test_new_changed_and_deleted_pull_requests_are_noticed(stack: Stack) -> None:
-    stack.operator.act({"action": "add", "repository": NAME})
+    stack.console.act({"action": "add", "repository": NAME})
     stack.run()
     (repository,) = stack.simulator.repositories.values()
     numbers = sorted(repository.pull_requests)
@@ -71,7 +71,7 @@ def test_new_changed_and_deleted_pull_requests_are_noticed(stack: Stack) -> None
 
 
 def test_what_sqs_did_not_accept_is_sent_by_recovery(stack: Stack) -> None:
-    stack.operator.act({"action": "add", "repository": NAME})
+    stack.console.act({"action": "add", "repository": NAME})
     stack.queues.refuse = 10_000
     stack.plan_once()
     assert (stack.state()["status"], stack.queues.chunks) == ("active", [])
@@ -84,7 +84,7 @@ def test_what_sqs_did_not_accept_is_sent_by_recovery(stack: Stack) -> None:
 
 
 def test_a_pause_by_sql_stops_and_a_resume_by_sql_goes_on(stack: Stack) -> None:
-    stack.operator.act({"action": "add", "repository": NAME})
+    stack.console.act({"action": "add", "repository": NAME})
     stack.planner.plan(plan_message(stack.queues.plans.pop(0)))
     stack.db.execute("UPDATE progressive_backfill_state SET status = 'paused'")
     assert set(stack.run()) == {"paused"}
@@ -97,7 +97,7 @@ def test_a_pause_by_sql_stops_and_a_resume_by_sql_goes_on(stack: Stack) -> None:
 
 
 def test_a_message_by_hand_reads_again_and_reports_what_is_no_pull_request(stack: Stack) -> None:
-    stack.operator.act({"action": "add", "repository": NAME})
+    stack.console.act({"action": "add", "repository": NAME})
     stack.run()
     (repository,) = stack.simulator.repositories.values()
     number = max(repository.pull_requests)
@@ -137,7 +137,7 @@ def test_a_malformed_message_names_the_field_and_the_rule(body: str, field: str)
 def test_an_unreachable_github_pauses_after_three_errors_and_loses_nothing(
     stack: Stack, connect: Callable[[], Database]
 ) -> None:
-    stack.operator.act({"action": "add", "repository": NAME})
+    stack.console.act({"action": "add", "repository": NAME})
     stack.planner.plan(plan_message(stack.queues.plans.pop(0)))
     stack.simulator.__exit__(None)
     while stack.queues.chunks:

@@ -121,7 +121,7 @@ def test_a_filled_database_of_an_earlier_schema_is_brought_up_to_date_and_goes_o
         assert sorted(map(json.dumps, kept)) == sorted(map(json.dumps, rows)), table
 
     stack = Stack(db, simulator)
-    stack.operator.act({"action": "add", "repository": NAME})
+    stack.console.act({"action": "add", "repository": NAME})
     db.execute("UPDATE progressive_backfill_state SET examined_at = NULL")
     for _ in range(3):
         stack.run()

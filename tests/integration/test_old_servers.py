@@ -101,7 +101,7 @@ def test_the_check_names_all_that_any_query_names(demanding: Stack) -> None:
     stack.run()
     repository.change(second, title="Changed", updatedAt="2029-01-01T00:00:00Z")
     stack.heartbeat()
-    stack.operator.act({"action": "sync", "repository": NAME, "pr_numbers": [first]})
+    stack.console.act({"action": "sync", "repository": NAME, "pr_numbers": [first]})
     stack.run()
     stack.assert_equals_github()
     assert len(sent) > 5
@@ -153,7 +153,7 @@ def test_add_says_what_an_old_server_lacks_and_pauses_the_backfill(db: Database,
         # Added again after the upgrade, and resumed.
         simulator.lacks = frozenset()
         assert "paused" not in stack.add(NAME)
-        stack.operator.act({"action": "resume", "repository": NAME})
+        stack.console.act({"action": "resume", "repository": NAME})
         stack.run()
         stack.assert_equals_github()
 

@@ -544,7 +544,7 @@ def test_resuming_what_is_not_paused_changes_nothing(stack_of: StackOf) -> None:
     stack = stack_of({ONE: 5})
     stack.add(ONE)
     stack.run()
-    answer = stack.operator.act({"action": "resume", "repository": ONE})
+    answer = stack.console.act({"action": "resume", "repository": ONE})
     assert (answer["resumed"], answer["status"], stack.queues.plans) == (False, "completed", [])
 
 
@@ -602,9 +602,7 @@ def test_progress_is_true_at_every_moment_whatever_happens(stack_of: StackOf) ->
     stack.assert_equals_github()
     names = stack.db.one("SELECT previous_names[1] AS first FROM repositories")
     assert names == {"first": ONE}
-    assert (
-        stack.operator.act({"action": "status", "repository": ONE})["backfills"][0]["repository"] == "elsewhere/moved"
-    )
+    assert stack.console.act({"action": "status", "repository": ONE})["backfills"][0]["repository"] == "elsewhere/moved"
 
 
 def minutes_pass(stack: Stack) -> None:

@@ -108,7 +108,7 @@ def test_every_query_that_is_sent_is_valid_in_the_published_schema(stack: Stack,
     stack.run()
     repository.change(third, title="Changed", updatedAt="2029-01-01T00:00:00Z")
     stack.heartbeat()
-    stack.operator.act({"action": "sync", "repository": NAME, "pr_numbers": [first]})
+    stack.console.act({"action": "sync", "repository": NAME, "pr_numbers": [first]})
     stack.run()
     assert stack.state()["status"] == "completed"
     stack.github.repository(*NAME.split("/"))  # as a dry run of a repository that is not tracked

@@ -20,13 +20,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from backfill.chunk_processing import Worker
+from backfill.console import Console
 from backfill.errors import ContractViolation, Deferred, NotSent, Permanent, Retryable
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.governor import Governor
 from backfill.messages import Dispatch, PlanEvent, RecoveryEvent, chunk_message, plan_message
 from backfill.observability import logger
-from backfill.operating import Operator
 from backfill.planning import Planner
 from backfill.recovering import Recovery
 from backfill.store.budget import PostgresBudget
@@ -198,7 +198,7 @@ class Soak:
                 recovery.recover(RecoveryEvent())
 
     def operate(self) -> None:
-        operator = Operator(*self.parts())
+        console = Console(*self.parts())
         rng = random.Random(self.rng.random())
         while not self.ended.wait(rng.uniform(0.1, 0.6)):
             name = rng.choice(list(SIZES))
@@ -211,7 +211,7 @@ class Soak:
             elif action == "sync":
                 event["pr_numbers"] = [rng.randint(1, 2 * SIZES[name]) for _ in range(3)]
             with self.attempt((*EXPECTED, *TOLD)):
-                operator.act(event)
+                console.act(event)
                 self.happened[action] += 1
 
     @contextmanager
@@ -313,14 +313,14 @@ class Soak:
     def come_to_rest(self) -> None:
         self.trouble.end()
         db, github, queues = self.parts()
-        operator, recovery = Operator(db, github, queues), Recovery(db, queues)
+        console, recovery = Console(db, github, queues), Recovery(db, queues)
         planner, worker = Planner(db, github, queues, lambda: 600.0), Worker(db, github, queues, lambda: 600.0)
         for name in SIZES:
-            operator.act({"action": "add", "repository": name})
+            console.act({"action": "add", "repository": name})
         self.resume_in_sql(self.rng)
         for _ in range(60):
             self.pass_time(HALF_AN_HOUR)
-            operator.act({"action": "redrive"})
+            console.act({"action": "redrive"})
             recovery.recover(RecoveryEvent())
             planner.plan(PlanEvent())
             while waiting := [*self.broker.visible(self.broker.plans), *self.broker.visible(self.broker.chunks)]:
@@ -361,9 +361,9 @@ def test_sixteen_threads_lose_nothing_and_never_deadlock(database_url: str, caps
     try:
         with Simulator(generate(3, SIZES), speed=1e6) as simulator:
             soak = Soak(database_url, simulator, seed)
-            operator = Operator(*soak.parts())
+            console = Console(*soak.parts())
             for name in SIZES:
-                operator.act({"action": "add", "repository": name})
+                console.act({"action": "add", "repository": name})
             soak.run(float(os.environ.get("SOAK_SECONDS", "600")), tell)
             assert soak.failures == [], "\n".join(soak.failures[:3])
             soak.come_to_rest()

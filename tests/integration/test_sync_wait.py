@@ -38,7 +38,7 @@ def sync(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Command:
     def invoke(_: DeployedStack, function: str, event: dict[str, Any]) -> Any:
         if event["action"] == "synced" and stack.queues.chunks:
             stack.work_once()
-        return json.loads(json.dumps(stack.operator.act(event)))
+        return json.loads(json.dumps(stack.console.act(event)))
 
     monkeypatch.setattr(DeployedStack, "invoke", invoke)
     return lambda *words: CliRunner().invoke(app, ["sync", "--wait", NAME, *words])
@@ -61,11 +61,11 @@ def test_a_reading_that_began_before_the_request_is_not_the_answer(stack: Stack,
     first = numbers(stack)[0]
     stack.db.execute("UPDATE backfill_chunks SET started_at = now() - interval '1 minute'")
     stack.db.execute("UPDATE pull_requests SET detail_synced_at = now() + interval '1 second'")
-    since = stack.operator.act({"action": "sync", "repository": NAME, "pr_numbers": [first]})["asked_at"]
+    since = stack.console.act({"action": "sync", "repository": NAME, "pr_numbers": [first]})["asked_at"]
     look = {"action": "synced", "repository": NAME, "pr_numbers": [first], "since": since}
-    assert stack.operator.act(look)["pull_requests"] == [{"number": first, "state": "waiting", "reason": None}]
+    assert stack.console.act(look)["pull_requests"] == [{"number": first, "state": "waiting", "reason": None}]
     stack.run()
-    assert [row["state"] for row in stack.operator.act(look)["pull_requests"]] == ["read"]
+    assert [row["state"] for row in stack.console.act(look)["pull_requests"]] == ["read"]
 
 
 def test_what_is_gone_and_what_github_lacks_end_it_with_status_1(stack: Stack, sync: Command) -> None:
@@ -79,7 +79,7 @@ def test_what_is_gone_and_what_github_lacks_end_it_with_status_1(stack: Stack, s
 
 def test_a_failed_one_comes_with_its_reason(stack: Stack, sync: Command) -> None:
     first = numbers(stack)[0]
-    since = stack.operator.act({"action": "sync", "repository": NAME, "pr_numbers": [first]})["asked_at"]
+    since = stack.console.act({"action": "sync", "repository": NAME, "pr_numbers": [first]})["asked_at"]
     stack.work_once()
     stack.db.execute("UPDATE backfill_chunks SET attempts = 4 WHERE origin = 'message'")
     claimed = stack.db.one("SELECT * FROM backfill_chunks WHERE origin = 'message'")
@@ -88,7 +88,7 @@ def test_a_failed_one_comes_with_its_reason(stack: Stack, sync: Command) -> None
     assert chunk is not None
     chunks.fail(stack.db, chunk, points=0, requests=0, error="GitHub is away", error_code="attempts_spent")
     look = {"action": "synced", "repository": NAME, "pr_numbers": [first], "since": since}
-    rows = stack.operator.act(look)["pull_requests"]
+    rows = stack.console.act(look)["pull_requests"]
     assert rows == [{"number": first, "state": "failed", "reason": "GitHub is away"}]
     assert waiting.trouble(rows) == [f"#{first}: failed (GitHub is away)"]
 
@@ -107,4 +107,4 @@ def test_a_pause_is_told_and_the_wait_has_an_end(stack: Stack, sync: Command) ->
 @pytest.mark.parametrize("since", ["yesterday", "2026-13-01T00:00:00Z"])
 def test_a_wrong_time_is_refused(stack: Stack, since: str) -> None:
     with pytest.raises(Exception, match="since"):
-        stack.operator.act({"action": "synced", "repository": NAME, "pr_numbers": [1], "since": since})
+        stack.console.act({"action": "synced", "repository": NAME, "pr_numbers": [1], "since": since})

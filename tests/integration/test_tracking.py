@@ -40,7 +40,7 @@ def stack(db: Database, simulator: Simulator) -> Stack:
 @pytest.fixture
 def command(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setattr(
-        DeployedStack, "invoke", lambda _, function, event: json.loads(json.dumps(stack.operator.act(event)))
+        DeployedStack, "invoke", lambda _, function, event: json.loads(json.dumps(stack.console.act(event)))
     )
     return lambda *words: CliRunner().invoke(app, list(words))
 
@@ -127,9 +127,9 @@ def test_what_is_removed_with_messages_on_their_way_leaves_no_dead_letter(stack:
     stack.add(ONE, chunk_size=2)
     stack.plan_once()
     stack.work_once()
-    stack.operator.act({"action": "sync", "repository": ONE, "pr_numbers": [1, 2]})
+    stack.console.act({"action": "sync", "repository": ONE, "pr_numbers": [1, 2]})
     stack.queues.request_plan(stack.state()["repository_id"])
-    answer = stack.operator.act({"action": "remove", "repository": ONE, "delete_data": delete_data})
+    answer = stack.console.act({"action": "remove", "repository": ONE, "delete_data": delete_data})
     assert (answer["removed"], answer["done"]) == (True, True)
     bodies = [*stack.queues.plans, '{"schema_version": 1, "repository": "octo/r00"}']
     stack.queues.plans[:] = bodies
@@ -140,20 +140,20 @@ def test_what_is_removed_with_messages_on_their_way_leaves_no_dead_letter(stack:
     assert len(rows) == (0 if delete_data else 8)
     assert len(stack.db.rows("SELECT FROM repositories")) == (0 if delete_data else 1)
     with pytest.raises(ContractViolation, match="not tracked"):
-        stack.operator.act({"action": "remove", "repository": ONE})
+        stack.console.act({"action": "remove", "repository": ONE})
 
 
 def test_kept_data_is_deleted_later_or_taken_up_again(stack: Stack) -> None:
     stack.add(ONE)
     stack.run()
-    stack.operator.act({"action": "remove", "repository": ONE})
+    stack.console.act({"action": "remove", "repository": ONE})
     stack.add(ONE)
     stack.run()
     assert stack.state()["status"] == "completed"
     assert stack.simulator.statistics()["detailed_again"] == 0
     stack.assert_equals_github()
-    stack.operator.act({"action": "remove", "repository": ONE})
-    stack.operator.act({"action": "remove", "repository": ONE, "delete_data": True})
+    stack.console.act({"action": "remove", "repository": ONE})
+    stack.console.act({"action": "remove", "repository": ONE, "delete_data": True})
     assert stack.db.rows("SELECT FROM repositories") == stack.db.rows("SELECT FROM files") == []
 
 
@@ -163,13 +163,13 @@ def test_a_removal_waits_for_a_worker_that_stores_and_stops_one_that_reads(
 ) -> None:
     stack.add(ONE, chunk_size=4)
     stack.plan_once()
-    operator = Stack(connect(), stack.simulator).operator
+    console = Stack(connect(), stack.simulator).console
     event = {"action": "remove", "repository": ONE, "delete_data": delete_data}
     details, threads = stack.github.details, list[threading.Thread]()
 
     def meanwhile(*arguments: Any, **options: Any) -> Any:
         read = details(*arguments, **options)
-        thread = threading.Thread(target=operator.act, args=(event,))
+        thread = threading.Thread(target=console.act, args=(event,))
         thread.start()
         threads.append(thread)
         if len(stack.queues.chunks) == 2:
@@ -191,12 +191,12 @@ def test_a_check_that_was_under_way_brings_nothing_back(
 ) -> None:
     stack.add(ONE)
     stack.run()
-    operator = Stack(connect(), stack.simulator).operator
+    console = Stack(connect(), stack.simulator).console
     examine = stack.github.examine
 
     def meanwhile(node_ids: Any) -> Any:
         answer = examine(node_ids)
-        operator.act({"action": "remove", "repository": ONE, "delete_data": True})
+        console.act({"action": "remove", "repository": ONE, "delete_data": True})
         return answer
 
     monkeypatch.setattr(stack.github, "examine", meanwhile)
@@ -207,7 +207,7 @@ def test_a_check_that_was_under_way_brings_nothing_back(
 def test_much_data_is_deleted_in_several_answers(
     stack: Stack, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backfill.operating.DELETING_SECONDS", 0.0)
+    monkeypatch.setattr("backfill.console.DELETING_SECONDS", 0.0)
     monkeypatch.setattr("backfill.store.removals.BATCH", 3)
     stack.add(ONE)
     stack.run()

@@ -178,7 +178,7 @@ def test_f02_a_message_by_hand_does_not_spin(stack: Stack, simulator: Altered, k
     # The planner has seen it before, where that matters.
     stack.db.execute("UPDATE repositories SET unavailable_since = now() WHERE :gone", gone=kind == "repository gone")
     simulator.alter = lambda *_: replies[kind]
-    stack.operator.act({"action": "sync", "repository": NAME, "pr_numbers": [eighth(stack)[1]]})
+    stack.console.act({"action": "sync", "repository": NAME, "pr_numbers": [eighth(stack)[1]]})
     asked, deliveries = simulator.asked, 0
     waiting = "SELECT 1 FROM backfill_chunks WHERE status = 'pending' AND available_at > now() + interval '5 seconds'"
     while stack.queues.chunks and deliveries < 40 and not stack.db.rows(waiting):
@@ -234,7 +234,7 @@ def test_f03_one_bad_repository_does_not_hide_the_changes_of_the_others(
             db.execute("UPDATE github_budget SET free_at = now()")
         said = [
             (row["repository"], row["status"], row["last_error"])
-            for row in stack.operator.act({"action": "status"})["backfills"]
+            for row in stack.console.act({"action": "status"})["backfills"]
         ]
         assert db.rows("SELECT 1 FROM pull_requests WHERE title = 'News'"), said
 
@@ -431,7 +431,7 @@ def test_f10_commands_by_name_reach_the_repository_that_has_the_name_now(stack: 
     for _ in range(3):
         stack.heartbeat()
         stack.run()
-    (shown,) = stack.operator.act({"action": "status", "repository": NAME})["backfills"]
+    (shown,) = stack.console.act({"action": "status", "repository": NAME})["backfills"]
     assert shown["total_prs"] == 12, (
         f"status, pause, gaps and sync reach the dead one: {shown['status']}, {shown['total_prs']}"
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from backfill.console import Console
 from backfill.errors import ContractViolation
 from backfill.observability import event as log
-from backfill.operating import Operator
 from backfill.overview import overview
 from backfill.store import backfills
 from backfill.widget.contract import view
@@ -21,23 +21,23 @@ ACTIONS = {
 }
 
 
-def act_and_show(operator: Operator, event: Mapping[str, Any], function_arn: str) -> str:
+def act_and_show(console: Console, event: Mapping[str, Any], function_arn: str) -> str:
     """The widget's HTML after the action. A refusal is told on the page: CloudWatch shows nothing of an exception."""
     try:
-        notice = _act(operator, event)
+        notice = _act(console, event)
     except ContractViolation as violation:
         notice = f"Not done: {violation}"
-    seen = overview(operator.db, operator.queues)
-    now = backfills.now(operator.db)
+    seen = overview(console.db, console.queues)
+    now = backfills.now(console.db)
     return render(seen, view(event), function_arn=function_arn, now=now, notice=notice)
 
 
-def _act(operator: Operator, event: Mapping[str, Any]) -> str:
+def _act(console: Console, event: Mapping[str, Any]) -> str:
     action, name = event.get("action"), event.get("repository")
     if action not in ACTIONS:
         raise ContractViolation("action", f"must be one of {', '.join(ACTIONS)}")
     # The rest of the event is about the view.
-    answer = operator.act({field: event[field] for field in ACTIONS[action] if field in event})
+    answer = console.act({field: event[field] for field in ACTIONS[action] if field in event})
     log("an operator acted", action=action, repository=name)
     if action == "pause":
         return f"{name} is paused" if answer["paused"] else f"{name} was paused already"

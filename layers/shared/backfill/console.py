@@ -44,7 +44,7 @@ MOST_CHUNKS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
+class Console:
     """One action per call; every answer is plain JSON."""
 
     db: Database
