@@ -260,3 +260,27 @@ def test_a_loop_without_delay_breaks_the_bound_of_messages(
         stack.plan_once()
     with pytest.raises(AssertionError, match="messages"):
         stack.assert_brake()
+
+
+def test_ten_requests_for_one_waiting_pull_request_send_its_chunk_once(db: Database, simulator: Simulator) -> None:
+    stack = Stack(db, simulator, lambda: 600.0)
+    stack.add(NAMES[0], chunk_size=5)
+    stack.plan_once()
+    stack.console.act({"action": "pause", "repository": NAMES[0]})
+    stack.queues.chunks.clear()
+    number = min(stack.repository(NAMES[0]).pull_requests)
+    for _ in range(10):
+        stack.console.act({"action": "sync", "repository": NAMES[0], "pr_numbers": [number]})
+    asked, sent = list(stack.queues.chunks), 0
+    stack.queues.chunks.clear()
+    for body in asked:
+        stack.queues.chunks.insert(0, body)
+        assert stack.work_once() == "accepted"
+        sent += len(stack.queues.chunks)
+        stack.queues.chunks.clear()
+    assert sent == 1
+    row = db.one("UPDATE backfill_chunks SET sent_at = now() - interval '2 minutes' RETURNING id")
+    assert row is not None
+    stack.queues.chunks.insert(0, asked[0])
+    assert stack.work_once() == "accepted"
+    assert len(stack.queues.chunks) == 1, "the message may be lost: the next request sends another"

@@ -227,10 +227,14 @@ _COVERED = """
 """
 
 # A person asks for pull requests that a pending chunk holds: the chunk becomes a person's, and is due now.
+# A chunk that a request before this one has made due is on its way: a new dispatch for every request would multiply messages.
+# After a minute that message may be lost.
 _HURRY = """
     UPDATE backfill_chunks SET origin = 'message', available_at = LEAST(available_at, now()), sent_at = NULL,
            dispatch_id = gen_random_uuid()
-    WHERE status = 'pending' AND id IN (
+    WHERE status = 'pending'
+      AND (origin <> 'message' OR available_at > now() OR sent_at < now() - interval '1 minute')
+      AND id IN (
         SELECT chunk_id FROM backfill_chunk_members
         WHERE backfill_state_id = CAST(:backfill_id AS uuid) AND number = ANY(CAST(:numbers AS integer[])))
 """
