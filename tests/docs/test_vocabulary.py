@@ -50,11 +50,9 @@ FOREIGN = {
 }
 # Still to be rewritten; each line goes when its text is clean.
 TO_DO = (
-    "docs/architecture.md",
     "docs/commands.md",
     "docs/data.md",
     "docs/migrating.md",
-    "docs/operations.md",
     "docs/performance.md",
     "docs/security.md",
     "benchmarks",
