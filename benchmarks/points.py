@@ -72,7 +72,7 @@ def _backfill(server: Postgres, repository: Repository, chunk_size: int) -> list
         ),
         Figure(
             SUBJECT,
-            f"{what}: with {points - content} points to find, examine, and ask whose token it is",
+            f"{what}: with {points - content} points to find it, check for changes, and identify the token",
             100 * points / count,
             "points per 100",
         ),

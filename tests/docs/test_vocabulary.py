@@ -52,9 +52,6 @@ FOREIGN = {
 TO_DO = (
     "docs/commands.md",
     "docs/data.md",
-    "docs/migrating.md",
-    "docs/performance.md",
-    "docs/security.md",
     "benchmarks",
     "cli",
     "functions",
