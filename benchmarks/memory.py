@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
 from backfill.github.packing import ENDS
+from backfill.messages import dispatch_body
+from backfill.model import Chunk
 from backfill.store import backfills, chunks
 from backfill.store.connection import Database
 from benchmarks import setting
@@ -79,8 +81,8 @@ def measure() -> list[Figure]:
             }.items():
                 chunk = chunks.create(db, backfill["id"], numbers)
                 figures.append(_figure(f"chunk_worker, {what}", peak("chunk_worker", _message(chunk), environment)))
-                done = chunks.get(db, chunk["id"])
-                if done is None or done["status"] != "completed":
+                done = chunks.get(db, chunk.id)
+                if done is None or done.status != "completed":
                     raise AssertionError(f"{what}: the chunk was not completed: {done}")
             for function, what, event in (
                 ("planner", "every backfill", {}),
@@ -140,8 +142,8 @@ def read_giants(database_url: str, simulator: Simulator, repository: Repository,
     return peak("chunk_worker", _message(chunk), settings(database_url, simulator.url), most)
 
 
-def _message(chunk: Mapping[str, Any]) -> dict[str, Any]:
-    body = json.dumps({"schema_version": 1, "chunk_id": chunk["id"], "dispatch_id": chunk["dispatch_id"]})
+def _message(chunk: Chunk) -> dict[str, Any]:
+    body = dispatch_body(chunk.dispatch)
     return {"Records": [{"messageId": "1", "body": body}]}
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
-from backfill.chunk_processing import Worker
+from backfill.chunk_worker.worker import Worker
 from backfill.console import Console
 from backfill.messages import chunk_message, plan_message
 from backfill.planning import Planner

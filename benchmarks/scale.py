@@ -19,9 +19,11 @@ import psutil
 
 from backfill import outbox
 from backfill.messages import PlanEvent
+from backfill.model import Chunk, ChunkStatus, Dispatch, Spent
+from backfill.outcomes import Completed
 from backfill.overview import overview
 from backfill.planning import Planner
-from backfill.store import backfills, chunks, levels, pull_requests
+from backfill.store import backfills, chunks, conclusions, dispatches, levels, pull_requests, recoveries
 from backfill.store.connection import Database, Row
 from benchmarks import setting
 from benchmarks.figures import Figure
@@ -324,33 +326,32 @@ def _chunk_life(
     yield "planner: what is left to detail", lambda: pull_requests.to_detail(db, large, 275, oldest_first=False)
     yield "planner: cutting one chunk", lambda: chunks.create(db, backfill["id"], numbers)
     yield "outbox", lambda: outbox.send(db, MemoryQueues(), backfill_id=backfill["id"])
-    chunk = _aside(
+    row = _aside(
         db,
         "SELECT id, dispatch_id FROM backfill_chunks WHERE backfill_state_id = CAST(:id AS uuid) AND status = 'pending'",
         id=backfill["id"],
     )[0]
-    yield "claim", lambda: chunks.claim(db, chunk["id"], chunk["dispatch_id"], 150.0)
-    claimed = chunks.get(db, chunk["id"])
-    if claimed is None or claimed["status"] != "processing":
+    yield "claim", lambda: chunks.claim(db, Dispatch(row["id"], row["dispatch_id"]), 150.0)
+    claimed = chunks.get(db, row["id"])
+    if claimed is None or claimed.status is not ChunkStatus.PROCESSING:
         raise AssertionError("the chunk was not claimed")
     yield "completion", lambda: _complete(db, claimed, tables)
     yield "progress of one backfill", lambda: backfills.progress(db, large["repository_id"], 1)
 
 
-def _complete(db: Database, chunk: Row, tables: Mapping[str, Sequence[Row]]) -> None:
+def _complete(db: Database, chunk: Chunk, tables: Mapping[str, Sequence[Row]]) -> None:
     with db.transaction():
         chunks.fence(db, chunk)
-        stored = pull_requests.store_details(db, chunk["repository_id"], tables)
-        chunks.complete(db, chunk, points=2, requests=1)
-        backfills.record_success(db, chunk["backfill_state_id"], points=2, requests=1)
+        stored = pull_requests.store_details(db, chunk.repository_id, tables)
+        conclusions.conclude(db, chunk, Completed(), Spent(2, 1))
     if len(stored) != len(tables["pull_requests"]):
         raise AssertionError("not everything was stored")
 
 
 def _recover(db: Database) -> None:
-    chunks.recover_stale(db, 30, 1000)
-    chunks.recover_lost(db, 30, 1000, queue_is_empty=False)
-    chunks.to_send(db, limit=1000)
-    chunks.clean_up(db, 7, 1000)
+    recoveries.requeue_expired(db, 30, 1000)
+    recoveries.requeue_lost(db, 30, 1000, queue_is_empty=False)
+    dispatches.to_send(db, limit=1000)
+    recoveries.clean_up(db, 7, 1000)
     backfills.due(db, 200)
     backfills.resume_due(db)

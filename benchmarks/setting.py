@@ -52,11 +52,11 @@ def listed(db: Database, github: GitHub, repository: Repository) -> str:
     node_id = repository.node["id"]
     page = github.list_pull_requests(node_id, None)
     row = repositories.upsert(db, page.repository)
-    backfills.add(db, row["id"], total_prs=page.total_prs, chunk_size=None, metadata={})
+    backfills.add(db, row.id, total_prs=page.total_prs, chunk_size=None, metadata={})
     while True:
-        pull_requests.store_listed(db, row["id"], page.contributors, page.pull_requests)
+        pull_requests.store_listed(db, row.id, page.contributors, page.pull_requests)
         if not page.has_next_page:
-            return str(row["id"])
+            return str(row.id)
         page = github.list_pull_requests(node_id, page.end_cursor)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import boto3
 from cfnlint.decode import decode_str
 
+from backfill.messages import dispatch_body
 from backfill.store import backfills, chunks
 from backfill.store.connection import Database
 from benchmarks import setting
@@ -121,8 +122,7 @@ def _rig() -> Iterator[tuple[Path, dict[str, str], Callable[[str], Any], Path]]:
                     if name != WORKER:
                         return json.loads((ROOT / "events" / FUNCTIONS[name][1]).read_text(encoding="utf-8"))
                     chunk = chunks.create(db, backfill["id"], [next(numbers)])
-                    body = {"schema_version": 1, "chunk_id": chunk["id"], "dispatch_id": chunk["dispatch_id"]}
-                    return {"Records": [{"messageId": "1", "body": json.dumps(body)}]}
+                    return {"Records": [{"messageId": "1", "body": dispatch_body(chunk.dispatch)}]}
 
                 yield template, environment, event, stack.logs / "emulator.log"
                 done = db.one("SELECT count(*) AS done FROM backfill_chunks WHERE status = 'completed'")

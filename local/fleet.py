@@ -17,7 +17,7 @@ from multiprocessing.managers import BaseManager
 from threading import Condition
 from typing import Any, NamedTuple
 
-from backfill.chunk_processing import Worker
+from backfill.chunk_worker.worker import Worker
 from backfill.console import Console
 from backfill.errors import ContractViolation
 from backfill.github.auth import Credentials
@@ -28,7 +28,7 @@ from backfill.messages import RecoveryEvent, chunk_message, plan_message
 from backfill.observability import logger, metrics
 from backfill.planning import Planner
 from backfill.queues import Source, Sqs
-from backfill.recovering import Recovery
+from backfill.recovery import Recovery
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database
 from local.invocations import Functions

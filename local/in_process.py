@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from backfill.chunk_processing import Worker
+from backfill.chunk_worker.worker import Worker
 from backfill.console import Console
 from backfill.forecasting import Forecaster
 from backfill.github.auth import Credentials
@@ -16,7 +16,7 @@ from backfill.github.governor import Governor
 from backfill.github.transport import Transport
 from backfill.messages import PlanEvent, RecoveryEvent, chunk_message, plan_message
 from backfill.planning import Planner
-from backfill.recovering import Recovery
+from backfill.recovery import Recovery
 from backfill.store.budget import ObservedBudget, PostgresBudget
 from backfill.store.connection import Database
 from local.freezing import Container

@@ -12,7 +12,7 @@ from backfill.store.connection import connection_options
 
 # What completes a chunk or gives it back (store/chunks.py), and the simple query that ends its transaction.
 COMPLETES = b"UPDATE backfill_chunks SET status = 'completed'"
-GIVES_BACK = b"UPDATE backfill_chunks SET status = 'pending', claim_token = NULL"
+GIVES_BACK = b"UPDATE backfill_chunks SET status = 'pending', sent_at = NULL"
 _COMMIT = b"Q\0\0\0\x0bCOMMIT\0"
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 
 from backfill import outbox
-from backfill.chunk_processing import Worker
+from backfill.chunk_worker.worker import Worker
 from backfill.console import Console
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
@@ -14,7 +14,7 @@ from backfill.github.governor import Governor
 from backfill.github.transport import Transport
 from backfill.messages import PlanEvent, RecoveryEvent, chunk_message
 from backfill.planning import Planner
-from backfill.recovering import Recovery
+from backfill.recovery import Recovery
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database
 from local.memory_queue import MemoryQueues

@@ -12,7 +12,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from backfill import outbox
-from backfill.chunk_processing import Worker
+from backfill.chunk_worker.worker import Worker
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.governor import Governor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backfill import wiring
-from backfill.chunk_processing import Worker
+from backfill.chunk_worker.worker import Worker
 from backfill.errors import ContractViolation
 from backfill.messages import chunk_message
 from backfill.observability import about, count, event, logger, metrics, problem

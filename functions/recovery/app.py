@@ -7,7 +7,7 @@ from typing import Any
 from backfill import wiring
 from backfill.messages import recovery_event
 from backfill.observability import logger, metrics
-from backfill.recovering import Recovery
+from backfill.recovery import Recovery
 
 
 @logger.inject_lambda_context

@@ -26,7 +26,7 @@ def track(db: Database, number: int, name: str, *, total: int = 1000, done: int 
     repository = repositories.upsert(
         db, {**REPOSITORY, "node_id": f"R_{number}", "github_id": number, "owner": owner, "name": short}
     )
-    backfill = backfills.add(db, repository["id"], total_prs=total, chunk_size=None, metadata={})
+    backfill = backfills.add(db, repository.id, total_prs=total, chunk_size=None, metadata={})
     db.execute(
         "UPDATE progressive_backfill_state SET current_prs = :done, listed_prs = :total, listing_completed_at = now(),"
         " last_processed_at = now(), created_at = now() - interval '3 hours' WHERE id = CAST(:id AS uuid)",
@@ -69,7 +69,7 @@ def every_state(db: Database) -> dict[str, str]:
     for number in range(4):
         chunk = chunks.create(db, detailing["id"], [number + 1])
         if number < 3:
-            chunks.claim(db, chunk["id"], chunk["dispatch_id"], 120)
+            chunks.claim(db, chunk.dispatch, 120)
     db.execute("UPDATE progressive_backfill_state SET current_prs = 31877 WHERE total_prs = 85214")
     track(db, 2, "pytorch/pytorch", total=106_410, done=0, listing_completed_at="NULL", listed_prs=21_300)
     waiting = track(db, 3, "rust-lang/rust", total=98_000, done=97_100)
@@ -100,10 +100,10 @@ def every_state(db: Database) -> dict[str, str]:
     )
     lost = track(db, 6, "apache/spark", total=49_000, done=20_000)
     chunk = chunks.create(db, lost["id"], [1])
-    chunks.claim(db, chunk["id"], chunk["dispatch_id"], 1)
+    chunks.claim(db, chunk.dispatch, 1)
     db.execute(
         "UPDATE backfill_chunks SET lease_expires_at = now() - interval '3 minutes' WHERE id = CAST(:id AS uuid)",
-        id=chunk["id"],
+        id=chunk.id,
     )
     track(db, 7, "django/django", total=19_400, done=19_100, progressed_at="now() - interval '5 hours'")
     track(db, 8, "nodejs/node", total=31_000, done=12_000, status="'paused'")

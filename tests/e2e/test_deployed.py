@@ -37,7 +37,7 @@ def test_the_schedule_alone_completes_a_backfill(deployed: Deployed) -> None:
     (held,) = deployed.simulator.repositories.values()
     row = {**REPOSITORY, "node_id": held.node["id"], "owner": "octo", "name": "deployed"}
     repository = repositories.upsert(deployed.db, row)
-    backfills.add(deployed.db, repository["id"], total_prs=0, chunk_size=None, metadata={})
+    backfills.add(deployed.db, repository.id, total_prs=0, chunk_size=None, metadata={})
     deployed.wait("the backfill is completed", deployed.is_completed, 180)
     state = deployed.db.one("SELECT processed_prs, total_prs FROM progressive_backfill_state")
     assert state == {"processed_prs": 150, "total_prs": 150}

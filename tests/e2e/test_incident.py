@@ -172,11 +172,11 @@ def test_each_fault_is_seen_in_a_minute_and_solved_by_the_runbook(
     with deployed.db.transaction():
         deployed.db.execute("UPDATE progressive_backfill_state SET status = 'active'")
         chunk = chunks.create(deployed.db, backfill["id"], [number])
-        assert chunks.claim(deployed.db, chunk["id"], chunk["dispatch_id"], 60) is not None
+        assert chunks.claim(deployed.db, chunk.dispatch, 60) is not None
         deployed.db.execute(
             "UPDATE backfill_chunks SET started_at = now() - interval '3 minutes', lease_expires_at = now() - interval '1 second'"
             " WHERE id = CAST(:id AS uuid)",
-            id=chunk["id"],
+            id=chunk.id,
         )
     look.named("worker lost in the status", lambda: look.code() == "worker_lost")
     expect(badge).to_have_text("worker lost", timeout=60_000)
@@ -186,7 +186,9 @@ def test_each_fault_is_seen_in_a_minute_and_solved_by_the_runbook(
     screenshot(page, "worker-lost")
     follow("worker lost")
     deployed.wait(
-        "the chunk is completed", lambda: (chunks.get(deployed.db, chunk["id"]) or {})["status"] == "completed", 120
+        "the chunk is completed",
+        lambda: (found := chunks.get(deployed.db, chunk.id)) is not None and found.status == "completed",
+        120,
     )
     deployed.wait("the backfill is completed", deployed.is_completed, 120)
     expect(badge).to_have_text("completed", timeout=60_000)
@@ -201,7 +203,7 @@ def test_pause_and_resume_through_the_page_reach_the_deployed_functions(deployed
         chunk = chunks.create(deployed.db, backfill["id"], [1])
         deployed.db.execute(
             "UPDATE backfill_chunks SET available_at = now() + interval '7 days' WHERE id = CAST(:id AS uuid)",
-            id=chunk["id"],
+            id=chunk.id,
         )
         deployed.db.execute("UPDATE progressive_backfill_state SET status = 'active'")
     page = look.page
@@ -211,7 +213,7 @@ def test_pause_and_resume_through_the_page_reach_the_deployed_functions(deployed
         expect(page.locator(".pb-notice")).to_have_text(f"{NAME} is {status}", timeout=60_000)
         state = deployed.db.one("SELECT status FROM progressive_backfill_state")
         assert state == {"status": status}
-    deployed.db.execute("DELETE FROM backfill_chunks WHERE id = CAST(:id AS uuid)", id=chunk["id"])
+    deployed.db.execute("DELETE FROM backfill_chunks WHERE id = CAST(:id AS uuid)", id=chunk.id)
 
 
 def test_the_deployed_widget_describes_itself_and_cannot_act(deployed: Deployed) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from backfill.model import Origin
 from backfill.store import backfills, chunks, repositories
 from local import aws_calls
 from local.aws_calls import Call
@@ -78,7 +79,7 @@ def calls(deployed: Deployed) -> set[Call]:
     deployed.wait("the backfill is completed", deployed.is_completed, 300)
     repository = repositories.find(deployed.db, *NAME.split("/"))
     assert repository is not None
-    backfill = backfills.of_repository(deployed.db, repository["id"])
+    backfill = backfills.of_repository(deployed.db, repository.id)
     assert backfill is not None
     # A sync request becomes a chunk, which the worker sends.
     invoke("console", {"action": "sync", "repository": NAME, "pr_numbers": [first]})
@@ -99,7 +100,7 @@ def calls(deployed: Deployed) -> set[Call]:
         assert deployed.dead_letters() == 0
     # Recovery sends what was left. A worker that is still at the letters may be first, so there are several.
     for number in others:
-        chunks.create(deployed.db, backfill["id"], [number], origin="message")
+        chunks.create(deployed.db, backfill["id"], [number], origin=Origin.MESSAGE)
         if invoke("recovery", {})["sent"] == 1:
             break
     else:

@@ -24,7 +24,7 @@ from backfill.github.reading import Terms
 from backfill.github.transport import Reply, Transport, classify
 from backfill.messages import chunk_message, plan_message, planner_event, recovery_event
 from backfill.overview import overview
-from backfill.recovering import Recovery
+from backfill.recovery import Recovery
 from backfill.store import backfills, pull_requests
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database

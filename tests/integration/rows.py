@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from backfill.store import backfills, pull_requests, repositories
+from backfill.error_codes import ErrorCode
+from backfill.model import Chunk, Spent
+from backfill.outcomes import Failed, Retried
+from backfill.store import backfills, conclusions, pull_requests, repositories
 from backfill.store.connection import Database
 
 Row = dict[str, Any]
@@ -124,9 +127,18 @@ def comment(number: int, node_id: str, updated_at: str = "2024-01-01T00:00:00Z")
 def backfill_of(db: Database, *numbers: int) -> Row:
     """A tracked repository with these pull requests listed; its backfill."""
     repository = repositories.upsert(db, REPOSITORY)
-    backfills.add(db, repository["id"], total_prs=len(numbers), chunk_size=None, metadata={})
-    pull_requests.store_listed(db, repository["id"], [OCTOCAT], [listed(number) for number in numbers])
-    found = backfills.of_repository(db, repository["id"])
+    backfills.add(db, repository.id, total_prs=len(numbers), chunk_size=None, metadata={})
+    pull_requests.store_listed(db, repository.id, [OCTOCAT], [listed(number) for number in numbers])
+    found = backfills.of_repository(db, repository.id)
     if found is None:
         raise LookupError("the backfill was not stored")
     return found
+
+
+# Ends a claim without an effect on the backfill's count of errors.
+BROKEN = Failed(ErrorCode.UNEXPLAINED, "boom", counts=False)
+
+
+def give_back(db: Database, chunk: Chunk) -> None:
+    """A worker retries its chunk at once."""
+    conclusions.conclude(db, chunk, Retried(backfills.now(db), ErrorCode.RETRYABLE, "x", counts=False), Spent())

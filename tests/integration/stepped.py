@@ -6,7 +6,6 @@ actor stops, and the test decides what becomes of it. So a run is repeated exact
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from botocore.exceptions import ClientError
 
 from backfill.github.errors import Unreachable
 from backfill.github.transport import Transport
+from backfill.messages import dispatch_body, plan_body
+from backfill.model import Dispatch, Waiting
 from backfill.queues import DeadLetter, Source
 from backfill.store.connection import Database, DatabaseUnavailable
 from local.simulator import Simulator
@@ -270,17 +271,17 @@ class SteppedQueues:
         # Plan requests that were sent without delay.
         self.hasty_plans = 0
 
-    def send_chunks(self, dispatches: Iterable[tuple[str, str, float]]) -> list[tuple[str, str]]:
+    def send_chunks(self, waiting: Iterable[Waiting]) -> list[Dispatch]:
         accepted = []
         with self._point() as fate:
-            for index, (chunk, dispatch, delay) in enumerate(dispatches):
+            for index, each in enumerate(waiting):
+                chunk, dispatch = each.dispatch.chunk_id, each.dispatch.dispatch_id
                 if fate is Fate.partly and index % 2 == 0:
                     continue
                 self._broker.on_send(chunk, dispatch)
                 self._broker.accepted.add((chunk, dispatch))
-                body = {"schema_version": 1, "chunk_id": chunk, "dispatch_id": dispatch}
-                self._broker.put(self._broker.chunks, json.dumps(body), delay)
-                accepted.append((chunk, dispatch))
+                self._broker.put(self._broker.chunks, dispatch_body(each.dispatch), each.wait_seconds)
+                accepted.append(each.dispatch)
         return accepted
 
     def send_body(self, body: str, delay_seconds: float = 0) -> None:
@@ -288,9 +289,8 @@ class SteppedQueues:
             self._broker.put(self._broker.chunks, body, delay_seconds)
 
     def request_plan(self, repository_id: str | None, delay_seconds: float = 0) -> None:
-        body = {"schema_version": 1, **({"repository_id": repository_id} if repository_id else {})}
         with self._point():
-            self._broker.put(self._broker.plans, json.dumps(body), delay_seconds)
+            self._broker.put(self._broker.plans, plan_body(repository_id), delay_seconds)
             self.hasty_plans += round(delay_seconds) == 0
 
     def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:

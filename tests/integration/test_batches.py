@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from backfill.chunk_processing import Worker
-from backfill.messages import Dispatch, SyncRequest
+from backfill.chunk_worker.worker import Worker
+from backfill.messages import SyncRequest
+from backfill.model import Dispatch
 from backfill.store.connection import Database, DatabaseUnavailable
 from functions.chunk_worker import app as worker_app
 from functions.planner import app as planner_app

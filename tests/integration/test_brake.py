@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from backfill import brake
+from backfill.error_codes import ErrorCode
 from backfill.messages import PlanEvent
+from backfill.model import Dispatch, Spent
+from backfill.outcomes import Deferred
 from backfill.planning import SHORTEST_TIMEOUT_SECONDS, Margins
-from backfill.store import backfills, chunks
+from backfill.store import backfills, chunks, conclusions, dispatches
 from backfill.store.connection import Database
 from local.in_process import Stack
 from local.memory_queue import MemoryQueues
@@ -217,20 +220,11 @@ def test_a_chunk_that_is_only_ever_deferred_waits_longer_each_time(db: Database,
     for _ in range(12):
         (row,) = db.rows("SELECT id, dispatch_id FROM backfill_chunks")
         db.execute("UPDATE backfill_chunks SET available_at = now()")
-        chunk = chunks.claim(db, row["id"], row["dispatch_id"], 60)
+        chunk = chunks.claim(db, Dispatch(row["id"], row["dispatch_id"]), 60)
         assert chunk is not None
-        chunks.release(
-            db,
-            chunk,
-            available_at=None,
-            counts_as_attempt=False,
-            points=0,
-            requests=0,
-            error="x",
-            error_code="deferred",
-        )
-        (sent,) = chunks.to_send(db, limit=1)
-        waits.append(int(sent["wait_seconds"]))
+        conclusions.conclude(db, chunk, Deferred(backfills.now(db), ErrorCode.DEFERRED, "x"), Spent())
+        (sent,) = dispatches.to_send(db, limit=1)
+        waits.append(int(sent.wait_seconds))
     assert waits[:5] == [1, 2, 4, 8, 16]
     assert waits[-1] == 900
 

@@ -33,17 +33,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from backfill.chunk_processing import Worker
+from backfill.chunk_worker.worker import Worker
 from backfill.console import Console
 from backfill.errors import ContractViolation, Deferred, NotSent, Permanent, Retryable
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub, ListingPage
 from backfill.github.governor import Governor
-from backfill.messages import Dispatch, PlanEvent, RecoveryEvent, SyncRequest, chunk_message, plan_message
+from backfill.messages import PlanEvent, RecoveryEvent, SyncRequest, chunk_message, plan_message
+from backfill.model import Dispatch
 from backfill.observability import logger
 from backfill.outcomes import MAX_ATTEMPTS
 from backfill.planning import Planner
-from backfill.recovering import Recovery
+from backfill.recovery import Recovery
 from backfill.store import chunks
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database, DatabaseUnavailable
@@ -547,7 +548,7 @@ class ChunkLife(RuleBasedStateMachine):
             return
         row = chunks.get(self.db, message.chunk_id) if hasattr(message, "chunk_id") else None
         if row is not None:
-            waiting = row["status"] == "pending" and row["dispatch_id"] == message.dispatch_id  # type: ignore[union-attr]
+            waiting = row.status == "pending" and row.dispatch_id == message.dispatch_id  # type: ignore[union-attr]
             # It may be a dead letter once more by now.
             others = [each.body for each in self.broker.dead if each is not letter]
             is_sent_again = letter.body in [*(each.body for each in self.broker.chunks), *others]

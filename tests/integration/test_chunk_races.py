@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import pytest
 
 from backfill import outbox
+from backfill.error_codes import ErrorCode
 from backfill.errors import StaleClaim
-from backfill.store import backfills, chunks, pull_requests, removals
+from backfill.model import Chunk, Dispatch, Spent, Waiting
+from backfill.outcomes import Completed, Deferred
+from backfill.store import backfills, chunks, conclusions, dispatches, pull_requests, recoveries, removals
 from backfill.store.connection import Database
 from local.memory_queue import MemoryQueues
 from tests.integration.rows import OCTOCAT, backfill_of, details, listed
@@ -68,15 +71,15 @@ class Loser:
         return self.answer
 
 
-def pending(db: Database, backfill: Row, *numbers: int) -> Row:
+def pending(db: Database, backfill: Row, *numbers: int) -> Chunk:
     chunk = chunks.create(db, backfill["id"], numbers)
-    chunks.mark_sent(db, [(chunk["id"], chunk["dispatch_id"])])
+    dispatches.mark_sent(db, [chunk.dispatch])
     return chunk
 
 
-def claimed(db: Database, backfill: Row, *numbers: int) -> Row:
+def claimed(db: Database, backfill: Row, *numbers: int) -> Chunk:
     chunk = pending(db, backfill, *numbers)
-    row = chunks.claim(db, chunk["id"], chunk["dispatch_id"], 150)
+    row = chunks.claim(db, chunk.dispatch, 150)
     assert row is not None
     return row
 
@@ -85,11 +88,11 @@ def make_stale(db: Database) -> None:
     db.execute("UPDATE backfill_chunks SET started_at = now() - interval '1 hour' WHERE status = 'processing'")
 
 
-def store_and_complete(db: Database, chunk: Row) -> None:
+def store_and_complete(db: Database, chunk: Chunk) -> None:
     with db.transaction():
         chunks.fence(db, chunk)
-        pull_requests.store_details(db, chunk["repository_id"], details(*chunk["pr_numbers"]))
-        chunks.complete(db, chunk, points=1, requests=1)
+        pull_requests.store_details(db, chunk.repository_id, details(*chunk.pr_numbers))
+        conclusions.conclude(db, chunk, Completed(), Spent(1, 1))
 
 
 def test_a_stale_worker_waits_for_recovery_and_then_stores_nothing(connect: Connect) -> None:
@@ -97,7 +100,7 @@ def test_a_stale_worker_waits_for_recovery_and_then_stores_nothing(connect: Conn
     chunk = claimed(recovery, backfill_of(recovery, 1), 1)
     make_stale(recovery)
     with recovery.transaction():
-        assert len(chunks.recover_stale(recovery, 30, 10)) == 1
+        assert len(recoveries.requeue_expired(recovery, 30, 10)) == 1
         late = Loser(worker, lambda db: store_and_complete(db, chunk))
         late.is_seen_waiting_for(recovery, observer)
     with pytest.raises(StaleClaim):
@@ -113,19 +116,19 @@ def test_recovery_passes_by_a_worker_that_is_storing_and_does_not_wait(connect: 
     make_stale(worker)
     with worker.transaction():
         chunks.fence(worker, chunk)
-        taken = Loser(recovery, lambda db: chunks.recover_stale(db, 30, 10)).result()
-        assert [row["id"] for row in taken] == [other["id"]]
-        pull_requests.store_details(worker, chunk["repository_id"], details(1))
-        chunks.complete(worker, chunk, points=1, requests=1)
-    assert chunks.recover_stale(recovery, 30, 10) == []
+        taken = Loser(recovery, lambda db: recoveries.requeue_expired(db, 30, 10)).result()
+        assert [row.id for row in taken] == [other.id]
+        pull_requests.store_details(worker, chunk.repository_id, details(1))
+        conclusions.conclude(worker, chunk, Completed(), Spent(1, 1))
+    assert recoveries.requeue_expired(recovery, 30, 10) == []
 
 
 def test_two_workers_on_one_message_the_second_waits_and_gets_nothing(connect: Connect) -> None:
     first, second, observer = connect(), connect(), connect()
     chunk = pending(first, backfill_of(first, 1), 1)
     with first.transaction():
-        assert chunks.claim(first, chunk["id"], chunk["dispatch_id"], 150) is not None
-        other = Loser(second, lambda db: chunks.claim(db, chunk["id"], chunk["dispatch_id"], 150))
+        assert chunks.claim(first, chunk.dispatch, 150) is not None
+        other = Loser(second, lambda db: chunks.claim(db, chunk.dispatch, 150))
         other.is_seen_waiting_for(first, observer)
     assert other.result() is None
     assert observer.one("SELECT attempts FROM backfill_chunks") == {"attempts": 1}
@@ -138,8 +141,8 @@ def test_a_dead_worker_s_message_and_recovery_the_second_waits_and_gets_nothing(
     make_stale(recovery)
     recovery.execute("UPDATE backfill_chunks SET lease_expires_at = now() - interval '1 minute'")
     with recovery.transaction():
-        assert len(chunks.recover_stale(recovery, 30, 10)) == 1
-        again = Loser(worker, lambda db: chunks.claim(db, chunk["id"], chunk["dispatch_id"], 150))
+        assert len(recoveries.requeue_expired(recovery, 30, 10)) == 1
+        again = Loser(worker, lambda db: chunks.claim(db, chunk.dispatch, 150))
         again.is_seen_waiting_for(recovery, observer)
     assert again.result() is None
 
@@ -179,12 +182,12 @@ def test_two_recoveries_pass_each_other_by(connect: Connect) -> None:
         " WHERE status = 'pending'"
     )
     with first.transaction():
-        mine = chunks.recover_stale(first, 30, 2)
-        assert chunks.recover_lost(first, 30, 1, queue_is_empty=True) == 1
-        theirs = Loser(second, lambda db: chunks.recover_stale(db, 30, 10)).result()
-        also = Loser(second, lambda db: chunks.recover_lost(db, 30, 10, queue_is_empty=True)).result()
+        mine = recoveries.requeue_expired(first, 30, 2)
+        assert recoveries.requeue_lost(first, 30, 1, queue_is_empty=True) == 1
+        theirs = Loser(second, lambda db: recoveries.requeue_expired(db, 30, 10)).result()
+        also = Loser(second, lambda db: recoveries.requeue_lost(db, 30, 10, queue_is_empty=True)).result()
     assert (len(mine), len(theirs), also) == (2, 2, len(lost) - 1)
-    assert not {row["id"] for row in mine} & {row["id"] for row in theirs}
+    assert not {row.id for row in mine} & {row.id for row in theirs}
 
 
 def test_a_claim_waits_for_a_pause_and_then_loses(connect: Connect) -> None:
@@ -192,7 +195,7 @@ def test_a_claim_waits_for_a_pause_and_then_loses(connect: Connect) -> None:
     chunk = pending(operator, backfill_of(operator, 1), 1)
     with operator.transaction():
         operator.execute("UPDATE progressive_backfill_state SET status = 'paused'")
-        late = Loser(worker, lambda db: chunks.claim(db, chunk["id"], chunk["dispatch_id"], 150))
+        late = Loser(worker, lambda db: chunks.claim(db, chunk.dispatch, 150))
         late.is_seen_waiting_for(operator, observer)
     assert late.result() is None
 
@@ -201,7 +204,7 @@ def test_a_pause_waits_for_a_claim_and_the_claimed_chunk_finishes(connect: Conne
     worker, operator, observer = connect(), connect(), connect()
     chunk = pending(worker, backfill_of(worker, 1), 1)
     with worker.transaction():
-        mine = chunks.claim(worker, chunk["id"], chunk["dispatch_id"], 150)
+        mine = chunks.claim(worker, chunk.dispatch, 150)
         assert mine is not None
         pause = Loser(operator, lambda db: db.execute("UPDATE progressive_backfill_state SET status = 'paused'"))
         pause.is_seen_waiting_for(worker, observer)
@@ -220,10 +223,10 @@ def test_cleaning_up_passes_by_a_chunk_that_is_being_completed(connect: Connect)
     store_and_complete(worker, old)
     with worker.transaction():
         chunks.fence(worker, chunk)
-        chunks.complete(worker, chunk, points=1, requests=1)
-        assert Loser(recovery, lambda db: chunks.clean_up(db, 0, 10)).result() == 1
-    assert chunks.get(recovery, chunk["id"]) is not None
-    assert chunks.clean_up(recovery, 0, 10) == 1
+        conclusions.conclude(worker, chunk, Completed(), Spent(1, 1))
+        assert Loser(recovery, lambda db: recoveries.clean_up(db, 0, 10)).result() == 1
+    assert chunks.get(recovery, chunk.id) is not None
+    assert recoveries.clean_up(recovery, 0, 10) == 1
 
 
 def test_two_cleanings_pass_each_other_by(connect: Connect) -> None:
@@ -232,16 +235,16 @@ def test_two_cleanings_pass_each_other_by(connect: Connect) -> None:
     for number in (1, 2, 3):
         store_and_complete(first, claimed(first, backfill, number))
     with first.transaction():
-        assert chunks.clean_up(first, 0, 2) == 2
-        assert Loser(second, lambda db: chunks.clean_up(db, 0, 10)).result() == 1
+        assert recoveries.clean_up(first, 0, 2) == 2
+        assert Loser(second, lambda db: recoveries.clean_up(db, 0, 10)).result() == 1
 
 
 def test_a_dead_letter_and_its_redriven_message_the_second_waits_and_gets_nothing(connect: Connect) -> None:
     worker, recovery, observer = connect(), connect(), connect()
     chunk = pending(worker, backfill_of(worker, 1), 1)
     with worker.transaction():
-        assert chunks.claim(worker, chunk["id"], chunk["dispatch_id"], 150) is not None
-        dead = Loser(recovery, lambda db: chunks.recover_dead(db, chunk["id"], chunk["dispatch_id"]))
+        assert chunks.claim(worker, chunk.dispatch, 150) is not None
+        dead = Loser(recovery, lambda db: recoveries.requeue_dead(db, chunk.dispatch))
         dead.is_seen_waiting_for(worker, observer)
     assert dead.result() is None
     assert observer.one("SELECT status FROM backfill_chunks") == {"status": "processing"}
@@ -254,27 +257,19 @@ def test_a_requeued_chunk_is_not_called_sent_for_its_old_message(connect: Connec
     chunk = chunks.create(sender, backfill["id"], [1])
 
     class Slow(MemoryQueues):
-        def send_chunks(self, dispatches: Any) -> list[tuple[str, str]]:
-            accepted = super().send_chunks(dispatches)
-            mine = chunks.claim(worker, chunk["id"], chunk["dispatch_id"], 150)
+        def send_chunks(self, waiting: Iterable[Waiting]) -> list[Dispatch]:
+            accepted = super().send_chunks(waiting)
+            mine = chunks.claim(worker, chunk.dispatch, 150)
             assert mine is not None
-            chunks.release(
-                worker,
-                mine,
-                available_at=None,
-                counts_as_attempt=False,
-                points=0,
-                requests=0,
-                error="x",
-                error_code="x",
-            )
+            deferred = Deferred(backfills.now(worker), ErrorCode.DEFERRED, "x")
+            conclusions.conclude(worker, mine, deferred, Spent())
             return accepted
 
     outbox.send(sender, Slow())
-    row = chunks.get(sender, chunk["id"])
+    row = chunks.get(sender, chunk.id)
     assert row is not None
-    assert row["sent_at"] is None
-    assert [each["dispatch_id"] for each in chunks.to_send(sender, limit=10)] == [row["dispatch_id"]]
+    assert row.sent_at is None
+    assert [each.dispatch for each in dispatches.to_send(sender, limit=10)] == [row.dispatch]
 
 
 def test_many_workers_that_store_the_same_people_and_labels_do_not_deadlock(connect: Connect) -> None:
@@ -293,7 +288,7 @@ def test_a_worker_with_a_failed_and_a_missing_number_and_a_planner_s_page_wait_a
     """The worker locks all its pull requests before it locks the backfill: the planner's page waits for the first one."""
     worker, planner, observer = connect(), connect(), connect()
     chunk = claimed(worker, backfill_of(worker, 1, 2, 3), 1, 2, 3)
-    repository = chunk["repository_id"]
+    repository = chunk.repository_id
 
     def list_page(db: Database) -> None:
         with db.transaction():
@@ -308,13 +303,12 @@ def test_a_worker_with_a_failed_and_a_missing_number_and_a_planner_s_page_wait_a
     }
     with worker.transaction():
         chunks.fence(worker, chunk)
-        pull_requests.store_divided(worker, repository, tables, chunk["pr_numbers"])
+        pull_requests.store_divided(worker, repository, tables, chunk.pr_numbers)
         page = Loser(planner, list_page)
         page.is_seen_waiting_for(worker, observer)
         pull_requests.record_failed(worker, repository, {2: ("unexplained", "x")})
         pull_requests.mark_gone(worker, repository, [3])
-        chunks.complete(worker, chunk, points=1, requests=1)
-        backfills.record_success(worker, chunk["backfill_state_id"], points=1, requests=1)
+        conclusions.conclude(worker, chunk, Completed(), Spent(1, 1))
     page.result()
     assert observer.rows("SELECT number, gone_at IS NULL AS is_there FROM pull_requests ORDER BY number") == [
         {"number": number, "is_there": True} for number in (1, 2, 3, 4)
@@ -325,10 +319,10 @@ def test_a_page_whose_numbers_vanish_and_a_worker_that_stores_one_of_them_do_not
     planner, worker, observer = connect(), connect(), connect()
     chunk = claimed(planner, backfill_of(planner, 1, 2, 3), 3)
     with planner.transaction():
-        pull_requests.store_listed(planner, chunk["repository_id"], [OCTOCAT], [listed(9)], [3])
+        pull_requests.store_listed(planner, chunk.repository_id, [OCTOCAT], [listed(9)], [3])
         late = Loser(worker, lambda db: store_and_complete(db, chunk))
         late.is_seen_waiting_for(planner, observer)
-        assert pull_requests.mark_gone(planner, chunk["repository_id"], [3]) == 1
+        assert pull_requests.mark_gone(planner, chunk.repository_id, [3]) == 1
     late.result()
 
 
@@ -339,11 +333,10 @@ def test_a_claim_against_a_late_worker_that_stores_waits_and_does_not_deadlock(c
     late.execute("UPDATE backfill_chunks SET lease_expires_at = now() - interval '1 minute'")
     with late.transaction():
         chunks.fence(late, chunk)
-        again = Loser(second, lambda db: chunks.claim(db, chunk["id"], chunk["dispatch_id"], 150))
+        again = Loser(second, lambda db: chunks.claim(db, chunk.dispatch, 150))
         again.is_seen_waiting_for(late, observer)
-        pull_requests.store_details(late, chunk["repository_id"], details(1))
-        chunks.complete(late, chunk, points=1, requests=1)
-        backfills.record_success(late, chunk["backfill_state_id"], points=1, requests=1)
+        pull_requests.store_details(late, chunk.repository_id, details(1))
+        conclusions.conclude(late, chunk, Completed(), Spent(1, 1))
     assert again.result() is None
 
 
@@ -353,11 +346,13 @@ def test_a_new_chunk_waits_for_a_worker_that_ends_the_chunk_of_its_numbers(conne
     backfill = backfill_of(worker, 1)
     chunk = claimed(worker, backfill, 1)
     with worker.transaction():
-        chunks.complete(worker, chunk, points=1, requests=1)
+        # As a completion does, which then locks the backfill.
+        chunks.fence(worker, chunk)
+        worker.execute("DELETE FROM backfill_chunk_members WHERE chunk_id = :id", id=chunk.id)
         created = Loser(planner, lambda db: chunks.create(db, backfill["id"], [1]))
         created.is_seen_waiting_for(worker, observer)
-        backfills.record_success(worker, backfill["id"], points=1, requests=1)
-    assert created.result()["pr_numbers"] == [1]
+        conclusions.conclude(worker, chunk, Completed(), Spent(1, 1))
+    assert created.result().pr_numbers == (1,)
 
 
 def test_a_removal_waits_for_a_worker_that_stores_and_does_not_deadlock(connect: Connect) -> None:
@@ -365,11 +360,10 @@ def test_a_removal_waits_for_a_worker_that_stores_and_does_not_deadlock(connect:
     chunk = claimed(worker, backfill_of(worker, 1), 1)
     with worker.transaction():
         chunks.fence(worker, chunk)
-        removal = Loser(operator, lambda db: removals.remove_backfill(db, chunk["repository_id"]))
+        removal = Loser(operator, lambda db: removals.remove_backfill(db, chunk.repository_id))
         removal.is_seen_waiting_for(worker, observer)
-        pull_requests.store_details(worker, chunk["repository_id"], details(1))
-        chunks.complete(worker, chunk, points=1, requests=1)
-        backfills.record_success(worker, chunk["backfill_state_id"], points=1, requests=1)
+        pull_requests.store_details(worker, chunk.repository_id, details(1))
+        conclusions.conclude(worker, chunk, Completed(), Spent(1, 1))
     assert removal.result() is True
 
 
@@ -380,7 +374,7 @@ def test_a_chunk_that_is_created_while_a_removal_waits_is_claimed_or_removed_wit
     backfill = backfill_of(planner, 1)
     with planner.transaction():
         chunk = chunks.create(planner, backfill["id"], [1])
-        removal = Loser(operator, lambda db: removals.remove_backfill(db, chunk["repository_id"]))
+        removal = Loser(operator, lambda db: removals.remove_backfill(db, chunk.repository_id))
         removal.is_seen_waiting_for(planner, observer)
     assert removal.result() is True
-    assert chunks.claim(planner, chunk["id"], chunk["dispatch_id"], 150) is None
+    assert chunks.claim(planner, chunk.dispatch, 150) is None

@@ -11,14 +11,15 @@ import pytest
 from botocore.exceptions import ClientError
 
 from backfill import outbox
-from backfill.chunk_processing import Worker
+from backfill.chunk_worker.worker import Worker
 from backfill.errors import Deferred, NotSent, Retryable
 from backfill.github.client import GitHub
 from backfill.messages import PlanEvent, chunk_message, plan_message
-from backfill.outcomes import MAX_ATTEMPTS
+from backfill.model import Chunk, Spent
+from backfill.outcomes import MAX_ATTEMPTS, Outcome
 from backfill.planning import ERROR_AGAIN_SECONDS
 from backfill.queues import LONGEST_DELAY_SECONDS
-from backfill.store import backfills, chunks
+from backfill.store import backfills, conclusions
 from backfill.store.backfills import PLAN_REQUEST_SENDING_SECONDS
 from backfill.store.connection import Database, DatabaseUnavailable
 from local.in_process import Stack
@@ -192,14 +193,14 @@ def test_a_failed_chunk_whose_worker_lost_postgres_after_the_commit_is_not_calle
     run.read_all_but(1)
     run.stack.db.execute("UPDATE backfill_chunks SET attempts = :n WHERE status = 'pending'", n=MAX_ATTEMPTS - 1)
     monkeypatch.setattr(run.stack.github, "details", failing(Retryable("GitHub is in a bad mood")))
-    fail = chunks.fail
+    conclude = conclusions.conclude
 
-    def committed(db: Database, *arguments: Any, **fields: Any) -> None:
-        fail(db, *arguments, **fields)
+    def committed(db: Database, chunk: Chunk, outcome: Outcome, spent: Spent) -> None:
+        conclude(db, chunk, outcome, spent)
         db._connection.run("COMMIT")  # type: ignore[union-attr]
         raise DatabaseUnavailable("the test cut the connection")
 
-    monkeypatch.setattr(chunks, "fail", committed)
+    monkeypatch.setattr(conclusions, "conclude", committed)
     assert run.work() == "failed"
     monkeypatch.undo()
     assert run.stack.db.one("SELECT error_code FROM backfill_chunks WHERE status = 'failed'") == {

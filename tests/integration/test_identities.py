@@ -47,7 +47,7 @@ FORMS = pytest.mark.parametrize(
 
 def tracked(db: Database) -> str:
     """A tracked repository without pull requests; its uuid."""
-    repository_id = str(repositories.upsert(db, REPOSITORY)["id"])
+    repository_id = repositories.upsert(db, REPOSITORY).id
     backfills.add(db, repository_id, total_prs=1, chunk_size=None, metadata={})
     return repository_id
 
@@ -271,7 +271,7 @@ def test_an_account_that_changes_its_type_stays_one_row(db: Database) -> None:
 
 def test_one_number_in_two_repositories_or_of_two_kinds_is_two_objects(db: Database) -> None:
     here = tracked(db)
-    there = repositories.upsert(db, {**REPOSITORY, "node_id": "R_2", "github_id": 2, "name": "other"})["id"]
+    there = repositories.upsert(db, {**REPOSITORY, "node_id": "R_2", "github_id": 2, "name": "other"}).id
     for repository_id, ids in ((here, LEGACY), (there, {**NEXT, "octocat": CAT, "dog": DOG})):
         tables = whole(ids)
         tables["comments"][1]["github_id"] = tables["comments"][0]["github_id"]

@@ -11,18 +11,20 @@ import pytest
 from botocore.exceptions import ClientError
 
 from backfill import outbox, wiring
-from backfill.chunk_processing import Worker
+from backfill.chunk_worker.worker import Worker
 from backfill.errors import NotSent, Retryable
 from backfill.messages import chunk_message, plan_message
+from backfill.model import Dispatch, Spent
 from backfill.outcomes import MAX_ATTEMPTS
 from backfill.queues import DeadLetter
-from backfill.store import backfills, chunks, pull_requests
+from backfill.store import backfills, chunks, conclusions, pull_requests, recoveries
 from backfill.store.connection import Database, DatabaseUnavailable
 from functions.chunk_worker import app as worker_app
 from functions.planner import app as planner_app
 from local.in_process import Stack
 from local.simulator import Simulator, generate
 from tests.cutting_proxy import GIVES_BACK, Cut, CuttingProxy
+from tests.integration.rows import BROKEN
 
 NAME = "octo/interrupted"
 Row = dict[str, Any]
@@ -115,7 +117,7 @@ def test_a_chunk_of_one_that_takes_too_long_fails_alone_and_its_backfill_goes_on
         assert status(stack.db)["status"] == "active"
     assert outcomes == ["retried"] * (MAX_ATTEMPTS - 1) + ["failed"]
     failed = chunks.get(stack.db, mine)
-    assert failed is not None and "time" in failed["error"]
+    assert failed is not None and "time" in str(failed.error)
     assert stack.db.one("SELECT number, error_code FROM pull_request_gaps WHERE reason = 'failed'") == {
         "number": number,
         "error_code": "attempts_spent",
@@ -239,7 +241,7 @@ def test_a_worker_that_lost_its_claim_leaves_no_trace(
     def details(*args: Any, **keywords: Any) -> Any:
         found = read(*args, **keywords)
         other.execute("UPDATE backfill_chunks SET started_at = now() - interval '1 hour' WHERE status = 'processing'")
-        assert len(chunks.recover_stale(other, 30, 10)) == 1
+        assert len(recoveries.requeue_expired(other, 30, 10)) == 1
         if error is not None:
             raise error
         return found
@@ -347,7 +349,7 @@ def test_duplicates_of_a_message_by_hand_are_harmless(stack: Stack) -> None:
 
 def test_a_message_by_hand_waits_for_a_chunk_that_is_being_read(stack: Stack) -> None:
     row = first(stack.db)
-    chunks.claim(stack.db, row["id"], row["dispatch_id"], 150)
+    chunks.claim(stack.db, Dispatch(row["id"], row["dispatch_id"]), 150)
     body = json.dumps({"schema_version": 1, "repository": NAME, "pr_numbers": row["pr_numbers"][:1]})
     assert stack.worker.handle(chunk_message(body), body) == "busy"
     assert stack.queues.chunks[-1] == body
@@ -387,7 +389,7 @@ def test_planning_that_was_asked_for_while_a_planner_held_the_lease_is_asked_for
     plan = json.dumps({"schema_version": 1, "repository_id": first(stack.db)["repository_id"]})
     stack.queues.plans.clear()
 
-    def outstanding(db: Database, backfill_id: str) -> Row:
+    def outstanding(db: Database, backfill_id: str) -> chunks.Outstanding:
         monkeypatch.undo()
         outbox.request_plan(db, stack.queues, stack.state())
         for _ in range(3):
@@ -421,9 +423,9 @@ def test_a_total_that_shrank_is_noticed_though_the_vanished_were_known_before(st
 
 def test_resume_retries_what_had_failed_when_asked_to(stack: Stack) -> None:
     row = first(stack.db)
-    claimed = chunks.claim(stack.db, row["id"], row["dispatch_id"], 150)
+    claimed = chunks.claim(stack.db, Dispatch(row["id"], row["dispatch_id"]), 150)
     assert claimed is not None
-    chunks.fail(stack.db, claimed, points=0, requests=0, error="boom", error_code="boom")
+    conclusions.conclude(stack.db, claimed, BROKEN, Spent())
     stack.run()
     stack.console.act({"action": "pause", "repository": NAME})
     stack.db.execute("UPDATE progressive_backfill_state SET consecutive_errors = 2")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backfill.chunk_processing import Worker
+from backfill.chunk_worker.worker import Worker
 from backfill.errors import Retryable
 from backfill.github.reading import Terms
 from backfill.github.request_size import GROWTH, START, RequestSize

@@ -24,7 +24,7 @@ def tracked(db: Database, number: int, *, total: int = 100) -> dict[str, Any]:
     repository = repositories.upsert(
         db, {**REPOSITORY, "node_id": f"R_{number}", "github_id": number, "name": f"repository-{number}"}
     )
-    return backfills.add(db, repository["id"], total_prs=total, chunk_size=None, metadata={})
+    return backfills.add(db, repository.id, total_prs=total, chunk_size=None, metadata={})
 
 
 def set_back(db: Database, backfill: dict[str, Any], hours: float) -> None:
@@ -84,10 +84,10 @@ def test_pauses_are_told_apart(db: Database, reason: str, trouble: int, access: 
 def test_chunks_that_wait_and_claims_that_outlived_their_lease(db: Database) -> None:
     backfill = tracked(db, 1)
     waiting, held = (chunks.create(db, backfill["id"], [number]) for number in (1, 2))
-    assert chunks.claim(db, held["id"], held["dispatch_id"], 60) is not None
+    assert chunks.claim(db, held.dispatch, 60) is not None
     db.execute(
         "UPDATE backfill_chunks SET available_at = now() - interval '100 seconds' WHERE id = CAST(:id AS uuid)",
-        id=waiting["id"],
+        id=waiting.id,
     )
     found = levels.read(db)
     assert (found["UnfinishedChunks"], found["ExpiredLeases"]) == (2, 0)

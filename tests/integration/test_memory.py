@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from backfill.github.transport import MOST_BYTES
+from backfill.messages import dispatch_body
+from backfill.model import Origin
 from backfill.store import backfills, chunks, repositories
 from backfill.store.connection import Database
 from benchmarks.memory import LONGEST_BODY, MOST_MEGABYTES, giants, peak, read_giants, settings
@@ -88,14 +89,14 @@ def _json_of(middle: bytes, most: int = MOST_BYTES) -> bytes:
 )
 def test_the_largest_reply_of_any_form_is_survived(db: Database, database_url: str, content: bytes) -> None:
     repository = repositories.upsert(db, REPOSITORY)
-    backfill = backfills.add(db, repository["id"], total_prs=2, chunk_size=None, metadata={})
-    chunk = chunks.create(db, backfill["id"], [1, 2], origin="message")
-    body = json.dumps({"schema_version": 1, "chunk_id": chunk["id"], "dispatch_id": chunk["dispatch_id"]})
+    backfill = backfills.add(db, repository.id, total_prs=2, chunk_size=None, metadata={})
+    chunk = chunks.create(db, backfill["id"], [1, 2], origin=Origin.MESSAGE)
+    body = dispatch_body(chunk.dispatch)
     with _answering(gzip.compress(content, 1)) as url:
         event = {"Records": [{"messageId": "1", "body": body}]}
         assert peak("chunk_worker", event, settings(database_url, url)) < MOST
-    done = chunks.get(db, chunk["id"])
-    assert done is not None and (done["status"], done["attempts"]) == ("pending", 1) and done["error"]
+    done = chunks.get(db, chunk.id)
+    assert done is not None and (done.status, done.attempts) == ("pending", 1) and done.error
 
 
 @contextmanager

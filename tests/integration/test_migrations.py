@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from backfill.messages import PlanEvent
+from backfill.model import Dispatch, Waiting
 from backfill.store.connection import Database
 from local.in_process import Stack
 from local.postgres import Postgres
@@ -128,7 +129,7 @@ def test_a_filled_database_of_an_earlier_schema_is_brought_up_to_date_and_goes_o
         stack.planner.plan(PlanEvent())
     # The chunk of the first version whose message is lost.
     for row in db.rows("SELECT id, dispatch_id FROM backfill_chunks WHERE status = 'pending'"):
-        stack.queues.send_chunks([(row["id"], row["dispatch_id"], 0)])
+        stack.queues.send_chunks([Waiting(Dispatch(row["id"], row["dispatch_id"]), 0)])
     stack.run()
     assert stack.state()["status"] == "completed"
     stack.assert_equals_github()

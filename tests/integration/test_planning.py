@@ -74,7 +74,7 @@ def test_a_worker_asks_at_three_quarters_of_the_mark_and_every_planning_fills_it
         stack.plan_once()
 
     def outstanding() -> int:
-        return int(chunks.outstanding(stack.db, stack.state(ONE)["id"])["planned"])
+        return int(chunks.outstanding(stack.db, stack.state(ONE)["id"]).planned)
 
     stack.work_once()
     assert (outstanding(), len(stack.queues.plans)) == (9, 0)
@@ -181,13 +181,13 @@ def test_every_completed_repository_is_examined_and_an_unchanged_hundred_costs_a
         ids = {"node_id": each.node["id"], "github_id": each.node["databaseId"]}
         row = {**REPOSITORY, **ids, "owner": "octo", "name": each.node["name"]}
         repository = repositories.upsert(stack.db, row)
-        backfills.add(stack.db, repository["id"], total_prs=1, chunk_size=None, metadata={})
+        backfills.add(stack.db, repository.id, total_prs=1, chunk_size=None, metadata={})
         stack.db.execute(
             "UPDATE progressive_backfill_state SET status = 'completed', listed_prs = 1, current_prs = 1,"
             " listing_started_at = now(), listing_completed_at = now(), updates_watermark = CAST(:at AS timestamptz)"
             " WHERE repository_id = CAST(:id AS uuid)",
             at=pull_request["updatedAt"],
-            id=repository["id"],
+            id=repository.id,
         )
     before = stack.simulator.statistics()
     report = stack.heartbeat()

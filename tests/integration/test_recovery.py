@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from backfill.messages import RecoveryEvent
-from backfill.outcomes import MAX_ATTEMPTS
+from backfill.messages import RecoveryEvent, dispatch_body
+from backfill.model import Chunk, Dispatch, Spent
+from backfill.outcomes import MAX_ATTEMPTS, Completed
 from backfill.queues import DeadLetter, Source
-from backfill.recovering import Recovery
-from backfill.store import backfills, chunks
+from backfill.recovery import Recovery
+from backfill.store import backfills, chunks, conclusions, dispatches
 from backfill.store.connection import Database
 from local.memory_queue import MemoryQueues
-from tests.integration.rows import backfill_of
+from tests.integration.rows import BROKEN, backfill_of, give_back
 
 Row = dict[str, Any]
 
@@ -29,10 +30,10 @@ def recovery(db: Database, queues: MemoryQueues) -> Recovery:
     return Recovery(db, queues)
 
 
-def claimed(db: Database, backfill: Row, *numbers: int) -> Row:
+def claimed(db: Database, backfill: Row, *numbers: int) -> Chunk:
     chunk = chunks.create(db, backfill["id"], numbers)
-    chunks.mark_sent(db, [(chunk["id"], chunk["dispatch_id"])])
-    row = chunks.claim(db, chunk["id"], chunk["dispatch_id"], 150)
+    dispatches.mark_sent(db, [chunk.dispatch])
+    row = chunks.claim(db, chunk.dispatch, 150)
     assert row is not None
     return row
 
@@ -55,8 +56,8 @@ def whole_database(db: Database) -> dict[str, list[Row]]:
     }
 
 
-def dispatch(chunk: Row) -> str:
-    return json.dumps({"schema_version": 1, "chunk_id": chunk["id"], "dispatch_id": chunk["dispatch_id"]})
+def dispatch(chunk: Chunk) -> str:
+    return dispatch_body(chunk.dispatch)
 
 
 def test_a_dry_run_reports_everything_and_writes_nothing(
@@ -64,9 +65,9 @@ def test_a_dry_run_reports_everything_and_writes_nothing(
 ) -> None:
     backfill = backfill_of(db, *range(1, 7))
     claimed(db, backfill, 1)
-    chunks.complete(db, claimed(db, backfill, 2), points=1, requests=1)
+    conclusions.conclude(db, claimed(db, backfill, 2), Completed(), Spent(1, 1))
     lost = chunks.create(db, backfill["id"], [3])
-    chunks.mark_sent(db, [(lost["id"], lost["dispatch_id"])])
+    dispatches.mark_sent(db, [lost.dispatch])
     age(db, 9 * 24 * 60)
     chunks.create(db, backfill["id"], [4])
     db.execute("UPDATE progressive_backfill_state SET plan_requested_at = now()")
@@ -114,7 +115,7 @@ def test_a_chunk_that_began_before_any_function_could_live_is_stuck_whatever_its
 @pytest.mark.parametrize(("days", "age_days", "deleted"), [(7, 6.99, 0), (7, 7.01, 1), (0, 0.001, 1)])
 def test_cleanup_days_mean_days(db: Database, recovery: Recovery, days: int, age_days: float, deleted: int) -> None:
     backfill = backfill_of(db, 1, 2)
-    chunks.complete(db, claimed(db, backfill, 1), points=1, requests=1)
+    conclusions.conclude(db, claimed(db, backfill, 1), Completed(), Spent(1, 1))
     age(db, age_days * 24 * 60)
     assert recovery.recover(RecoveryEvent(cleanup_days=days, dry_run=True))["old"] == deleted
     assert recovery.recover(RecoveryEvent(cleanup_days=days))["deleted"] == deleted
@@ -122,7 +123,7 @@ def test_cleanup_days_mean_days(db: Database, recovery: Recovery, days: int, age
 
 def test_cleaning_up_leaves_failed_and_unfinished_chunks(db: Database, recovery: Recovery) -> None:
     backfill = backfill_of(db, 1, 2, 3)
-    chunks.fail(db, claimed(db, backfill, 1), points=1, requests=1, error="boom", error_code="boom")
+    conclusions.conclude(db, claimed(db, backfill, 1), BROKEN, Spent(1, 1))
     chunks.create(db, backfill["id"], [2])
     db.execute("UPDATE backfill_chunks SET failed_at = now() - interval '1 year' WHERE status = 'failed'")
     db.execute("UPDATE backfill_chunks SET created_at = now() - interval '1 year'")
@@ -135,7 +136,7 @@ def test_a_paused_backfill_gets_its_chunks_back_and_nothing_is_sent(
     backfill = backfill_of(db, 1, 2, 3)
     claimed(db, backfill, 1)
     sent = chunks.create(db, backfill["id"], [2])
-    chunks.mark_sent(db, [(sent["id"], sent["dispatch_id"])])
+    dispatches.mark_sent(db, [sent.dispatch])
     chunks.create(db, backfill["id"], [3])
     age(db, 60)
     db.execute("UPDATE progressive_backfill_state SET status = 'paused'")
@@ -158,7 +159,7 @@ def test_a_pause_of_the_system_ends_by_recovery_too(db: Database, recovery: Reco
 def test_a_run_takes_back_no_more_than_its_cap_and_sends_everything(
     db: Database, queues: MemoryQueues, recovery: Recovery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backfill.recovering.MOST_SENT", 3)
+    monkeypatch.setattr("backfill.recovery.MOST_SENT", 3)
     backfill = backfill_of(db, *range(1, 11))
     for number in range(1, 6):
         claimed(db, backfill, number)
@@ -187,22 +188,22 @@ def test_what_is_exhausted_has_failed_with_a_reason(db: Database, recovery: Reco
 
 def test_a_dead_letter_is_removed_only_after_its_chunk_was_requeued(db: Database, queues: MemoryQueues) -> None:
     chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
-    chunks.mark_sent(db, [(chunk["id"], chunk["dispatch_id"])])
+    dispatches.mark_sent(db, [chunk.dispatch])
     queues.dead.append(DeadLetter("m1", dispatch(chunk), "r"))
-    seen: list[str] = []
+    seen: list[str | None] = []
 
     class Watching(MemoryQueues):
         def delete_dead_letter(self, letter: DeadLetter) -> None:
-            row = chunks.get(db, chunk["id"])
+            row = chunks.get(db, chunk.id)
             assert row is not None
-            seen.append(row["error_code"])
+            seen.append(row.error_code)
             super().delete_dead_letter(letter)
 
     watching = Watching(dead=queues.dead)
     report = Recovery(db, watching).recover(RecoveryEvent())
     assert (report["dead_letters_matched"], report["dead_letters_left"], report["sent"]) == (1, 0, 1)
     assert (seen, watching.dead) == (["dead_letter"], [])
-    assert json.loads(watching.chunks[0])["dispatch_id"] != chunk["dispatch_id"]
+    assert json.loads(watching.chunks[0])["dispatch_id"] != chunk.dispatch_id
 
 
 def test_a_dead_letter_keeps_the_time_of_a_deferral(db: Database, queues: MemoryQueues, recovery: Recovery) -> None:
@@ -220,17 +221,15 @@ def test_dead_letters_of_settled_chunks_are_harmless_and_removed(
 ) -> None:
     backfill = backfill_of(db, 1, 2)
     done, older = claimed(db, backfill, 1), claimed(db, backfill, 2)
-    chunks.complete(db, done, points=1, requests=1)
-    chunks.release(
-        db, older, available_at=None, counts_as_attempt=True, points=0, requests=0, error="x", error_code="x"
-    )
+    conclusions.conclude(db, done, Completed(), Spent(1, 1))
+    give_back(db, older)
     queues.dead += [DeadLetter("m1", dispatch(done), "r"), DeadLetter("m2", dispatch(older), "r")]
     assert recovery.recover(RecoveryEvent())["dead_letters_matched"] == 2
     assert queues.dead == []
     rows = db.rows("SELECT status, attempts, error_code FROM backfill_chunks ORDER BY chunk_number")
     assert rows == [
         {"status": "completed", "attempts": 1, "error_code": None},
-        {"status": "pending", "attempts": 1, "error_code": "x"},
+        {"status": "pending", "attempts": 1, "error_code": "retryable"},
     ]
 
 
@@ -261,9 +260,7 @@ def test_a_dead_letter_that_matches_nothing_stays_and_is_reported(
 @pytest.mark.parametrize(
     "body",
     [
-        dispatch(
-            {"id": "0" * 8 + "-0000-0000-0000-" + "0" * 12, "dispatch_id": "1" * 8 + "-0000-0000-0000-" + "0" * 12}
-        ),
+        dispatch_body(Dispatch("0" * 8 + "-0000-0000-0000-" + "0" * 12, "1" * 8 + "-0000-0000-0000-" + "0" * 12)),
         json.dumps({"schema_version": 1, "repository_id": "0" * 8 + "-0000-0000-0000-" + "0" * 12}),
     ],
     ids=["chunk", "repository"],

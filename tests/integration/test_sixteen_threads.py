@@ -19,16 +19,17 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from backfill.chunk_processing import Worker
+from backfill.chunk_worker.worker import Worker
 from backfill.console import Console
 from backfill.errors import ContractViolation, Deferred, NotSent, Permanent, Retryable
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.governor import Governor
-from backfill.messages import Dispatch, PlanEvent, RecoveryEvent, chunk_message, plan_message
+from backfill.messages import PlanEvent, RecoveryEvent, chunk_message, plan_message
+from backfill.model import Dispatch
 from backfill.observability import logger
 from backfill.planning import Planner
-from backfill.recovering import Recovery
+from backfill.recovery import Recovery
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database, DatabaseUnavailable
 from local.in_process import differences

@@ -5,37 +5,36 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pg8000.exceptions import DatabaseError
 
+from backfill.error_codes import ErrorCode
 from backfill.errors import LeaseLost, StaleClaim
-from backfill.outcomes import MAX_ATTEMPTS
-from backfill.store import backfills, chunks, pull_requests
+from backfill.model import Chunk, Spent
+from backfill.outcomes import MAX_ATTEMPTS, Completed, Deferred
+from backfill.store import backfills, chunks, conclusions, dispatches, pull_requests, recoveries, sync_requests
 from backfill.store.connection import Database
-from tests.integration.rows import backfill_of, details
+from tests.integration.rows import backfill_of, details, give_back
 
 
-def claimed(db: Database, chunk: dict[str, Any]) -> dict[str, Any]:
-    row = chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60)
+def claimed(db: Database, chunk: Chunk) -> Chunk:
+    row = chunks.claim(db, chunk.dispatch, 60)
     assert row is not None
     return row
 
 
 def test_a_duplicate_message_does_not_claim_twice(db: Database) -> None:
     chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
-    assert claimed(db, chunk)["attempts"] == 1
-    assert chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60) is None
+    assert claimed(db, chunk).attempts == 1
+    assert chunks.claim(db, chunk.dispatch, 60) is None
 
 
 def test_a_message_of_an_older_dispatch_does_not_claim(db: Database) -> None:
     chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
     first = claimed(db, chunk)
-    chunks.release(
-        db, first, available_at=None, counts_as_attempt=True, points=0, requests=0, error="x", error_code="x"
-    )
-    assert chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60) is None
+    give_back(db, first)
+    assert chunks.claim(db, chunk.dispatch, 60) is None
 
 
 def test_the_redelivered_message_of_a_dead_worker_takes_over_when_the_lease_has_expired(db: Database) -> None:
@@ -43,9 +42,9 @@ def test_the_redelivered_message_of_a_dead_worker_takes_over_when_the_lease_has_
     first = claimed(db, chunk)
     db.execute("UPDATE backfill_chunks SET lease_expires_at = now() - interval '1 second'")
     second = claimed(db, chunk)
-    assert second["attempts"] == 2
+    assert second.attempts == 2
     with pytest.raises(StaleClaim):
-        chunks.complete(db, first, points=1, requests=1)
+        conclusions.conclude(db, first, Completed(), Spent(1, 1))
 
 
 def test_a_chunk_that_has_spent_its_attempts_is_not_claimed_again(db: Database) -> None:
@@ -55,50 +54,42 @@ def test_a_chunk_that_has_spent_its_attempts_is_not_claimed_again(db: Database) 
         "UPDATE backfill_chunks SET lease_expires_at = now() - interval '1 second', attempts = :n",
         n=MAX_ATTEMPTS,
     )
-    assert chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60) is None
+    assert chunks.claim(db, chunk.dispatch, 60) is None
 
 
 def test_a_paused_backfill_is_not_claimed_and_its_chunk_is_sent_after_the_resume(db: Database) -> None:
     backfill = backfill_of(db, 1)
     chunk = chunks.create(db, backfill["id"], [1])
-    chunks.mark_sent(db, [(chunk["id"], chunk["dispatch_id"])])
+    dispatches.mark_sent(db, [chunk.dispatch])
     backfills.pause(db, backfill["id"], "manual", minutes=None)
-    assert chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60) is None
-    assert chunks.unsend(db, chunk["id"], chunk["dispatch_id"])
-    assert chunks.to_send(db, limit=10) == []
+    assert chunks.claim(db, chunk.dispatch, 60) is None
+    assert dispatches.unsend(db, chunk.dispatch)
+    assert dispatches.to_send(db, limit=10) == []
     backfills.resume(db, backfill["id"])
-    assert [row["id"] for row in chunks.to_send(db, limit=10)] == [chunk["id"]]
+    assert [each.dispatch.chunk_id for each in dispatches.to_send(db, limit=10)] == [chunk.id]
 
 
 def test_a_deferral_gives_its_attempt_back(db: Database) -> None:
     chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
     later = db.one("SELECT now() + interval '10 minutes' AS at")
     assert later is not None
-    chunks.release(
-        db,
-        claimed(db, chunk),
-        available_at=later["at"],
-        counts_as_attempt=False,
-        points=1,
-        requests=1,
-        error="points are spent",
-        error_code="rate_limited",
-    )
-    row = chunks.get(db, chunk["id"])
-    assert row is not None and (row["status"], row["attempts"], row["points"]) == ("pending", 0, 1)
-    (unsent,) = chunks.to_send(db, limit=10)
-    assert 590 < unsent["wait_seconds"] <= 600
+    deferred = Deferred(later["at"], ErrorCode.DEFERRED, "points are spent")
+    conclusions.conclude(db, claimed(db, chunk), deferred, Spent(1, 1))
+    row = chunks.get(db, chunk.id)
+    assert row is not None and (row.status, row.attempts, row.points) == ("pending", 0, 1)
+    (unsent,) = dispatches.to_send(db, limit=10)
+    assert 590 < unsent.wait_seconds <= 600
 
 
 def test_a_chunk_whose_time_comes_just_after_the_refused_claim_keeps_its_message(db: Database) -> None:
     chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
     db.execute("UPDATE backfill_chunks SET available_at = now() + interval '10 minutes'")
-    assert chunks.claim(db, chunk["id"], chunk["dispatch_id"], 60) is None
-    assert 590 < chunks.seconds_early(db, chunk["id"], chunk["dispatch_id"]) <= 600
+    assert chunks.claim(db, chunk.dispatch, 60) is None
+    assert 590 < dispatches.seconds_early(db, chunk.dispatch) <= 600
     db.execute("UPDATE backfill_chunks SET available_at = now() + interval '1 second'")
-    assert chunks.seconds_early(db, chunk["id"], chunk["dispatch_id"]) == 1
+    assert dispatches.seconds_early(db, chunk.dispatch) == 1
     claimed(db, chunk)
-    assert chunks.seconds_early(db, chunk["id"], chunk["dispatch_id"]) == 0
+    assert dispatches.seconds_early(db, chunk.dispatch) == 0
 
 
 def test_a_pull_request_is_in_one_unfinished_chunk_only(db: Database) -> None:
@@ -106,9 +97,9 @@ def test_a_pull_request_is_in_one_unfinished_chunk_only(db: Database) -> None:
     first = chunks.create(db, backfill["id"], [1, 2])
     with pytest.raises(chunks.InAnotherChunk, match=r"is in another chunk"):
         chunks.create(db, backfill["id"], [2, 3])
-    assert chunks.covered(db, backfill["id"], [1, 3]) == {1: "pending"}
-    chunks.complete(db, claimed(db, first), points=1, requests=1)
-    assert chunks.create(db, backfill["id"], [2, 3])["chunk_number"] == 2
+    assert sync_requests.held(db, backfill["id"], [1, 3]) == {1: "pending"}
+    conclusions.conclude(db, claimed(db, first), Completed(), Spent(1, 1))
+    assert chunks.create(db, backfill["id"], [2, 3]).chunk_number == 2
 
 
 @pytest.mark.parametrize(
@@ -131,16 +122,15 @@ def test_columns_are_tied_to_states(db: Database, change: str, constraint: str) 
 def test_thirty_minutes_are_thirty_minutes(db: Database, minutes: int, taken: int) -> None:
     claimed(db, chunks.create(db, backfill_of(db, 1)["id"], [1]))
     db.execute("UPDATE backfill_chunks SET started_at = now() - make_interval(mins => :minutes)", minutes=minutes)
-    assert len(chunks.recover_stale(db, 30, 100)) == taken
+    assert len(recoveries.requeue_expired(db, 30, 100)) == taken
 
 
 def test_a_stale_chunk_without_attempts_left_has_failed_and_its_pull_requests_know_why(db: Database) -> None:
     backfill = backfill_of(db, 1)
     chunk = claimed(db, chunks.create(db, backfill["id"], [1]))
     db.execute("UPDATE backfill_chunks SET started_at = now() - interval '1 hour', attempts = :n", n=MAX_ATTEMPTS)
-    (failed,) = chunks.recover_stale(db, 30, 100)
-    chunks.fail_members(db, failed["id"])
-    assert (failed["status"], failed["error_code"]) == ("failed", "stale")
+    (failed,) = recoveries.requeue_expired(db, 30, 100)
+    assert (failed.status, failed.error_code) == ("failed", "stale")
     assert db.one("SELECT detail_error_code FROM pull_requests") == {"detail_error_code": "stale"}
     with pytest.raises(StaleClaim):
         chunks.fence(db, chunk)
@@ -149,15 +139,15 @@ def test_a_stale_chunk_without_attempts_left_has_failed_and_its_pull_requests_kn
 def test_of_sixteen_workers_with_one_message_one_claims(connect: Callable[[], Database]) -> None:
     db = connect()
     chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
-    won: list[str] = []
+    won: list[str | None] = []
     start = threading.Barrier(16)
 
     def work(own: Database) -> None:
         own.one("SELECT 1 AS warm")
         start.wait()
-        row = chunks.claim(own, chunk["id"], chunk["dispatch_id"], 60)
+        row = chunks.claim(own, chunk.dispatch, 60)
         if row is not None:
-            won.append(row["claim_token"])
+            won.append(row.claim_token)
 
     threads = [threading.Thread(target=work, args=(connect(),)) for _ in range(16)]
     for thread in threads:
@@ -171,42 +161,42 @@ def test_a_long_queue_is_not_mistaken_for_loss(db: Database) -> None:
     backfill = backfill_of(db, 1, 2)
     first, second = (chunks.create(db, backfill["id"], [number]) for number in (1, 2))
     for chunk in (first, second):
-        chunks.mark_sent(db, [(chunk["id"], chunk["dispatch_id"])])
+        dispatches.mark_sent(db, [chunk.dispatch])
     db.execute(
         "UPDATE backfill_chunks SET sent_at = now() - interval '3 hours', available_at = now() - interval '3 hours'"
     )
-    assert chunks.recover_lost(db, 30, 100, queue_is_empty=False) == 0
+    assert recoveries.requeue_lost(db, 30, 100, queue_is_empty=False) == 0
     claimed(db, second)
-    assert chunks.recover_lost(db, 30, 100, queue_is_empty=False) == 0
+    assert recoveries.requeue_lost(db, 30, 100, queue_is_empty=False) == 0
     db.execute("UPDATE backfill_chunks SET sent_at = now() - interval '1 hour' WHERE chunk_number = 2")
-    assert chunks.recover_lost(db, 30, 100, queue_is_empty=False) == 1
+    assert recoveries.requeue_lost(db, 30, 100, queue_is_empty=False) == 1
 
 
 def test_a_message_lost_from_an_empty_queue_is_sent_again(db: Database) -> None:
     chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
-    chunks.mark_sent(db, [(chunk["id"], chunk["dispatch_id"])])
+    dispatches.mark_sent(db, [chunk.dispatch])
     db.execute(
         "UPDATE backfill_chunks SET sent_at = now() - interval '1 hour', available_at = now() - interval '1 hour'"
     )
-    assert chunks.recover_lost(db, 30, 100, queue_is_empty=True) == 1
-    assert [row["id"] for row in chunks.to_send(db, limit=10)] == [chunk["id"]]
+    assert recoveries.requeue_lost(db, 30, 100, queue_is_empty=True) == 1
+    assert [each.dispatch.chunk_id for each in dispatches.to_send(db, limit=10)] == [chunk.id]
 
 
 def test_a_dead_letter_requeues_its_chunk_once(db: Database) -> None:
     chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
-    requeued = chunks.recover_dead(db, chunk["id"], chunk["dispatch_id"])
-    assert requeued is not None and (requeued["status"], requeued["attempts"]) == ("pending", 0), (
+    requeued = recoveries.requeue_dead(db, chunk.dispatch)
+    assert requeued is not None and (requeued.status, requeued.attempts) == ("pending", 0), (
         "a receive is not an attempt"
     )
-    assert chunks.recover_dead(db, chunk["id"], chunk["dispatch_id"]) is None
+    assert recoveries.requeue_dead(db, chunk.dispatch) is None
 
 
 def test_cleaning_up_deletes_old_completed_chunks_in_batches(db: Database) -> None:
     backfill = backfill_of(db, 1, 2, 3)
     for number in (1, 2, 3):
-        chunks.complete(db, claimed(db, chunks.create(db, backfill["id"], [number])), points=1, requests=1)
+        conclusions.conclude(db, claimed(db, chunks.create(db, backfill["id"], [number])), Completed(), Spent(1, 1))
     db.execute("UPDATE backfill_chunks SET completed_at = now() - interval '8 days' WHERE chunk_number < 3")
-    assert [chunks.clean_up(db, 7, 1) for _ in range(3)] == [1, 1, 0]
+    assert [recoveries.clean_up(db, 7, 1) for _ in range(3)] == [1, 1, 0]
     assert db.one("SELECT chunk_number FROM backfill_chunks") == {"chunk_number": 3}
 
 
@@ -233,7 +223,7 @@ def test_a_backfill_completes_only_when_nothing_is_left(db: Database) -> None:
     assert not backfills.settle(db, backfill["id"], 24)
     pull_requests.store_details(db, backfill["repository_id"], details(1))
     assert not backfills.settle(db, backfill["id"], 24)
-    chunks.complete(db, chunk, points=1, requests=1)
+    conclusions.conclude(db, chunk, Completed(), Spent(1, 1))
     assert backfills.settle(db, backfill["id"], 24)
 
 
@@ -260,7 +250,7 @@ def test_a_planner_whose_lease_was_taken_over_cuts_no_chunk_of_what_it_chose_bef
     backfills.end_lease(db, other or {}, has_progressed=False)
     with pytest.raises(LeaseLost):
         chunks.create(db, backfill["id"], [2], planner_token=late["planner_token"])
-    assert chunks.outstanding(db, backfill["id"])["total"] == 1
+    assert chunks.outstanding(db, backfill["id"]).total == 1
 
 
 def test_the_cursor_moves_only_from_where_it_was_read(db: Database) -> None:
@@ -278,13 +268,11 @@ def test_the_migration_of_error_codes_replaces_names_of_classes(db: Database) ->
     backfill = backfill_of(db, 1, 2)
     for number, name in ((1, "OutOfTime"), (2, "too_large")):
         chunk = chunks.create(db, backfill["id"], [number])
-        db.execute(
-            "UPDATE backfill_chunks SET error = 'x', error_code = :name WHERE id = :id", name=name, id=chunk["id"]
-        )
+        db.execute("UPDATE backfill_chunks SET error = 'x', error_code = :name WHERE id = :id", name=name, id=chunk.id)
     migration = Path(__file__).parents[2] / "migrations" / "versions" / "0016_words.sql"
     db.execute(migration.read_text(encoding="utf-8").split(";")[0])
     assert db.rows("SELECT error_code FROM backfill_chunks ORDER BY chunk_number") == [
         {"error_code": "out_of_time"},
         {"error_code": "too_large"},
     ]
-    assert chunks.covered(db, backfill["id"], [1, 2]) == {1: "pending", 2: "pending"}
+    assert sync_requests.held(db, backfill["id"], [1, 2]) == {1: "pending", 2: "pending"}

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from backfill.store import chunks
+from backfill.error_codes import ErrorCode
+from backfill.model import Dispatch, Spent
+from backfill.outcomes import Failed
+from backfill.store import chunks, conclusions
 from backfill.store.connection import Database
 from cli import waiting
 from cli.main import app
@@ -84,9 +87,9 @@ def test_a_failed_one_comes_with_its_reason(stack: Stack, sync: Command) -> None
     stack.db.execute("UPDATE backfill_chunks SET attempts = 4 WHERE origin = 'message'")
     claimed = stack.db.one("SELECT * FROM backfill_chunks WHERE origin = 'message'")
     assert claimed is not None
-    chunk = chunks.claim(stack.db, claimed["id"], claimed["dispatch_id"], 60)
+    chunk = chunks.claim(stack.db, Dispatch(claimed["id"], claimed["dispatch_id"]), 60)
     assert chunk is not None
-    chunks.fail(stack.db, chunk, points=0, requests=0, error="GitHub is away", error_code="attempts_spent")
+    conclusions.conclude(stack.db, chunk, Failed(ErrorCode.ATTEMPTS_SPENT, "GitHub is away"), Spent())
     look = {"action": "synced", "repository": NAME, "pr_numbers": [first], "since": since}
     rows = stack.console.act(look)["pull_requests"]
     assert rows == [{"number": first, "state": "failed", "reason": "GitHub is away"}]

@@ -33,34 +33,41 @@ def repository(node_id: str, **changed: Any) -> dict[str, Any]:
 def paused(db: Database) -> dict[str, Any]:
     """A backfill that the system has paused, with an end."""
     stored = repositories.upsert(db, repository("R_1"))
-    db.execute("INSERT INTO progressive_backfill_state (repository_id) VALUES (CAST(:id AS uuid))", id=stored["id"])
+    db.execute("INSERT INTO progressive_backfill_state (repository_id) VALUES (CAST(:id AS uuid))", id=stored.id)
     (state,) = db.rows("SELECT * FROM progressive_backfill_state")
     assert backfills.pause(db, state["id"], "consecutive_errors", minutes=60)
     return state
 
 
+def found(db: Database, owner: str, name: str) -> str:
+    """The id of the repository with this name."""
+    repository = repositories.find(db, owner, name)
+    assert repository is not None
+    return repository.id
+
+
 def test_a_node_id_of_another_form_names_the_same_repository(db: Database) -> None:
     old = repositories.upsert(db, repository("MDEwOlJlcG9zaXRvcnk3Nw=="))
     new = repositories.upsert(db, repository("R_kgBN"))
-    assert (new["id"], new["node_id"]) == (old["id"], "R_kgBN")
+    assert (new.id, new.node_id) == (old.id, "R_kgBN")
     assert len(db.rows("SELECT 1 FROM repositories")) == 1
 
 
 def test_a_name_belongs_to_the_repository_that_github_gave_it_to_last(db: Database) -> None:
     first = repositories.upsert(db, repository("R_1"))
     second = repositories.upsert(db, repository("R_2", github_id=78))
-    repositories.note_unavailable(db, [first["id"]])
-    assert (repositories.find(db, "octo", "alpha") or {})["id"] == second["id"]
+    repositories.note_unavailable(db, [first.id])
+    assert found(db, "octo", "alpha") == second.id
     back = repositories.upsert(db, repository("R_1"))
-    assert (repositories.find(db, "Octo", "Alpha") or {})["id"] == back["id"] == first["id"]
+    assert found(db, "Octo", "Alpha") == back.id == first.id
 
 
 def test_a_name_is_looked_for_among_earlier_ones_only_if_nobody_has_it(db: Database) -> None:
     first = repositories.upsert(db, repository("R_1"))
     repositories.upsert(db, repository("R_1", name="beta"))
-    assert (repositories.find(db, "octo", "alpha") or {})["id"] == first["id"]
+    assert found(db, "octo", "alpha") == first.id
     second = repositories.upsert(db, repository("R_2", github_id=78))
-    assert (repositories.find(db, "octo", "alpha") or {})["id"] == second["id"]
+    assert found(db, "octo", "alpha") == second.id
 
 
 def test_a_person_who_names_another_reason_pauses_without_an_end(db: Database) -> None:

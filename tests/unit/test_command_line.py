@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 UNEXPLAINED = {"BackfillError", "Retryable", "Permanent"} | {"InAnotherChunk", "LeaseLost", "NotSent", "StaleClaim"}
 UNEXPLAINED |= {"InvalidQuery", "OutOfMemory", "OutOfTime", "Removed", "RowsRefused", "Unexplained"}
 MODULES = (
-    "chunk_processing",
+    "chunk_worker.worker",
     "planning",
     "github.errors",
     "store.connection",

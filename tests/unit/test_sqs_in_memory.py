@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backfill.model import Dispatch, Waiting
 from backfill.queues import DeadLetter, Source
 from local.in_process import CHUNK_WORKER, PLANNER
 from local.invocations import Functions, header, lineage
@@ -264,7 +265,7 @@ def test_a_duplicate_is_the_same_message_once_more() -> None:
 def test_a_chain_goes_through_the_messages_that_its_functions_send() -> None:
     queues = MemoryQueues()
     with queues.functions.invocation(PLANNER):
-        queues.send_chunks([("c1", "d1", 0), ("c2", "d2", 0)])
+        queues.send_chunks([Waiting(Dispatch("c1", "d1"), 0), Waiting(Dispatch("c2", "d2"), 0)])
     queues.functions.deliver(CHUNK_WORKER, lambda _: queues.request_plan(None))
     queues.functions.deliver(PLANNER, lambda _: queues.send_body("{}"))
     assert lineage(queues.chunks.messages()[-1].trace) == {PLANNER: 2, CHUNK_WORKER: 1}

@@ -17,7 +17,7 @@ from backfill.messages import console_event
 from backfill.observability import event as log
 from backfill.overview import MOST_BACKFILLS, overview
 from backfill.queues import Queues
-from backfill.store import backfills, chunk_history, chunks, gaps, names, pull_requests, removals, repositories
+from backfill.store import backfills, chunk_history, gaps, names, pull_requests, removals, repositories, sync_requests
 from backfill.store.connection import Database
 from backfill.store.names import Wanted
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
@@ -109,11 +109,11 @@ class Console:
             if not forgotten:
                 raise ContractViolation("repository", f"{owner}/{name} is not tracked")
             return {"removed": True, "done": True}
-        removed = removals.remove_backfill(self.db, repository["id"])
+        removed = removals.remove_backfill(self.db, repository.id)
         delete = bool(event.get("delete_data"))
         if not (removed or forgotten or delete):
             raise ContractViolation("repository", f"{owner}/{name} is not tracked; its data is kept")
-        done = removals.delete_data(self.db, repository["id"], DELETING_SECONDS) if delete else True
+        done = removals.delete_data(self.db, repository.id, DELETING_SECONDS) if delete else True
         log("a repository was removed", repository=event["repository"], data_deleted=delete, done=done)
         return {"removed": removed or forgotten, "done": done}
 
@@ -235,7 +235,8 @@ class Console:
             since = datetime.fromisoformat(event["since"])
         except ValueError as error:
             raise ContractViolation("since", f"must be a time in ISO 8601 ({error})") from None
-        return {"pull_requests": chunks.synced(self.db, backfill["id"], sorted(set(event["pr_numbers"])), since)}
+        synced = sync_requests.synced(self.db, backfill["id"], sorted(set(event["pr_numbers"])), since)
+        return {"pull_requests": [asdict(each) for each in synced]}
 
     def _missing(self, backfill: Row, wanted: list[int]) -> list[int]:
         """Numbers that are not stored, and of which GitHub says that it has no such pull request."""
@@ -245,12 +246,12 @@ class Console:
         if not unknown or repository is None:
             return []
         try:
-            return self.github.list_numbers(repository["node_id"], unknown).missing
+            return self.github.list_numbers(repository.node_id, unknown).missing
         except (Deferred, Retryable, Permanent) as error:
             # The worker finds out, and its chunk says so.
             log(
                 "numbers could not be looked up",
-                repository=f"{repository['owner']}/{repository['name']}",
+                repository=repository.full_name,
                 error=str(error),
             )
             return []
@@ -298,7 +299,7 @@ class Console:
     def _find(self, full_name: str) -> Row | None:
         owner, name = full_name.split("/")
         repository = repositories.find(self.db, owner, name)
-        return backfills.of_repository(self.db, repository["id"]) if repository else None
+        return backfills.of_repository(self.db, repository.id) if repository else None
 
 
 def fitting(rows: Sequence[Row]) -> list[Row]:

@@ -13,7 +13,7 @@ from backfill.errors import ContractViolation
 from backfill.messages import PlanEvent, SyncRequest, chunk_message, plan_request
 from backfill.observability import event, problem
 from backfill.queues import DeadLetter, Queues, Source
-from backfill.store import backfills, chunks
+from backfill.store import backfills, chunks, recoveries
 from backfill.store.connection import Database
 
 # Letters of one run. The next run takes the rest.
@@ -60,10 +60,8 @@ def _deal_with(db: Database, queues: Queues, letter: DeadLetter) -> str | None:
         event("a dead letter is of a chunk that was removed", chunk_id=message.chunk_id)
         return None
     with db.transaction():
-        row = chunks.recover_dead(db, message.chunk_id, message.dispatch_id)
-        if row is not None and row["status"] == "failed":
-            chunks.fail_members(db, row["id"])
-    event("a dead letter was matched", chunk_id=message.chunk_id, status=row["status"] if row else "settled before")
+        chunk = recoveries.requeue_dead(db, message)
+    event("a dead letter was matched", chunk_id=message.chunk_id, status=chunk.status if chunk else "settled before")
     return None
 
 

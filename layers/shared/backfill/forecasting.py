@@ -138,7 +138,7 @@ class Forecaster:
         listed = forecasts.sizes_left(self.db, row["repository_id"], SAMPLE, FAILED_RETRY_HOURS)
         left = listed[0]["remaining"] if listed else 0
         predicted = scaled(listed, left, size)
-        planned = chunks.outstanding(self.db, row["id"])["planned"]
+        planned = chunks.outstanding(self.db, row["id"]).planned
         room = max(0, most - planned)
         work = Work(
             name=f"{row['owner']}/{row['name']}",

@@ -1,4 +1,7 @@
-"""Events and messages: validated against schemas/*.json, then frozen values. A bad one names its field and its rule."""
+"""Events and messages: validated against schemas/*.json, then frozen values. A bad one names its field and its rule.
+
+The messages that the product sends are written here too.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from backfill.errors import ContractViolation
+from backfill.model import Dispatch
 
 _SCHEMAS = Path(__file__).parent / "schemas"
 
@@ -34,14 +38,6 @@ class RecoveryEvent:
     stuck_threshold: int = 30
     cleanup_days: int = 7
     dry_run: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Dispatch:
-    """A chunk message that the planner or recovery sent."""
-
-    chunk_id: str
-    dispatch_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +74,11 @@ def chunk_message(body: str) -> Dispatch | SyncRequest:
     return SyncRequest(fields["repository"], tuple(sorted(set(fields["pr_numbers"]))))
 
 
+def dispatch_body(dispatch: Dispatch) -> str:
+    """The chunk message of a dispatch."""
+    return json.dumps({"schema_version": 1, "chunk_id": dispatch.chunk_id, "dispatch_id": dispatch.dispatch_id})
+
+
 def plan_message(body: str) -> PlanEvent:
     """A message of the plan queue."""
     return replace(planner_event(parse(body)), is_message=True)
@@ -89,6 +90,11 @@ def plan_request(body: str) -> PlanEvent | None:
         return plan_message(body)
     except ContractViolation:
         return None
+
+
+def plan_body(repository_id: str | None) -> str:
+    """The plan message for one repository, or for all."""
+    return json.dumps({"schema_version": 1, **({"repository_id": repository_id} if repository_id else {})})
 
 
 def parse(body: str) -> dict[str, Any]:

@@ -46,19 +46,19 @@ def track(
     row, total = found
     repository = repositories.upsert(db, row)
     backfill = backfills.add(
-        db, repository["id"], total_prs=total, chunk_size=wanted.chunk_size, metadata=dict(wanted.metadata)
+        db, repository.id, total_prs=total, chunk_size=wanted.chunk_size, metadata=dict(wanted.metadata)
     )
     names.forget(db, wanted.owner, wanted.name)
     paused: dict[str, str] = {}
     if unsupported is None:
-        queues.request_plan(repository["id"])
+        queues.request_plan(repository.id)
     else:
         backfills.pause(db, backfill["id"], unsupported.code, minutes=None, error=str(unsupported)[:2000])
         paused = {"paused": str(unsupported)}
     return {
         **paused,
-        "repository": f"{repository['owner']}/{repository['name']}",
-        "repository_id": repository["id"],
+        "repository": repository.full_name,
+        "repository_id": repository.id,
         "created": backfill["created"],
         "changed": _changed(backfill),
         "total_prs": backfill["total_prs"],

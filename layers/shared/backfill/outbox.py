@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from backfill.errors import NotSent
+from backfill.model import Waiting
 from backfill.queues import BATCH, LONGEST_DELAY_SECONDS, Queues
-from backfill.store import backfills, chunks
+from backfill.store import backfills, dispatches
 from backfill.store.connection import Database, Row
 
 
@@ -27,7 +29,7 @@ def send(
     leaves it here for the next run. Nothing is marked that SQS did not accept.
     """
     sent = Sent(0, 0)
-    while waiting := chunks.to_send(db, limit=limit, backfill_id=backfill_id, chunk_id=chunk_id):
+    while waiting := dispatches.to_send(db, limit=limit, backfill_id=backfill_id, chunk_id=chunk_id):
         page = _send(db, queues, waiting)
         sent = Sent(sent.accepted + page.accepted, page.refused)
         if page.refused or len(waiting) < limit:
@@ -35,13 +37,19 @@ def send(
     return sent
 
 
-def _send(db: Database, queues: Queues, waiting: Sequence[Row]) -> Sent:
+def send_all(db: Database, queues: Queues, *, backfill_id: str | None = None, chunk_id: str | None = None) -> None:
+    """Send the outbox of a backfill or a chunk. Raises NotSent if SQS does not take it all."""
+    sent = send(db, queues, backfill_id=backfill_id, chunk_id=chunk_id)
+    if sent.refused:
+        raise NotSent(f"SQS did not take {sent.refused} messages of {sent.refused + sent.accepted}")
+
+
+def _send(db: Database, queues: Queues, waiting: Sequence[Waiting]) -> Sent:
     sent = 0
     for start in range(0, len(waiting), BATCH):
-        batch = waiting[start : start + BATCH]
-        accepted = queues.send_chunks((row["id"], row["dispatch_id"], float(row["wait_seconds"])) for row in batch)
+        accepted = queues.send_chunks(waiting[start : start + BATCH])
         if accepted:
-            chunks.mark_sent(db, accepted)
+            dispatches.mark_sent(db, accepted)
         sent += len(accepted)
     return Sent(sent, len(waiting) - sent)
 

@@ -1,15 +1,17 @@
 """What becomes of a chunk that a worker has claimed. An outcome is a value; ``decide`` is the only place that chooses one
-from an error. ``store.chunks.conclude`` writes any of them.
+from an error. ``store.conclusions.conclude`` writes any of them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Self
 
 from backfill import errors
 from backfill.error_codes import ErrorCode
 from backfill.github.errors import BadCredentials, Forbidden, OutOfMemory, OutOfTime, RepositoryUnavailable, Unreachable
+from backfill.model import Chunk, ChunkStatus, Spent
 
 # Attempts of a chunk. Receives are counted by SQS, not here.
 MAX_ATTEMPTS = 5
@@ -30,6 +32,11 @@ class Attempt:
     pr_numbers: tuple[int, ...]
     attempts: int
     requests: int
+
+    @classmethod
+    def of(cls, chunk: Chunk, spent: Spent) -> Self:
+        """Of a claimed chunk, with what this attempt has spent."""
+        return cls(chunk.pr_numbers, chunk.attempts, spent.requests)
 
     @property
     def is_last(self) -> bool:
@@ -98,7 +105,18 @@ class Failed:
     counts: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """Recovery or another worker has the chunk: nothing of this attempt is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The chunk is pending again. The answer to the COMMIT was lost, so which outcome released it is unknown."""
+
+
 Outcome = Completed | Deferred | Retried | Split | Stopped | Failed
+Ending = Outcome | Superseded | Released
 
 
 def decide(error: Exception, attempt: Attempt, now: datetime, *, looked_before: bool = False) -> Outcome:
@@ -133,6 +151,20 @@ def retried(
 def retry_at(attempt: Attempt, now: datetime) -> datetime:
     """When the next attempt may begin."""
     return now + timedelta(seconds=FIRST_RETRY_SECONDS * 2 ** (attempt.attempts - 1))
+
+
+def after_lost_commit(claimed: Chunk, found: Chunk | None, spent: Spent) -> Completed | Failed | Released | Superseded:
+    """How an attempt ended whose COMMIT got no answer and whose claim is gone: ``found`` is the chunk as it is now."""
+    if found is None:
+        return Superseded()
+    if found.attempts == claimed.attempts:
+        if found.status is ChunkStatus.COMPLETED:
+            return Completed(found.error, ErrorCode(found.error_code) if found.error_code else None)
+        if found.status is ChunkStatus.FAILED:
+            return Failed(ErrorCode(str(found.error_code)), str(found.error))
+    booked = found.requests - claimed.requests
+    # Each release books what the attempt has cost; recovery books nothing.
+    return Released() if booked and booked == spent.requests else Superseded()
 
 
 def _divided(error: OutOfTime | OutOfMemory, attempt: Attempt, now: datetime) -> Split | Retried | Failed:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backfill import brake, dead_letters, naming, outbox, priority
-from backfill.chunk_processing import note_pause
 from backfill.errors import ContractViolation, DatabaseUnavailable, Deferred, LeaseLost, Permanent, Retryable
 from backfill.github import packing
 from backfill.github.client import GitHub, ListingPage
@@ -23,9 +22,10 @@ from backfill.github.errors import (
     Unreachable,
 )
 from backfill.messages import PlanEvent
-from backfill.model import Spent
+from backfill.model import Repository, Spent
 from backfill.observability import count, event, note_levels, problem
 from backfill.outcomes import CREDENTIALS_PAUSE_MINUTES, ERROR_PAUSE_MINUTES, UNAVAILABLE_PAUSE_MINUTES
+from backfill.pauses import note_pause
 from backfill.queues import Queues
 from backfill.store import backfills, chunks, levels, names, pull_requests, removals, repositories, rounds
 from backfill.store.connection import Database
@@ -270,7 +270,7 @@ class Planner:
         if repository is None:
             run.skipped = "removed"
             return run
-        run.repository = f"{repository['owner']}/{repository['name']}"
+        run.repository = f"{repository.full_name}"
         try:
             run.again_seconds = self._work(held, repository, request, run)
         except (Deferred, Permanent, Retryable) as error:
@@ -303,7 +303,7 @@ class Planner:
                 ):
                     note_pause(self.db)
 
-    def _work(self, held: Row, repository: Row, request: PlanEvent, run: Planned) -> float | None:
+    def _work(self, held: Row, repository: Repository, request: PlanEvent, run: Planned) -> float | None:
         """List for a while, and keep the mark of outstanding chunks; in how many seconds to go on, if there is more."""
         size, most = priority.marks(held, request.chunk_size, request.max_chunks)
         if held["status"] == "completed":
@@ -323,7 +323,7 @@ class Planner:
             self._fill(held, size, most, run)
         if _is_listing(held):
             return 0
-        if run.chunks == 0 and chunks.outstanding(self.db, held["id"])["total"] == 0:
+        if run.chunks == 0 and chunks.outstanding(self.db, held["id"]).total == 0:
             again = self._settle(held, repository, size, most, run)
             if again is not None:
                 return again
@@ -337,7 +337,7 @@ class Planner:
         left = self.seconds_left()
         return left > self.margins.page and begin - left < LISTING_SECONDS
 
-    def _settle(self, held: Row, repository: Row, size: int, most: int, run: Planned) -> float | None:
+    def _settle(self, held: Row, repository: Repository, size: int, most: int, run: Planned) -> float | None:
         """Nothing is left as far as is known. GitHub may know of changes since the listing: ask, but not again and again
         where something changes every minute. What comes later is found as for every completed backfill."""
         examined, listed = held["examined_at"], held["listing_completed_at"]
@@ -351,11 +351,11 @@ class Planner:
             count("BackfillsCompleted")
         return None
 
-    def _list_page(self, held: Row, repository: Row, run: Planned) -> Row:
+    def _list_page(self, held: Row, repository: Repository, run: Planned) -> Row:
         with self._booking(held) as spent:
             try:
                 page = self.github.list_pull_requests(
-                    repository["node_id"], held["last_processed_cursor"], page_size=held["listing_page_size"]
+                    repository.node_id, held["last_processed_cursor"], page_size=held["listing_page_size"]
                 )
             except TooLarge as error:
                 return self._halve_page(held, spent(), error)
@@ -382,7 +382,7 @@ class Planner:
         count("PagesListed")
         return held
 
-    def _find_gone(self, held: Row, repository: Row, shown: set[int]) -> None:
+    def _find_gone(self, held: Row, repository: Repository, shown: set[int]) -> None:
         """What a whole listing did not show, its last page with ``shown`` included, is asked for by number, and only then
         called gone."""
         unseen = pull_requests.not_listed(self.db, held["repository_id"])
@@ -390,7 +390,7 @@ class Planner:
         for start in range(0, len(suspects), packing.PAGE):
             # Stored at once: if this comes to an end half way, the rest are the suspects of the next planner.
             some = suspects[start : start + packing.PAGE]
-            found = self.github.list_numbers(repository["node_id"], some)
+            found = self.github.list_numbers(repository.node_id, some)
             with self.db.transaction():
                 pull_requests.store_listed(
                     self.db, held["repository_id"], found.contributors, found.pull_requests, found.missing
@@ -400,11 +400,11 @@ class Planner:
                     # They explain the difference of the counts: what remains of it is another one's.
                     _kept(backfills.note_unlisted(self.db, held, 0))
 
-    def _ask_again(self, held: Row, repository: Row, run: Planned) -> None:
+    def _ask_again(self, held: Row, repository: Repository, run: Planned) -> None:
         """Ask for numbers that GitHub has and did not list, once their time has come."""
         for some in _pieces(pull_requests.to_ask_again(self.db, held["repository_id"]), packing.PAGE):
             with self._booking(held) as spent:
-                found = self.github.list_numbers(repository["node_id"], some)
+                found = self.github.list_numbers(repository.node_id, some)
                 with self.db.transaction():
                     pull_requests.store_listed(self.db, held["repository_id"], found.contributors, found.pull_requests)
                     backfills.book(self.db, held["id"], points=spent().points, requests=spent().requests)
@@ -435,7 +435,7 @@ class Planner:
 
     def _fill(self, held: Row, size: int, most: int, run: Planned) -> None:
         """Cut chunks until ``most`` are outstanding, and send everything that waits in the outbox."""
-        room = most - chunks.outstanding(self.db, held["id"])["planned"]
+        room = most - chunks.outstanding(self.db, held["id"]).planned
         while room > 0 and self.seconds_left() > self.margins.page:
             some = min(room, packing.POOL_CHUNKS)
             cut = self._cut(held, size, some)
@@ -476,7 +476,7 @@ class Planner:
         problem("a page of the listing is halved", error=str(error), page_size=held["listing_page_size"])
         return _kept(backfills.halve_page(self.db, held, points=spent.points, requests=spent.requests))
 
-    def _refresh(self, held: Row, repository: Row, run: Planned) -> Row:
+    def _refresh(self, held: Row, repository: Repository, run: Planned) -> Row:
         """Everything that changed since the watermark, newest first; a whole listing if the totals differ all the same.
 
         Where the time ends before the scan does, ``scan_until`` is left, and the next refresh goes on with the next page.
@@ -501,7 +501,7 @@ class Planner:
                 held = _kept(backfills.start_listing(self.db, held, difference))
         return held
 
-    def _look(self, held: Row, repository: Row) -> Row:
+    def _look(self, held: Row, repository: Repository) -> Row:
         """Ask GitHub for its total and its newest change; if that is news, a scan begins."""
         with self._booking(held) as spent:
             now = self._examined(repository)
@@ -517,13 +517,13 @@ class Planner:
             )
         )
 
-    def _scan_page(self, held: Row, repository: Row, run: Planned) -> Row:
+    def _scan_page(self, held: Row, repository: Repository, run: Planned) -> Row:
         """The next page by UPDATED_AT; the last is the one that reaches the watermark and a little further."""
         watermark = held["updates_watermark"]
         with self._booking(held) as spent:
             try:
                 page = self.github.list_updated(
-                    repository["node_id"], held["scan_cursor"], page_size=held["listing_page_size"]
+                    repository.node_id, held["scan_cursor"], page_size=held["listing_page_size"]
                 )
             except TooLarge as error:
                 return self._halve_page(held, spent(), error)
@@ -553,13 +553,13 @@ class Planner:
         count("PagesListed")
         return held
 
-    def _examined(self, repository: Row) -> Row:
-        found, _ = self.github.examine([repository["node_id"]])
-        now = found[repository["node_id"]]
+    def _examined(self, repository: Repository) -> Row:
+        found, _ = self.github.examine([repository.node_id])
+        now = found[repository.node_id]
         if isinstance(now, Unexplained):
             raise now
         if now is None:
-            raise RepositoryUnavailable(f"GitHub has no {repository['owner']}/{repository['name']} for this token")
+            raise RepositoryUnavailable(f"GitHub has no {repository.full_name} for this token")
         repositories.refresh(self.db, [now["repository"]])
         return now
 
@@ -709,7 +709,7 @@ def tracked(db: Database, request: PlanEvent) -> Row:
         return found
     owner, name = (request.repository or "/").split("/", 1)
     repository = repositories.find(db, owner, name)
-    found = backfills.of_repository(db, repository["id"]) if repository else None
+    found = backfills.of_repository(db, repository.id) if repository else None
     if found is None:
         raise ContractViolation(
             "repository", f"{request.repository} is not tracked; run: backfill add {request.repository}"

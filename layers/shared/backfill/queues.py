@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
 from backfill import aws
-from backfill.messages import plan_request
+from backfill.messages import dispatch_body, plan_body, plan_request
+from backfill.model import Dispatch, Waiting
 
 # The longest delay that SQS gives a message.
 LONGEST_DELAY_SECONDS = 900
@@ -66,8 +66,8 @@ def collect(receive: Callable[[int], list[DeadLetter]], most: int) -> list[DeadL
 class Queues(Protocol):
     """What the use cases need of SQS."""
 
-    def send_chunks(self, dispatches: Iterable[tuple[str, str, float]]) -> list[tuple[str, str]]:
-        """Send ``(chunk_id, dispatch_id, delay seconds)``; the pairs that SQS accepted."""
+    def send_chunks(self, waiting: Iterable[Waiting]) -> list[Dispatch]:
+        """Send chunk messages; those that SQS accepted."""
 
     def send_body(self, body: str, delay_seconds: float = 0) -> None:
         """Send a chunk message again as it is."""
@@ -107,30 +107,29 @@ class Sqs:
             self._client = aws.client("sqs")
         return self._client
 
-    def send_chunks(self, dispatches: Iterable[tuple[str, str, float]]) -> list[tuple[str, str]]:
+    def send_chunks(self, waiting: Iterable[Waiting]) -> list[Dispatch]:
         """SendMessageBatch answers 200 with a list of failures: only what it names successful was accepted."""
-        waiting = list(dispatches)
-        accepted = []
-        for start in range(0, len(waiting), BATCH):
-            batch = waiting[start : start + BATCH]
+        messages, accepted = list(waiting), []
+        for start in range(0, len(messages), BATCH):
+            batch = messages[start : start + BATCH]
             entries = [
                 {
                     "Id": str(index),
-                    "MessageBody": json.dumps({"schema_version": 1, "chunk_id": chunk, "dispatch_id": dispatch}),
-                    "DelaySeconds": _delay(delay),
+                    "MessageBody": dispatch_body(each.dispatch),
+                    "DelaySeconds": _delay(each.wait_seconds),
                 }
-                for index, (chunk, dispatch, delay) in enumerate(batch)
+                for index, each in enumerate(batch)
             ]
             answer = self._sqs.send_message_batch(QueueUrl=self._chunks, Entries=entries)
-            accepted += [batch[int(each["Id"])][:2] for each in answer.get("Successful", [])]
+            accepted += [batch[int(each["Id"])].dispatch for each in answer.get("Successful", [])]
         return accepted
 
     def send_body(self, body: str, delay_seconds: float = 0) -> None:
         self._sqs.send_message(QueueUrl=self._chunks, MessageBody=body, DelaySeconds=_delay(delay_seconds))
 
     def request_plan(self, repository_id: str | None, delay_seconds: float = 0) -> None:
-        body = {"schema_version": 1, **({"repository_id": repository_id} if repository_id else {})}
-        self._sqs.send_message(QueueUrl=self._plans, MessageBody=json.dumps(body), DelaySeconds=_delay(delay_seconds))
+        body = plan_body(repository_id)
+        self._sqs.send_message(QueueUrl=self._plans, MessageBody=body, DelaySeconds=_delay(delay_seconds))
 
     def redrive(self, letter: DeadLetter) -> None:
         url = self._plans if letter.queue is Source.PLANS else self._chunks

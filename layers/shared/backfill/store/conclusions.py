@@ -1,46 +1,102 @@
-"""How the work on a claimed chunk ends: one function writes any outcome."""
+"""How the work on a claimed chunk ends: one function writes any outcome, with its booking and the chunk that follows."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from backfill.model import Spent
+from backfill.errors import StaleClaim
+from backfill.model import Chunk, Spent
 from backfill.outcomes import ERROR_PAUSE_MINUTES, Completed, Deferred, Failed, Outcome, Retried, Split, Stopped
 from backfill.store import backfills, chunks
-from backfill.store.connection import Database, Row
+from backfill.store.connection import Database
 
 # The text of an error is kept up to here.
 MOST_TEXT = 2000
 
+# Each statement is fenced: without the claim it touches no row.
+_CLAIMED = "id = :id AND claim_token = :claim_token AND status = 'processing'"
+_END_OF_CLAIM = """claim_token = NULL, lease_expires_at = NULL, points = points + :points, requests = requests + :requests,
+           error = :error, error_code = :error_code"""
 
-def conclude(db: Database, chunk: Row, outcome: Outcome, spent: Spent) -> bool:
-    """Inside a transaction: write what became of a claimed chunk, with its booking and any chunk that follows from it. True if
-    the backfill is paused now because of it.
+_COMPLETE = f"""
+    UPDATE backfill_chunks SET status = 'completed', completed_at = now(), {_END_OF_CLAIM}
+    WHERE {_CLAIMED}
+    RETURNING id
+"""
+
+# Back to pending with another dispatch. A deferral gives its attempt back: a limit is not an error. Attempts do not end a
+# chunk that is only ever deferred, so its wait is at least 1 s, 2 s, 4 s … 15 minutes. The caller creates a chunk for the
+# numbers that this one does not keep, in the same transaction.
+_RELEASE = f"""
+    UPDATE backfill_chunks SET status = 'pending', sent_at = NULL, {_END_OF_CLAIM},
+           dispatch_id = gen_random_uuid(), attempts = attempts - :attempts_back,
+           pr_numbers = COALESCE(:keep, pr_numbers),
+           deferrals = deferrals + :attempts_back,
+           available_at = GREATEST(now() + make_interval(secs => :attempts_back * LEAST(900, 2 ^ LEAST(deferrals, 10))),
+                                   :available_at)
+    WHERE {_CLAIMED}
+    RETURNING id
+"""
+
+_FAIL = f"""
+    UPDATE backfill_chunks SET status = 'failed', failed_at = now(), {_END_OF_CLAIM}
+    WHERE {_CLAIMED}
+    RETURNING id
+"""
+
+# A failed chunk's pull requests carry its reason. Without it the planner would cut them into chunks again and again.
+_FAIL_MEMBERS = """
+    WITH locked AS (
+        SELECT p.repository_id, p.number, c.error, c.error_code
+        FROM backfill_chunks AS c JOIN pull_requests AS p ON p.repository_id = c.repository_id AND p.number = ANY(c.pr_numbers)
+        WHERE c.id = ANY(:ids) AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
+        ORDER BY p.repository_id, p.number FOR UPDATE OF p)
+    UPDATE pull_requests AS p SET detail_error = l.error, detail_error_code = l.error_code, detail_failed_at = now()
+    FROM locked AS l WHERE p.repository_id = l.repository_id AND p.number = l.number
+"""
+
+
+def conclude(db: Database, chunk: Chunk, outcome: Outcome, spent: Spent) -> bool:
+    """Inside a transaction: write what became of a claimed chunk. True if it pauses the backfill.
 
     The chunk is locked before its backfill, as everywhere. Raises StaleClaim.
     """
-    cost = {"points": spent.points, "requests": spent.requests}
+    statement, parameters = _transition(outcome)
+    claim = {"id": chunk.id, "claim_token": chunk.claim_token, "points": spent.points, "requests": spent.requests}
+    if db.one(statement, **claim, **parameters) is None:
+        raise StaleClaim(f"chunk {chunk.id} was taken back from this worker")
+    match outcome:
+        case Failed():
+            fail_members(db, chunk.id)
+        case Split(_, moved):
+            chunks.create(db, chunk.backfill_id, moved, origin=chunk.origin)
+    return _note(db, chunk.backfill_id, outcome, spent)
+
+
+def fail_members(db: Database, *chunk_ids: str) -> None:
+    """Give the pull requests of failed chunks the reason of their chunk."""
+    if chunk_ids:
+        db.execute(_FAIL_MEMBERS, ids=list(chunk_ids))
+
+
+def _transition(outcome: Outcome) -> tuple[str, dict[str, Any]]:
+    """The statement of an outcome, and its parameters."""
     match outcome:
         case Completed(note, code):
-            chunks.complete(db, chunk, **cost, error=note and note[:MOST_TEXT], error_code=code)
+            return _COMPLETE, {"error": note and note[:MOST_TEXT], "error_code": code}
         case Failed(code, reason):
-            chunks.fail(db, chunk, **cost, error=reason[:MOST_TEXT], error_code=code)
-        case Retried(at):
-            _give_back(db, chunk, outcome, available_at=at, counts_as_attempt=True, keep=outcome.keep, **cost)
+            return _FAIL, {"error": reason[:MOST_TEXT], "error_code": code}
+        case Retried(at, keep=keep):
+            how = {"available_at": at, "attempts_back": 0, "keep": None if keep is None else list(keep)}
         case Deferred(until) | Stopped(until):
-            _give_back(db, chunk, outcome, available_at=until, counts_as_attempt=False, **cost)
-        case Split(kept, moved):
-            _give_back(db, chunk, outcome, available_at=None, counts_as_attempt=False, keep=kept, **cost)
-            chunks.create(db, chunk["backfill_state_id"], moved, origin=chunk["origin"])
-    return _note(db, chunk["backfill_state_id"], outcome, spent)
-
-
-def _give_back(db: Database, chunk: Row, outcome: Deferred | Retried | Split | Stopped, **how: Any) -> None:
-    chunks.release(db, chunk, error=outcome.reason[:MOST_TEXT], error_code=outcome.code, **how)
+            how = {"available_at": until, "attempts_back": 1, "keep": None}
+        case Split(kept):
+            how = {"available_at": None, "attempts_back": 1, "keep": list(kept)}
+    return _RELEASE, {**how, "error": outcome.reason[:MOST_TEXT], "error_code": outcome.code}
 
 
 def _note(db: Database, backfill_id: str, outcome: Outcome, spent: Spent) -> bool:
-    """Book what was spent, and what the outcome means for the backfill; True if it is paused now because of it."""
+    """Book what was spent, and what the outcome means for the backfill; True if it pauses the backfill."""
     cost = {"points": spent.points, "requests": spent.requests}
     if isinstance(outcome, Completed) or (isinstance(outcome, Retried) and outcome.keep is not None):
         # Of a chunk that keeps some members, the others were stored.

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backfill.errors import Retryable
+from backfill.model import Repository
 from backfill.outcomes import LOOK_AGAIN_SECONDS
-from backfill.store.connection import Database, Row
+from backfill.store.connection import Database
 
 # GitHub's node ids change their form; the number behind them stays. A row with the number gets the node id of today.
 _ADOPT = """
@@ -90,8 +91,8 @@ _NOTE_UNAVAILABLE = """
 _NOTE_AVAILABLE = "UPDATE repositories SET unavailable_since = NULL WHERE id = CAST(:id AS uuid)"
 
 
-def upsert(db: Database, repository: Mapping[str, Any]) -> Row:
-    """Insert or refresh a repository from GitHub's answer; the stored row, with its uuid as ``id``.
+def upsert(db: Database, repository: Mapping[str, Any]) -> Repository:
+    """Insert or refresh a repository from GitHub's answer; the stored row.
 
     Raises Retryable if an operator's removal deleted it in the same moment.
     """
@@ -99,7 +100,7 @@ def upsert(db: Database, repository: Mapping[str, Any]) -> Row:
     found = db.one("SELECT * FROM repositories WHERE node_id = :node_id", node_id=repository["node_id"])
     if found is None:
         raise Retryable(f"{repository['owner']}/{repository['name']} was removed while it was added; add it again")
-    return found
+    return Repository.from_row(found)
 
 
 def refresh(db: Database, repositories: Sequence[Mapping[str, Any]]) -> None:
@@ -113,14 +114,16 @@ def _write(db: Database, repositories: Sequence[Mapping[str, Any]], *, may_inser
     db.pipeline([(_ADOPT, rows), (_UPSERT, {**rows, "may_insert": may_insert}), (_TAKE_NAMES, rows)])
 
 
-def find(db: Database, owner: str, name: str) -> Row | None:
+def find(db: Database, owner: str, name: str) -> Repository | None:
     """By present name, else by an earlier one; case does not matter, as on GitHub."""
-    return db.one(_FIND, owner=owner, name=name, full_name=f"{owner}/{name}")
+    row = db.one(_FIND, owner=owner, name=name, full_name=f"{owner}/{name}")
+    return Repository.from_row(row) if row else None
 
 
-def get(db: Database, repository_id: str) -> Row | None:
+def get(db: Database, repository_id: str) -> Repository | None:
     """By uuid."""
-    return db.one("SELECT * FROM repositories WHERE id = CAST(:id AS uuid)", id=repository_id)
+    row = db.one("SELECT * FROM repositories WHERE id = CAST(:id AS uuid)", id=repository_id)
+    return Repository.from_row(row) if row else None
 
 
 def note_available(db: Database, repository_id: str) -> None:
@@ -138,7 +141,7 @@ def note_unavailable(db: Database, repository_ids: Sequence[str]) -> set[str]:
 def request_size(db: Database, repository_id: str) -> float | None:
     """The learned size of a detail request; None while GitHub has refused none."""
     found = get(db, repository_id)
-    return None if found is None or found["detail_request_ceiling"] is None else found["detail_request_size"]
+    return None if found is None or found.detail_request_ceiling is None else found.detail_request_size
 
 
 def set_request_size(db: Database, repository_id: str, size: float, ceiling: float | None) -> None:
