@@ -16,7 +16,8 @@ from backfill.chunk_worker.worker import Worker
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.governor import Governor
-from backfill.github.transport import Reply, Transport
+from backfill.github.replies import Reply
+from backfill.github.transport import Transport
 from backfill.messages import chunk_message
 from backfill.observability import logger
 from backfill.store import backfills, chunks

@@ -21,7 +21,8 @@ from backfill.github.client import GitHub
 from backfill.github.errors import RepositoryUnavailable
 from backfill.github.governor import Governor
 from backfill.github.reading import Terms
-from backfill.github.transport import Reply, Transport, classify
+from backfill.github.replies import Reply, classify
+from backfill.github.transport import Transport
 from backfill.messages import chunk_message, plan_message, planner_event, recovery_event
 from backfill.overview import overview
 from backfill.recovery import Recovery

@@ -37,8 +37,9 @@ from backfill.chunk_worker.worker import Worker
 from backfill.console import Console
 from backfill.errors import ContractViolation, Deferred, NotSent, Permanent, Retryable
 from backfill.github.auth import Credentials
-from backfill.github.client import GitHub, ListingPage
+from backfill.github.client import GitHub
 from backfill.github.governor import Governor
+from backfill.github.listing import ListingPage
 from backfill.messages import PlanEvent, RecoveryEvent, SyncRequest, chunk_message, plan_message
 from backfill.model import Dispatch
 from backfill.observability import logger

@@ -44,8 +44,9 @@ def app(secret: dict[str, str]) -> App:
 def stack(db: Database, simulator: Simulator, secret: dict[str, str]) -> Stack:
     """A container whose clock goes with GitHub's."""
     made = Stack(db, simulator)
-    made.github._transport = Transport(simulator.url, clock=simulator.clock)
-    made.github._credentials = Credentials(made.github._transport, lambda _: secret)
+    session = made.github._session
+    session._transport = Transport(simulator.url, clock=simulator.clock)
+    session._credentials = Credentials(session._transport, lambda _: secret)
     return made
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from backfill.errors import Deferred
 from backfill.github.auth import Credentials
-from backfill.github.client import ChunkDetails, GitHub
+from backfill.github.client import GitHub
 from backfill.github.governor import Governor
 from backfill.github.packing import cut
+from backfill.github.reading import ChunkDetails
 from backfill.github.transport import Transport
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database

@@ -18,7 +18,8 @@ from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.errors import BadCredentials, RateLimited, TooLarge, Unexplained, Unreachable, is_charged
 from backfill.github.governor import FLOOR, LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECONDS, Governor
-from backfill.github.transport import Reply, Transport
+from backfill.github.replies import Reply
+from backfill.github.transport import Transport
 from backfill.limits import LONGEST_WINDOW_SECONDS
 from backfill.store.budget import (
     FIRST_BLOCK_SECONDS,

@@ -23,7 +23,8 @@ from graphql import (
 
 from backfill.github import documents
 from backfill.github.errors import UnknownField
-from backfill.github.transport import Transport, classify
+from backfill.github.replies import classify
+from backfill.github.transport import Transport
 from backfill.store import names
 from backfill.store.connection import Database
 from backfill.store.names import Wanted

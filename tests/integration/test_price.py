@@ -10,8 +10,9 @@ from graphql import parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backfill.github import client, cost, documents, packing
+from backfill.github import cost, documents, packing, session
 from backfill.github.packing import COUNTS
+from backfill.model import Spent
 from backfill.store.connection import Database
 from local.in_process import Stack
 from local.simulator import generate
@@ -75,8 +76,8 @@ class Noted:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.counted: list[str] = []
         self.told: list[dict[str, Any]] = []
-        monkeypatch.setattr(client, "count", lambda name, value=1: self.counted.append(name))
-        monkeypatch.setattr(client, "problem", lambda message, **fields: self.told.append(fields))
+        monkeypatch.setattr(session, "count", lambda name, value=1: self.counted.append(name))
+        monkeypatch.setattr(session, "problem", lambda message, **fields: self.told.append(fields))
 
 
 def test_every_request_of_a_backfill_costs_what_the_formula_says(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ def test_every_request_of_a_backfill_costs_what_the_formula_says(stack: Stack, m
     assert "CostsMispredicted" not in noted.counted
     # All but the question whose token it is, which the client asks before it knows whose points it spends.
     served = stack.simulator.statistics()
-    assert stack.github.spent == client.Spent(served["points"] - 1, served["requests"] - 1)
+    assert stack.github.spent == Spent(served["points"] - 1, served["requests"] - 1)
 
 
 def test_a_price_that_differs_is_told_once_counted_and_taken_from_the_reply(
@@ -106,4 +107,4 @@ def test_a_price_that_differs_is_told_once_counted_and_taken_from_the_reply(
     assert noted.counted.count("CostsMispredicted") == 4
     (told,) = noted.told
     assert (told["formula"], told["cost"]) == (1, 3)
-    assert stack.github.spent == client.Spent(points=4 * 3, requests=4)
+    assert stack.github.spent == Spent(points=4 * 3, requests=4)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backfill.github.client import ListingPage
+from backfill.github.listing import ListingPage
 from backfill.store.connection import Database
 from local.in_process import CHUNK_WORKER, PLANNER, Stack
 from local.invocations import MOST_IN_A_CHAIN, RecursiveInvocation, header

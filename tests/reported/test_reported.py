@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backfill.github.errors import RateLimited
-from backfill.github.transport import classify
+from backfill.github.replies import classify
 from backfill.store.connection import Database
 from local.in_process import Stack, differences
 from local.simulator import generate

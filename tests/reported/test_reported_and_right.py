@@ -10,7 +10,7 @@ import pytest
 
 from backfill.errors import BackfillError
 from backfill.github.errors import Forbidden, RateLimited, TooLarge
-from backfill.github.transport import classify
+from backfill.github.replies import classify
 from backfill.store.connection import Database
 from local.in_process import Stack
 from local.simulator import generate

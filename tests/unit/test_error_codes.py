@@ -15,7 +15,7 @@ from backfill.errors import Retryable
 
 SOURCES = Path(backfill.__file__).parent
 # Which argument of a call is a code.
-ARGUMENT = {"Refusal": 0, "Permanent": 0, "Flaw": 1, "lacks": 1, "_doubt": 2, "_fail": 2, "_release": 3}
+ARGUMENT = {"Refusal": 0, "Permanent": 0, "Flaw": 1, "_doubt": 1, "fail": 0, "_release": 3}
 RETURNS = {"_code", "_note_code"}
 
 
@@ -23,6 +23,8 @@ def words(node: ast.expr) -> Iterator[str]:
     """The strings that an expression may be."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
+    elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "ErrorCode":
+        yield ErrorCode[node.attr]
     elif isinstance(node, ast.IfExp):
         yield from words(node.body)
         yield from words(node.orelse)

@@ -22,7 +22,7 @@ from backfill.github.errors import (
     Unreachable,
     ValidationTimeout,
 )
-from backfill.github.transport import classify, classify_installation_token
+from backfill.github.replies import classify, classify_installation_token
 from backfill.limits import LONGEST_WAIT_SECONDS, LONGEST_WINDOW_SECONDS
 from local.simulator import LASTING, PASSING, REWORDED, Failure
 

@@ -11,7 +11,7 @@ from backfill.github import documents
 from backfill.github.grouping import OWN, Group, by_number, grouped
 from backfill.github.packing import COUNTS, Part, parts_of
 from backfill.github.refusals import Refusal
-from backfill.github.transport import Reply
+from backfill.github.replies import Reply
 
 sizes = st.fixed_dictionaries({column: st.integers(0, 60) for column in sorted(set(COUNTS.values()))})
 rows = st.lists(st.tuples(sizes, st.integers(0, 40)), min_size=1, max_size=30)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from backfill.errors import BackfillError
 from backfill.github import headers as header
 from backfill.github.errors import RateLimited
-from backfill.github.transport import Transport, classify
+from backfill.github.replies import classify
+from backfill.github.transport import Transport
 from backfill.limits import LONGEST_WAIT_SECONDS, LONGEST_WINDOW_SECONDS
 
 NOW = 1_800_000_000

@@ -211,7 +211,7 @@ class Forecaster:
         first = forecasts.largest_number(self.db, row["repository_id"]) if row.get("repository_id") else 0
         step = max(1.0, (last - first) / (requests * packing.PAGE))
         numbers = [first + 1 + int(index * step) for index in range(requests * packing.PAGE)]
-        found = self.github.list_numbers(row["node_id"], [number for number in numbers if number <= last])[0]
+        found = self.github.list_numbers(row["node_id"], [number for number in numbers if number <= last]).pull_requests
         return found if len(found) >= LEAST_SAMPLE else []
 
     def _pace(self, works: Sequence[Work], slowness: float) -> float:

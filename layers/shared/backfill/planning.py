@@ -11,7 +11,7 @@ from typing import Any
 from backfill import brake, dead_letters, naming, outbox, priority
 from backfill.errors import ContractViolation, DatabaseUnavailable, Deferred, LeaseLost, Permanent, Retryable
 from backfill.github import packing
-from backfill.github.client import GitHub, ListingPage
+from backfill.github.client import GitHub
 from backfill.github.errors import (
     Forbidden,
     InvalidQuery,
@@ -21,6 +21,7 @@ from backfill.github.errors import (
     UnknownField,
     Unreachable,
 )
+from backfill.github.listing import ListingPage
 from backfill.messages import PlanEvent
 from backfill.model import Repository, Spent
 from backfill.observability import count, event, note_levels, problem

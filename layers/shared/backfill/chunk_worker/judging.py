@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from backfill.error_codes import ErrorCode
-from backfill.github.client import ChunkDetails
+from backfill.github.reading import ChunkDetails
 from backfill.outcomes import Attempt, Completed, Retried, retry_at
 from backfill.store.pull_requests import Stored
 

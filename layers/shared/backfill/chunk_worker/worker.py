@@ -12,10 +12,10 @@ from backfill.chunk_worker.judging import Members, judge, undetailed
 from backfill.chunk_worker.sync_requests import accept
 from backfill.error_codes import ErrorCode
 from backfill.errors import DatabaseUnavailable, NotSent, Permanent, Removed, Retryable, StaleClaim
-from backfill.github.client import ChunkDetails, GitHub
+from backfill.github.client import GitHub
 from backfill.github.errors import RepositoryUnavailable
 from backfill.github.governor import LONGEST_SLEEP_SECONDS, NEWCOMER_SLEEP_SECONDS
-from backfill.github.reading import Terms
+from backfill.github.reading import ChunkDetails, Terms
 from backfill.github.request_size import RequestSize
 from backfill.messages import SyncRequest
 from backfill.model import Chunk, Dispatch, Origin, Repository, Spent, Waiting

@@ -18,7 +18,7 @@ from backfill.github.errors import (
     Unexplained,
     is_charged,
 )
-from backfill.github.transport import Reply
+from backfill.github.replies import Reply
 from backfill.observability import count, event
 
 # GitHub allows 60 seconds of server time a minute; design section 6 aims at 54.

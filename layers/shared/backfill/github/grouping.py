@@ -14,7 +14,7 @@ from typing import Any
 
 from backfill.github.packing import Part
 from backfill.github.refusals import below
-from backfill.github.transport import Reply
+from backfill.github.replies import Reply
 
 # What a group is asked for besides connections: the pull requests' own fields.
 OWN = ""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from backfill.error_codes import ErrorCode
 from backfill.github.errors import (
     Forbidden,
     InvalidQuery,
@@ -144,7 +145,9 @@ def judge(errors: list[dict[str, Any]], data: Any) -> Judged:
             missing.add(path)
         elif len(path) > 2 and not _concerns_everything(path) and _is_null(data, path):
             is_missing = kind == "NOT_FOUND"
-            refused[path] = Refusal("not_found" if is_missing else "unexplained", message, is_definite=is_missing)
+            refused[path] = Refusal(
+                ErrorCode.NOT_FOUND if is_missing else ErrorCode.UNEXPLAINED, message, is_definite=is_missing
+            )
         else:
             raise Unexplained(f"GitHub error {kind or 'without a type'}: {message}")
     return Judged(frozenset(missing), refused)

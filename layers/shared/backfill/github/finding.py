@@ -1,0 +1,129 @@
+"""Repositories: by name, many names at once, and what has changed in those that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from backfill.errors import Permanent, Retryable
+from backfill.github import cost, documents, records
+from backfill.github.errors import (
+    Forbidden,
+    InvalidQuery,
+    RepositoryUnavailable,
+    ScopeMissing,
+    TooLarge,
+    Unexplained,
+    UnknownField,
+)
+from backfill.github.records import Node, Row
+from backfill.github.replies import Reply
+from backfill.github.session import Price, Session
+
+Names = Sequence[tuple[str, str]]
+
+
+class Found(NamedTuple):
+    """A repository's row, and how many pull requests GitHub counts."""
+
+    row: Row
+    total_prs: int
+
+
+def one(session: Session, owner: str, name: str) -> Found:
+    """A repository by name. Renames are followed."""
+    node = session.query(documents.FIND, {"owner": owner, "name": name}).data.get("repository")
+    if node is None:
+        raise RepositoryUnavailable(f"GitHub shows no repository {owner}/{name} to this token")
+    return _found(node)
+
+
+class Finder:
+    """Finds up to 100 repositories at once. The first request checks that the server knows everything the queries name.
+
+    github.com needs no check: the queries are written for its schema.
+    """
+
+    def __init__(self, session: Session, *, checks_schema: bool) -> None:
+        self._session = session
+        self._checks_schema = checks_schema
+        # What the server's schema lacked at the last check. Nothing can be read from such a server.
+        self.unsupported: UnknownField | None = None
+
+    def find(self, names: Names) -> dict[str, Found | Permanent | Retryable]:
+        """Repositories by ``owner/name``; an error where GitHub shows none."""
+        found: dict[str, Found | Permanent | Retryable] = {}
+        waiting, checks = names, self._checks_schema
+        while waiting:
+            text = documents.find_and_check if checks else documents.find
+            some = self._session.fitting(waiting, text)
+            try:
+                reply = self._session.query(text(some), {})
+            except (InvalidQuery, ScopeMissing) as error:
+                if not checks:
+                    raise
+                # The names are asked for all the same: the answer says whose backfill waits for a newer server.
+                self.unsupported, checks = error if isinstance(error, UnknownField) else None, False
+                continue
+            except TooLarge as error:
+                if checks and len(some) == 1:
+                    # The check is too large for this server. The first listing tells what the server lacks.
+                    checks = False
+                else:
+                    self._session.ask_less(len(some), error)
+                continue
+            if checks:
+                self._checks_schema = checks = False
+                self.unsupported = None
+            self._session.ask_more(len(some))
+            waiting = waiting[len(some) :]
+            found.update(_answers(some, reply))
+        return found
+
+
+def _answers(names: Names, reply: Reply) -> dict[str, Found | Permanent | Retryable]:
+    found: dict[str, Found | Permanent | Retryable] = {}
+    for index, (owner, name) in enumerate(names):
+        node, full_name = reply.data[f"r{index}"], f"{owner}/{name}"
+        if node:
+            found[full_name] = _found(node)
+        elif (f"r{index}",) in reply.missing:
+            found[full_name] = RepositoryUnavailable(f"GitHub shows no repository {full_name} to this token")
+        elif (f"r{index}",) in reply.refused:
+            found[full_name] = Forbidden(reply.refused[f"r{index}",].reason)
+        else:
+            found[full_name] = Unexplained(f"GitHub gave null for {full_name} without a reason")
+    return found
+
+
+def _found(node: Node) -> Found:
+    return Found(records.repository(node), int(node["pullRequests"]["totalCount"]))
+
+
+class Examined(NamedTuple):
+    """``by_id``: identity, ``total_prs`` and ``latest_updated_at`` of each repository; the points spent.
+
+    None stands for a repository that GitHub does not have, Unexplained for a null without a reason.
+    """
+
+    by_id: dict[str, Row | Unexplained | None]
+    points: int
+
+
+def examine(session: Session, node_ids: Sequence[str]) -> Examined:
+    """Ask for the totals and the newest change of up to 100 repositories at once."""
+    weight = cost.weight([cost.Connection(1)], parents=len(node_ids))
+    price = Price(cost.points(weight), cost.seconds(listed=len(node_ids)))
+    reply = session.query(documents.EXAMINE, {"ids": list(node_ids)}, price)
+    found: dict[str, Row | Unexplained | None] = dict.fromkeys(node_ids)
+    for index, (node_id, node) in enumerate(zip(node_ids, reply.data["nodes"], strict=True)):
+        if node:
+            newest = [each for each in node["pullRequests"]["nodes"] if each]
+            found[node_id] = {
+                "repository": records.repository(node),
+                "total_prs": node["pullRequests"]["totalCount"],
+                "latest_updated_at": newest[0]["updatedAt"] if newest else None,
+            }
+        elif ("nodes", index) not in reply.missing:
+            found[node_id] = Unexplained(f"GitHub gave null for repository {node_id} without a reason")
+    return Examined(found, reply.cost or 1)
