@@ -14,7 +14,7 @@ from backfill.github.finding import Examined, Found
 from backfill.github.governor import Governor
 from backfill.github.listing import ListedNumbers, ListingPage
 from backfill.github.reading import ChunkDetails, ChunkReader, Terms
-from backfill.github.records import Row
+from backfill.github.records import Listed
 from backfill.github.session import Session
 from backfill.github.transport import Transport
 from backfill.model import Spent
@@ -95,7 +95,7 @@ class GitHub:
         return listing.by_numbers(self._session, node_id, numbers)
 
     @understood()
-    def details(self, node_id: str, listed: Sequence[Row], terms: Terms | None = None) -> ChunkDetails:
+    def details(self, node_id: str, listed: Sequence[Listed], terms: Terms | None = None) -> ChunkDetails:
         """Read pull requests whole, to the last page of everything. ``listed``: their rows with the connection sizes."""
         return ChunkReader(self._session, node_id, listed, terms or Terms()).read()
 

@@ -15,7 +15,7 @@ from backfill.github.ends import Ends
 from backfill.github.errors import MALFORMED
 from backfill.github.flaws import LONGEST_REASON, Flaw
 from backfill.github.packing import Part
-from backfill.github.records import Node, Row, Tables
+from backfill.github.records import Listed, Node, Row, Tables
 from backfill.github.refusals import Path, Refusal, below
 from backfill.github.tasks import Task
 
@@ -38,7 +38,7 @@ class PullRequestReading:
     ``begun`` numbers its readings. A reading that begins again drops the tasks of the one before.
     """
 
-    def __init__(self, listed: Row) -> None:
+    def __init__(self, listed: Listed) -> None:
         self.number: int = listed["number"]
         self.row: Row | None = None
         self.flaws: dict[str, Flaw] = {}

@@ -23,7 +23,7 @@ from backfill.github.flaws import Flaw
 from backfill.github.governor import LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECONDS
 from backfill.github.grouping import by_number
 from backfill.github.pull_request import Answer, PullRequestReading
-from backfill.github.records import Node, Row, Tables
+from backfill.github.records import Listed, Node, Tables
 from backfill.github.refusals import below
 from backfill.github.replies import Reply
 from backfill.github.request_size import RequestSize
@@ -73,7 +73,7 @@ class Terms:
 class ChunkReader:
     """Reads the pull requests of one chunk whole, to the last page of everything."""
 
-    def __init__(self, session: Session, node_id: str, listed: Sequence[Row], terms: Terms) -> None:
+    def __init__(self, session: Session, node_id: str, listed: Sequence[Listed], terms: Terms) -> None:
         self._session = session
         self._node_id = node_id
         self._terms = terms

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,8 @@ from backfill.pull_request_fields import Field
 
 Node = dict[str, Any]
 Row = dict[str, Any]
+# A list-level row, with the size of every connection.
+Listed = Mapping[str, Any]
 Tables = dict[str, list[Row]]
 
 # A count that GitHub does not tell.
