@@ -17,7 +17,8 @@ from typing import Any
 import boto3
 import pytest
 
-from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.errors import DatabaseUnavailable
+from backfill.store.connection import Database
 from local import postgres
 from local.simulator import Simulator, generate
 from tests.cutting_proxy import Cut, CuttingProxy

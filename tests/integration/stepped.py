@@ -15,12 +15,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from backfill.errors import DatabaseUnavailable
 from backfill.github.errors import Unreachable
 from backfill.github.transport import Transport
 from backfill.messages import dispatch_body, plan_body
 from backfill.model import Dispatch, Waiting
 from backfill.queues import DeadLetter, Source
-from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.store.connection import Database
 from local.simulator import Simulator
 
 # Something waits for ever, which must not happen: one actor runs at a time, and keeps no lock where it stops.

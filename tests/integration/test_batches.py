@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from backfill.chunk_worker.worker import Worker
+from backfill.errors import DatabaseUnavailable
 from backfill.messages import SyncRequest
 from backfill.model import Dispatch
-from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.store.connection import Database
 from functions.chunk_worker import app as worker_app
 from functions.planner import app as planner_app
 from local.in_process import CHUNK_WORKER, PLANNER, Stack

@@ -35,7 +35,7 @@ from hypothesis.stateful import (
 
 from backfill.chunk_worker.worker import Worker
 from backfill.console import Console
-from backfill.errors import ContractViolation, Deferred, NotSent, Permanent, Retryable
+from backfill.errors import ContractViolation, DatabaseUnavailable, Deferred, NotSent, Permanent, Retryable
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.governor import Governor
@@ -48,7 +48,7 @@ from backfill.planning import Planner
 from backfill.recovery import Recovery
 from backfill.store import chunks
 from backfill.store.budget import PostgresBudget
-from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.store.connection import Database
 from local.simulator import Repository, Simulator, generate
 from tests.integration.ageing import Ageing
 from tests.integration.stepped import (

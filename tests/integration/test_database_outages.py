@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 import pg8000.native
 import pytest
 
+from backfill.errors import DatabaseUnavailable
 from backfill.store import connection
-from backfill.store.connection import Database, DatabaseUnavailable, LoginRefused, connect_patiently
+from backfill.store.connection import Database, LoginRefused, connect_patiently
 from local.postgres import Postgres
 from local.servers import NotHere, PgBouncer
 from local.stack import free_port

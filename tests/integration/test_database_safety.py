@@ -27,11 +27,11 @@ from pg8000.exceptions import DatabaseError
 
 from backfill import trust
 from backfill.config import DatabaseAddress
-from backfill.errors import Misconfigured
+from backfill.errors import DatabaseUnavailable, Misconfigured
 from backfill.github.errors import Unreachable
 from backfill.github.transport import Transport
 from backfill.store import connection
-from backfill.store.connection import Database, DatabaseUnavailable, LoginRefused, Untrusted
+from backfill.store.connection import Database, LoginRefused, Untrusted
 from local.in_process import Stack
 from local.postgres import Postgres
 from local.servers import NotHere, PgBouncer

@@ -13,7 +13,8 @@ import pg8000.native
 import psutil
 import pytest
 
-from backfill.store.connection import DatabaseUnavailable, connect, connection_options
+from backfill.errors import DatabaseUnavailable
+from backfill.store.connection import connect, connection_options
 from local import doors
 from local.invoke import settings_of_file
 from local.postgres import Postgres

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from backfill.errors import DatabaseUnavailable
 from backfill.github import transport
 from backfill.store import connection
-from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.store.connection import Database
 from local.in_process import Stack
 from local.simulator import Simulator, generate
 

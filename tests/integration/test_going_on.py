@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from backfill import outbox
 from backfill.chunk_worker.worker import Worker
-from backfill.errors import Deferred, NotSent, Retryable
+from backfill.errors import DatabaseUnavailable, Deferred, NotSent, Retryable
 from backfill.github.client import GitHub
 from backfill.messages import PlanEvent, chunk_message, plan_message
 from backfill.model import Chunk, Spent
@@ -21,7 +21,7 @@ from backfill.planning import ERROR_AGAIN_SECONDS
 from backfill.queues import LONGEST_DELAY_SECONDS
 from backfill.store import backfills, conclusions
 from backfill.store.backfills import PLAN_REQUEST_SENDING_SECONDS
-from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.store.connection import Database
 from local.in_process import Stack
 from local.simulator import Simulator, generate
 from tests.integration.stepped import Broker, Killed, Message, SteppedQueues

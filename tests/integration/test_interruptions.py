@@ -12,13 +12,13 @@ from botocore.exceptions import ClientError
 
 from backfill import outbox, wiring
 from backfill.chunk_worker.worker import Worker
-from backfill.errors import NotSent, Retryable
+from backfill.errors import DatabaseUnavailable, NotSent, Retryable
 from backfill.messages import chunk_message, plan_message
 from backfill.model import Dispatch, Spent
 from backfill.outcomes import MAX_ATTEMPTS
 from backfill.queues import DeadLetter
 from backfill.store import backfills, chunks, conclusions, pull_requests, recoveries
-from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.store.connection import Database
 from functions.chunk_worker import app as worker_app
 from functions.planner import app as planner_app
 from local.in_process import Stack

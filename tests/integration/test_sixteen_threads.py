@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 
 from backfill.chunk_worker.worker import Worker
 from backfill.console import Console
-from backfill.errors import ContractViolation, Deferred, NotSent, Permanent, Retryable
+from backfill.errors import ContractViolation, DatabaseUnavailable, Deferred, NotSent, Permanent, Retryable
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.governor import Governor
@@ -31,7 +31,7 @@ from backfill.observability import logger
 from backfill.planning import Planner
 from backfill.recovery import Recovery
 from backfill.store.budget import PostgresBudget
-from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.store.connection import Database
 from local.in_process import differences
 from local.simulator import Simulator, generate
 from tests.integration.ageing import Ageing

@@ -9,10 +9,10 @@ import pytest
 
 from backfill import config
 from backfill.config import DatabaseAddress, Settings
-from backfill.errors import ContractViolation, Misconfigured
+from backfill.errors import ContractViolation, DatabaseUnavailable, Misconfigured
 from backfill.github.transport import Transport
 from backfill.messages import planner_event, recovery_event
-from backfill.store.connection import Database, DatabaseUnavailable, connection_options
+from backfill.store.connection import Database, connection_options
 
 EVENTS = Path(__file__).parents[2] / "events"
 COMPLETE = {

@@ -42,8 +42,6 @@ def written(source: str) -> Iterator[str]:
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
             if ast.unparse(node.targets[0].value).endswith("failed") and isinstance(node.value, ast.Tuple):
                 yield from words(node.value.elts[0])
-        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("DEFERRED", "REFUSED"):
-            yield from words(node.value)
         elif isinstance(node, ast.FunctionDef) and node.name in RETURNS:
             for each in ast.walk(node):
                 if isinstance(each, ast.Return) and each.value is not None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from backfill.checks import Check
-from backfill.errors import Deferred, Permanent, Retryable
+from backfill.errors import DatabaseUnavailable, Deferred, Permanent, Retryable
 from backfill.github.client import GitHub, TokenFacts
 from backfill.queues import Queues
 from backfill.store import health
-from backfill.store.connection import Database, DatabaseUnavailable
+from backfill.store.connection import Database
 
 # A token that ends sooner is worth a warning.
 EXPIRES_SOON_DAYS = 14

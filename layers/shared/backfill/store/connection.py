@@ -21,8 +21,7 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 
 from backfill import trust
 from backfill.error_codes import ErrorCode
-from backfill.errors import DatabaseUnavailable as DatabaseUnavailable
-from backfill.errors import Misconfigured, Retryable
+from backfill.errors import DatabaseUnavailable, Misconfigured, Retryable
 
 # Aurora Serverless takes about 15 seconds to resume from 0 ACU, and accepts no connection meanwhile:
 # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2-auto-pause.html

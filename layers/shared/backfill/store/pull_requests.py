@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from backfill import pull_request_fields
+from backfill.error_codes import ErrorCode
 from backfill.store.connection import Database, Row, RowsRefused, as_text
 from backfill.store.identities import (
     AUTHORS,
@@ -36,8 +37,6 @@ class Refused(Protocol):
     def reason(self) -> str: ...
 
 
-# The code of a pull request whose values Postgres does not take.
-REFUSED = "value_refused"
 # A pull request whose detail failed is tried again after this long, or as soon as it changes on GitHub.
 FAILED_RETRY_HOURS = 24
 # An incomplete pull request, or a number that GitHub does not list, is asked for again after each of these in turn, the last one
@@ -418,7 +417,7 @@ class _ValueRefused:
     """Why a row of a listing page is not stored."""
 
     reason: str
-    code: str = REFUSED
+    code: str = ErrorCode.VALUE_REFUSED
 
 
 def store_listed(
@@ -447,7 +446,9 @@ def store_listed(
     refused = _divided(db, tables, store).refused
     if refused:
         reasons = {number: _ValueRefused(reason) for number, reason in refused.items()}
-        record_failed(db, repository_id, {number: (REFUSED, reason) for number, reason in refused.items()})
+        record_failed(
+            db, repository_id, {number: (ErrorCode.VALUE_REFUSED, reason) for number, reason in refused.items()}
+        )
         note_refused(db, repository_id, reasons, is_asked_again=True)
     return refused
 
