@@ -83,7 +83,7 @@ lint: .venv/.ready .venv-checks/.ready ## ruff, mypy in strict mode, cfn-lint, c
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy layers/shared/backfill migrations local tests cli benchmarks
 	@for each in functions/*/app.py; do $(BIN)/mypy $$each; done
-	$(BIN)/cfn-lint template.yaml
+	$(BIN)/cfn-lint template.yaml monitoring.yaml
 	.venv-checks/bin/checkov --config-file .checkov.yaml
 	.venv-checks/bin/squawk migrations/versions/*.sql
 

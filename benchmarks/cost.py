@@ -43,7 +43,7 @@ def prices(file: Path) -> dict[str, float]:
 def measure() -> list[Figure]:
     """Per 100,000 pull requests of the kind at hand, and what stands still costs a month."""
     price = prices(Path(os.environ.get("PRICES") or HERE / "prices.toml"))
-    alarms = (HERE.parent / "template.yaml").read_text(encoding="utf-8").count("Type: AWS::CloudWatch::Alarm\n")
+    alarms = (HERE.parent / "monitoring.yaml").read_text(encoding="utf-8").count("Type: AWS::CloudWatch::Alarm\n")
     repository = pull_requests_at_hand()[0]
     with (
         postgres() as server,

@@ -7,7 +7,7 @@ import sys
 import tomllib
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +24,7 @@ _NAMES = {
     "AWS::CloudWatch::Dashboard": "dashboards",
     "AWS::IAM::Role": "roles",
 }
+NESTED_STACK = "AWS::CloudFormation::Stack"
 STAYS = """\
 These stay:
   the database, with every pull request and the state of every backfill
@@ -52,12 +53,23 @@ def resources(stack_name: str, region: str | None) -> Counter[str]:
     try:
         client = boto3.client("cloudformation", region_name=chosen_region(region))
         client.describe_stacks(StackName=stack_name)
-        pages = client.get_paginator("list_stack_resources").paginate(StackName=stack_name)
-        return Counter(each["ResourceType"] for page in pages for each in page["StackResourceSummaries"])
+        return _counted(client, stack_name)
     except ClientError as error:
         raise Unusable(error.response["Error"].get("Message") or str(error)) from None
     except BotoCoreError as error:
         raise Unusable(f"{error}. Check the AWS configuration: aws sts get-caller-identity") from None
+
+
+def _counted(client: Any, stack_name: str) -> Counter[str]:
+    """The resources of a stack and of the stacks nested in it, by type."""
+    found: Counter[str] = Counter()
+    for page in client.get_paginator("list_stack_resources").paginate(StackName=stack_name):
+        for each in page["StackResourceSummaries"]:
+            if each["ResourceType"] == NESTED_STACK and each.get("PhysicalResourceId"):
+                found += _counted(client, each["PhysicalResourceId"])
+            else:
+                found[each["ResourceType"]] += 1
+    return found
 
 
 def told(found: Counter[str]) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # What a build is made from, below the folder of its template.
-SOURCES = ("template.yaml", "functions", "layers", "migrations", "requirements")
+SOURCES = ("template.yaml", "monitoring.yaml", "functions", "layers", "migrations", "requirements")
 IGNORED = "__pycache__"
 # A build has some 50 MB.
 KEPT = 6

@@ -362,16 +362,18 @@ def _secret(environment: dict[str, str], name: str, value: str) -> str:
 def _for_the_local_aws(template: Path) -> None:
     """What the local AWS cannot take; only the built copy is changed.
 
-    It hands a Number parameter to its SQS poller as text, and then polls nothing at all (AWS itself converts it), and
-    it knows no saved queries.
+    It hands a Number parameter to its SQS poller as text and then polls nothing; AWS converts the text. It does not know
+    saved queries.
     """
     text = template.read_text(encoding="utf-8")
     changed, times = re.subn(r"MaximumConcurrency:\s+Ref: MaximumConcurrency", "MaximumConcurrency: 4", text)
     if times != 1:
         raise Failed(f"the built template {template} has no MaximumConcurrency by reference")
-    # A resource ends where the next line of its own indentation begins.
-    changed = re.sub(r"(?m)^  \w+:\n    Type: AWS::Logs::QueryDefinition\n(?:    .*\n|\n)*", "", changed)
     template.write_text(changed, encoding="utf-8")
+    monitoring = template.parent / "Monitoring/template.yaml"
+    # A resource ends where the next line of its own indentation begins.
+    queries = re.compile(r"^  \w+:\n    Type: AWS::Logs::QueryDefinition\n(?:    .*\n|\n)*", re.MULTILINE)
+    monitoring.write_text(queries.sub("", monitoring.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _tools(environment: dict[str, str]) -> dict[str, str]:

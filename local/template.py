@@ -19,6 +19,8 @@ from local.sqs import MOST_MESSAGE_BYTES, QueueSettings
 
 ROOT = Path(__file__).parents[1]
 NOTHING = {"Ref": "AWS::NoValue"}
+# Conditions that the template and its nested stack both have, with the same meaning.
+SAME_CONDITIONS = {"HasKmsKey"}
 Resources = Mapping[str, Any]
 
 
@@ -44,14 +46,36 @@ class Deployment:
 
 @cache
 def translated() -> dict[str, Any]:
-    """The template after SAM's transformation, which adds roles and policies of its own where there is room for them."""
-    plain: dict[str, Any] = json.loads(json.dumps(yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))))
+    """The template after SAM's transformation, which adds roles and policies of its own where there is room for them.
+
+    The resources and conditions of the nested stack are among its own.
+    """
+    plain = _parsed("template.yaml")
     for each in plain["Resources"].values():
         for code in ("CodeUri", "ContentUri"):
             if code in each.get("Properties", {}):
                 each["Properties"][code] = "s3://bucket/key"
     with _region("us-east-1"):
-        return dict(Translator({}, Parser()).translate(plain, {}))
+        whole: dict[str, Any] = Translator({}, Parser()).translate(plain, {})
+    inner = monitoring()
+    for part in ("Resources", "Conditions"):
+        if both := whole[part].keys() & inner[part].keys() - SAME_CONDITIONS:
+            raise ValueError(f"template.yaml and monitoring.yaml both have {sorted(both)}")
+        whole[part] |= inner[part]
+    return whole
+
+
+@cache
+def monitoring() -> dict[str, Any]:
+    """The nested stack. It names the outer stack as the outer stack names itself."""
+    text = json.dumps(_parsed("monitoring.yaml"))
+    return dict(
+        json.loads(text.replace("${MonitoredStack}", "${AWS::StackName}").replace("MonitoredStack", "AWS::StackName"))
+    )
+
+
+def _parsed(name: str) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(yaml_parse((ROOT / name).read_text(encoding="utf-8")))))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from local.stack import ROOT, Stack
 
 NAME = "backfill-to-delete"
-# Two of the resources that the product's own template has, and one that people do not ask about.
+# Resources that the product's own template has, one that people do not ask about, and a nested stack with an alarm.
 TEMPLATE = """
 Resources:
   ChunkQueue:
@@ -25,6 +25,23 @@ Resources:
     Type: AWS::Logs::LogGroup
   Topic:
     Type: AWS::SNS::Topic
+  Monitoring:
+    Type: AWS::CloudFormation::Stack
+    Properties:
+      TemplateURL: {nested}
+"""
+NESTED = """
+Resources:
+  NoProgressAlarm:
+    Type: AWS::CloudWatch::Alarm
+    Properties:
+      Namespace: ProgressiveBackfill
+      MetricName: StalledBackfills
+      Statistic: Maximum
+      Period: 300
+      EvaluationPeriods: 1
+      Threshold: 1
+      ComparisonOperator: GreaterThanOrEqualToThreshold
 """
 
 
@@ -46,8 +63,11 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 def create(settings: dict[str, str]) -> None:
     """Deploy a stack."""
-    cloudformation = client(settings, "cloudformation")
-    cloudformation.create_stack(StackName=NAME, TemplateBody=TEMPLATE)
+    storage, cloudformation = client(settings, "s3"), client(settings, "cloudformation")
+    storage.create_bucket(Bucket="templates")
+    storage.put_object(Bucket="templates", Key="nested.yaml", Body=NESTED.encode())
+    nested = "https://s3.us-east-1.amazonaws.com/templates/nested.yaml"
+    cloudformation.create_stack(StackName=NAME, TemplateBody=TEMPLATE.format(nested=nested))
     cloudformation.get_waiter("stack_create_complete").wait(StackName=NAME, WaiterConfig={"Delay": 1})
 
 
@@ -116,7 +136,7 @@ def test_it_says_what_goes_and_what_stays_and_deletes_by_the_name(aws: dict[str,
     done = run(aws, "--file", str(file), typed=NAME)
     assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout
-    for part in ("queues, with their messages: 1", "log groups, with their logs: 1", "other resources: 1"):
+    for part in ("queues, with their messages: 1", "log groups, with their logs: 1", "alarms: 1", "other resources: 1"):
         assert part in said
     assert "the database, with every pull request" in said.partition("These stay:")[2]
     assert str(file) in said and "us-east-1" in said

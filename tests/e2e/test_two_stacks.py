@@ -36,7 +36,7 @@ class One:
     name: str
 
     def command(self, *words: str, **environment: str) -> subprocess.Popen[str]:
-        """A command of the repository in a shell that has seen this stack's settings, or none."""
+        """A command of the repository, in a shell that knows this stack's folder and ``environment``."""
         own = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "DATABASE_", "GITHUB_", "STACK_"))}
         own |= {"PYTHONPATH": f"{ROOT}:{ROOT}/layers/shared", "LOCAL_FOLDER": str(self.folder), **environment}
         return subprocess.Popen(
@@ -50,13 +50,18 @@ class One:
         return output
 
     def settings(self) -> dict[str, str]:
-        """What `make env` tells a shell."""
+        """The settings that `make env` exports. PATH is not one: its value names the shell's own PATH."""
         lines = shlex.split(self.run("local.stack", "env").replace("export ", ""))
-        return dict(line.split("=", 1) for line in lines)
+        exported = dict(line.split("=", 1) for line in lines)
+        del exported["PATH"]
+        return exported
 
     def status(self, settings: dict[str, str]) -> list[dict[str, Any]]:
         output = self.run("cli", "status", "--json", **settings)
         return list(json.loads(output)["backfills"])
+
+    def repositories(self, **environment: str) -> list[str]:
+        return [row["repository"] for row in self.status(environment)]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +97,7 @@ def test_each_stack_completes_its_own_repository_and_sees_no_other(two: list[One
             assert time.monotonic() < deadline, each.status(settings[each])
             time.sleep(2)
     for each in two:
-        assert [row["repository"] for row in each.status(settings[each])] == [each.name]
+        assert each.repositories(**settings[each]) == [each.name]
         assert rows_that_differ(settings[each]["DATABASE_URL"], each.simulator) == []
 
 
@@ -123,3 +128,16 @@ def test_ports_processes_data_and_schedules_are_their_own(two: list[One]) -> Non
         assert len(clients(settings, "scheduler").list_schedules()["Schedules"]) == 2
         names = {each["FunctionName"] for each in clients(settings, "lambda").list_functions()["Functions"]}
         assert names == {f"{STACK_NAME}-{name}" for name in FUNCTIONS}
+
+
+@pytest.mark.timeout(1800)
+def test_the_command_finds_the_stack_of_its_folder_unless_the_shell_has_chosen_another(two: list[One]) -> None:
+    for each in two:
+        each.run("cli", "add", each.name)
+        assert each.repositories() == [each.name]
+        process = each.command("cli", "status")
+        _, said = process.communicate(timeout=SECONDS)
+        assert (process.returncode, f"On the local stack in {each.folder};" in said) == (0, True), said
+    left, right = two
+    assert left.repositories(**right.settings()) == [right.name]
+    assert right.repositories(**left.settings()) == [left.name]

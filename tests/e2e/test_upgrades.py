@@ -55,7 +55,8 @@ def later(deployed: Deployed, first: Version, tmp_path_factory: pytest.TempPathF
     source = tmp_path_factory.mktemp("later")
     for name in ("functions", "layers", "migrations", "requirements"):
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "template.yaml", source)
+    for name in ("template.yaml", "monitoring.yaml"):
+        shutil.copy(ROOT / name, source)
     replace(source / "functions/chunk_worker/app.py", '"message handled"', f'"{LATER}"')
     migrate(source / "migrations", "9000", "ALTER TABLE files ADD COLUMN later text DEFAULT 'yes';")
     replace(source / "template.yaml", f'SchemaVersion: "{first.revision}"', 'SchemaVersion: "9000"')

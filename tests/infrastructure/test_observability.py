@@ -14,6 +14,7 @@ import pytest
 
 from backfill import overview
 from backfill.observability import EVENTS, LEVELS, NAMESPACE, UNITS
+from local.template import monitoring
 from tests.infrastructure.test_permissions import resources
 
 __all__ = ["resources"]
@@ -49,13 +50,15 @@ AWS = {
 # https://docs.powertools.aws.dev/lambda/python/latest/core/logger/#standard-structured-keys
 STANDARD_FIELDS = {"level", "message", "location", "timestamp", "service", "function_request_id", "function_name"}
 STANDARD_FIELDS |= {"exception", "exception_name", "@timestamp", "@message"}
+PSEUDO_PARAMETERS = {"AWS::AccountId", "AWS::Partition", "AWS::Region", "AWS::StackName"}
+NAMES = {"AWS::Lambda::Function": "FunctionName", "AWS::SQS::Queue": "QueueName", "AWS::Logs::LogGroup": "LogGroupName"}
 
 
 @pytest.fixture(scope="module")
 def body(resources: dict[str, Any]) -> dict[str, Any]:
     """The dashboard's body, with every reference left as ${…}."""
     text, variables = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    known = resources.keys() | variables.keys() | {"AWS::Region", "AWS::StackName"}
+    known = resources.keys() | variables.keys() | PSEUDO_PARAMETERS
     for reference in re.findall(r"\$\{([^}]+)\}", text):
         assert reference.partition(".")[0] in known, reference
     return dict(json.loads(text))
@@ -67,11 +70,16 @@ def metrics_of(body: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
             yield widget["properties"]["title"], metric
 
 
-def check(resources: dict[str, Any], namespace: str, metric: str, dimension: str, value: Any, statistic: str) -> None:
-    """A metric exists, has this dimension, of a resource of this template, and the statistic fits what it is."""
+def names_of(resources: dict[str, Any], kind: str) -> set[str]:
+    """The names that template.yaml gives to its resources of a type, with references left as ${…}."""
+    return {each["Properties"][NAMES[kind]]["Fn::Sub"] for each in resources.values() if each["Type"] == kind}
+
+
+def check(resources: dict[str, Any], namespace: str, metric: str, dimension: str, value: str, statistic: str) -> None:
+    """A metric exists, has this dimension, of a resource of template.yaml, and the statistic fits its kind."""
     if namespace == NAMESPACE:
         assert metric in UNITS, f"no such metric: {metric}"
-        assert (dimension, value) == ("service", "AWS::StackName")
+        assert (dimension, value) == ("service", "${AWS::StackName}")
         if metric in LEVELS:
             assert statistic in ("Maximum", "Minimum", "SampleCount"), f"{statistic} of the level {metric}"
         else:
@@ -79,9 +87,7 @@ def check(resources: dict[str, Any], namespace: str, metric: str, dimension: str
         return
     name, kind, known = AWS[namespace]
     assert (dimension, metric in known) == (name, True), (namespace, dimension, metric)
-    # A function's Ref is its name; a queue's is its URL, and its name an attribute.
-    resource, _, attribute = value.partition(".")
-    assert (resources[resource]["Type"], attribute) == (kind, "QueueName" if namespace == "AWS/SQS" else ""), value
+    assert value in names_of(resources, kind)
 
 
 def test_the_dashboard_shows_only_what_exists(resources: dict[str, Any], body: dict[str, Any]) -> None:
@@ -90,13 +96,15 @@ def test_the_dashboard_shows_only_what_exists(resources: dict[str, Any], body: d
         if isinstance(metric[0], dict):
             continue
         namespace, name, dimension, reference, options = metric
-        assert re.fullmatch(r"\$\{\S+\}", reference), title
-        check(resources, namespace, name, dimension, reference[2:-1], options["stat"])
+        assert reference.startswith("${AWS::StackName}"), title
+        check(resources, namespace, name, dimension, reference, options["stat"])
         checked += 1
     assert checked > 50
     (custom,) = [each["properties"] for each in body["widgets"] if each["type"] == "custom"]
-    assert custom["endpoint"] == "${WidgetFunction.Arn}"
-    assert resources["WidgetFunction"]["Type"] == "AWS::Lambda::Function"
+    widget = resources["WidgetFunction"]["Properties"]["FunctionName"]["Fn::Sub"]
+    assert (
+        custom["endpoint"] == f"arn:${{AWS::Partition}}:lambda:${{AWS::Region}}:${{AWS::AccountId}}:function:{widget}"
+    )
 
 
 def test_expressions_refer_to_metrics_of_their_own_widget(body: dict[str, Any]) -> None:
@@ -143,7 +151,7 @@ def test_alarms_watch_only_what_exists_and_say_what_to_do(resources: dict[str, A
     headings = {line.lstrip("#").strip() for line in RUNBOOK.splitlines() if line.startswith("#")}
     for name, alarm in alarms.items():
         ((dimension),) = alarm["Dimensions"]
-        value = dimension["Value"].get("Ref") or ".".join(dimension["Value"]["Fn::GetAtt"])
+        value = dimension["Value"].get("Fn::Sub") or f"${{{dimension['Value']['Ref']}}}"
         check(resources, alarm["Namespace"], alarm["MetricName"], dimension["Name"], value, alarm["Statistic"])
         quoted = re.findall(r'docs/operations.md, "([^"]+)"', alarm["AlarmDescription"])
         assert len(quoted) == 1, name
@@ -210,8 +218,7 @@ def test_saved_queries_ask_for_fields_and_messages_that_are_logged(resources: di
     queries = {n: each["Properties"] for n, each in resources.items() if each["Type"] == "AWS::Logs::QueryDefinition"}
     assert len(queries) == 5
     for name, query in queries.items():
-        for group in query["LogGroupNames"]:
-            assert resources[group["Ref"]]["Type"] == "AWS::Logs::LogGroup"
+        assert {group["Fn::Sub"] for group in query["LogGroupNames"]} <= names_of(resources, "AWS::Logs::LogGroup")
         text = query["QueryString"]
         for message in re.findall(r'message = "([^"]+)"', text):
             assert message in messages, f"{name}: nothing logs {message!r}"
@@ -253,6 +260,14 @@ def test_tracing_is_active_and_nothing_is_imported_for_it(resources: dict[str, A
     assert not [path for path in SOURCES if re.search(r"\bTracer\b|xray_sdk", path.read_text(encoding="utf-8"))]
 
 
+def test_the_monitoring_stack_gets_its_parameters_from_those_of_the_same_name(resources: dict[str, Any]) -> None:
+    declared = monitoring()["Parameters"].keys()
+    given = dict(resources["Monitoring"]["Properties"]["Parameters"])
+    assert given.pop("MonitoredStack") == {"Ref": "AWS::StackName"}
+    assert declared == given.keys() | {"AWS::StackName"}
+    assert given == {name: {"Ref": name} for name in given}
+
+
 def test_an_alarm_watches_migrations_that_failed(resources: dict[str, Any]) -> None:
     """The migrator answers CloudFormation and returns, so Lambda counts no error of it: tests/integration/test_migrator.py."""
     alarm = resources["MigrationsAlarm"]["Properties"]
@@ -261,12 +276,12 @@ def test_an_alarm_watches_migrations_that_failed(resources: dict[str, Any]) -> N
 
 def test_throttles_of_whatever_a_queue_invokes_are_told(resources: dict[str, Any]) -> None:
     invoked = {
-        each["Properties"]["FunctionName"]["Ref"]
+        resources[each["Properties"]["FunctionName"]["Ref"]]["Properties"]["FunctionName"]["Fn::Sub"]
         for each in resources.values()
         if each["Type"] == "AWS::Lambda::EventSourceMapping"
     }
     watched = {
-        each["Properties"]["Dimensions"][0]["Value"]["Ref"]
+        each["Properties"]["Dimensions"][0]["Value"]["Fn::Sub"]
         for each in resources.values()
         if each["Type"] == "AWS::CloudWatch::Alarm" and each["Properties"]["MetricName"] == "Throttles"
     }

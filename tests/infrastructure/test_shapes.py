@@ -116,6 +116,8 @@ def test_without_a_key_everything_is_encrypted_by_keys_that_aws_manages() -> Non
     for queue in of_type(resources, "AWS::SQS::Queue").values():
         assert queue["SqsManagedSseEnabled"] is True and "KmsMasterKeyId" not in queue
     assert not {"KeyAccess", "KeySending"} & resources.keys()
+    # The nested stack is told that there is no key.
+    assert resources.pop("Monitoring")["Properties"]["Parameters"]["KmsKeyArn"] == ""
     assert "kms" not in json.dumps(resources).lower()
 
 

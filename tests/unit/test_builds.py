@@ -20,7 +20,8 @@ def source(tmp_path: Path) -> Path:
     folder = tmp_path / "source"
     for name in ("functions/migrator", "layers/shared", "migrations/versions", "requirements"):
         (folder / name).mkdir(parents=True)
-    (folder / "template.yaml").write_text("Resources: {}", encoding="utf-8")
+    for name in ("template.yaml", "monitoring.yaml"):
+        (folder / name).write_text("Resources: {}", encoding="utf-8")
     (folder / "functions/migrator/app.py").write_text("handler = 1", encoding="utf-8")
     (folder / "functions/migrator/migrations").symlink_to("../../migrations")
     (folder / "layers/shared/Makefile").write_text("build:", encoding="utf-8")
@@ -33,6 +34,7 @@ def source(tmp_path: Path) -> Path:
     "file",
     [
         "template.yaml",
+        "monitoring.yaml",
         "functions/migrator/app.py",
         "layers/shared/Makefile",
         "migrations/versions/0001_a.sql",
