@@ -10,7 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from backfill.github import cost, documents, packing
+from backfill.github import cost, packing
+from backfill.github.detail_query import DetailQuery
 from backfill.github.packing import Part
 from backfill.github.transport import Transport
 from local.simulator import Repository
@@ -58,7 +59,7 @@ def read(api_url: str, node_id: str, page: int, threads: int) -> dict[str, int]:
     cursor, more = "", True
     while more:
         after = f'after: "{cursor}", ' if cursor else ""
-        query = documents.DetailQuery()
+        query = DetailQuery()
         fields = " ".join(query.connection(part) for part in parts)
         query.field(
             f"pullRequests(first: {page}, {after}{_ORDER}) "
@@ -73,7 +74,7 @@ def read(api_url: str, node_id: str, page: int, threads: int) -> dict[str, int]:
         chosen = packing.next_request([(each.part.weight, 1) for each in following], packing.PAGE)
         request = [following[index] for index in chosen]
         following = [each for index, each in enumerate(following) if index not in set(chosen)]
-        query = documents.DetailQuery()
+        query = DetailQuery()
         for index, each in enumerate(request):
             query.pull_request(f"p{index}", each.number, f"number {query.connection(each.part, each.after)}")
         answer = _ask(transport, node_id, query)
@@ -82,7 +83,7 @@ def read(api_url: str, node_id: str, page: int, threads: int) -> dict[str, int]:
     return dict(found)
 
 
-def _ask(transport: Transport, node_id: str, query: documents.DetailQuery) -> dict[str, Any]:
+def _ask(transport: Transport, node_id: str, query: DetailQuery) -> dict[str, Any]:
     answer: dict[str, Any] = transport.query(
         "ghp_rival", query.text(), {"repository": node_id, **query.variables}, 60.0
     ).data["node"]

@@ -20,7 +20,8 @@ from graphql import (
 )
 
 from backfill.github import documents
-from backfill.github.documents import DetailQuery, with_fragments
+from backfill.github.detail_query import DetailQuery
+from backfill.github.documents import with_fragments
 from backfill.github.packing import Part
 from backfill.store.connection import Database
 from local import data_dictionary

@@ -10,7 +10,8 @@ from graphql import parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backfill.github import cost, documents, packing, session
+from backfill.github import cost, packing, session
+from backfill.github.detail_query import DetailQuery
 from backfill.github.packing import COUNTS
 from backfill.model import Spent
 from backfill.store.connection import Database
@@ -31,7 +32,7 @@ def test_the_formula_gives_the_simulators_points_and_nodes(rows: list[tuple[dict
         packing.parts_of({"number": 1, **each, "total_comments_count": each["comments_count"] + review_comments})
         for each, review_comments in rows
     ]
-    query = documents.DetailQuery()
+    query = DetailQuery()
     for index, parts in enumerate(plans):
         query.pull_request(f"p{index}", index + 1, " ".join(["id", *map(query.connection, parts)]))
     if more:
@@ -55,7 +56,7 @@ def test_a_pull_request_is_read_once_however_many_pages_follow() -> None:
     part, _ = packing.parts_of(
         {"number": 1, "total_comments_count": 0, **dict.fromkeys(COUNTS.values(), 0), "commits_count": 250}
     )
-    query = documents.DetailQuery()
+    query = DetailQuery()
     query.pull_request("p1", 1, "...listed")
     query.pull_request("p2", 2, f"...pullRequest {query.connection(part)}")
     query.pull_request("p3", 3, f"...pullRequest {query.connection(part, after='cursor')}")

@@ -28,7 +28,7 @@ from graphql import (
     parse,
 )
 
-from backfill.github import documents
+from backfill.github.detail_query import DetailQuery
 from backfill.github.packing import COUNTS, Part
 from backfill.store.connection import Database
 from local.in_process import Stack
@@ -64,7 +64,7 @@ FAULTS = {
 
 def places() -> list[Place]:
     """Of the queries for details and for the listing."""
-    query = documents.DetailQuery()
+    query = DetailQuery()
     parts = [
         Part(name, 10, 10 if name == nested else None)
         for nested in ("reviews", "reviewThreads")

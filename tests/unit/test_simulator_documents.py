@@ -12,6 +12,7 @@ import pytest
 from graphql import ExecutionResult, GraphQLError, execute, parse, validate
 
 from backfill.github import documents
+from backfill.github.detail_query import DetailQuery
 from backfill.github.packing import COUNTS, Part
 from local.simulator import Repository, Simulator, generate
 from local.simulator.documents import Documents
@@ -27,7 +28,7 @@ TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\.\.\.|\w+|[^\s\w]')
 
 def details(rng: random.Random, numbers: list[int]) -> str:
     """A query for these pull requests, each with connections of its own."""
-    query = documents.DetailQuery()
+    query = DetailQuery()
     for index, number in enumerate(numbers):
         nested = rng.choice(["reviews", "reviewThreads", None])
         parts = [
@@ -200,7 +201,7 @@ def test_the_answers_are_those_of_graphql_core() -> None:
     queries += [documents.find([("octo", "shapes"), ("OCTO", "Shapes")])]
     rng = random.Random(5)
     for _ in range(4):
-        query = documents.DetailQuery()
+        query = DetailQuery()
         for index, number in enumerate(rng.sample(sorted(repository.pull_requests), 5)):
             parts = [Part(name, 25, 10 if name == "reviews" else None) for name in COUNTS]
             query.pull_request(f"p{index}", number, " ".join(["...pullRequest", *map(query.connection, parts)]))
@@ -228,7 +229,7 @@ def test_what_is_not_as_the_schema_says_is_graphql_core_s(unusual: str) -> None:
     (repository,) = generate(4, {NAME: 5})
     number = min(repository.pull_requests)
     repository.change(number, **UNUSUAL[unusual])
-    query = documents.DetailQuery()
+    query = DetailQuery()
     query.pull_request("p0", number, "...pullRequest")
     variables = {"repository": repository.node["id"]}
     repositories = Repositories({repository.node["id"]: repository})

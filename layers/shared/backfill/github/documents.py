@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Mapping, Sequence
-from typing import Any
 
 from backfill import pull_request_fields
-from backfill.github.packing import Part
 from backfill.pull_request_fields import selection
 
 # GitHub reads and validates all of a document before it answers: each is shorter than this.
@@ -43,7 +41,7 @@ _REVIEW_COMMENT = (
     "author { ...actor } commit { oid } originalCommit { oid } outdated replyTo { fullDatabaseId } "
     "pullRequestReview { id }"
 )
-_PAGE = "pageInfo { ...page }"
+PAGE = "pageInfo { ...page }"
 
 # What is selected of the nodes of each connection.
 NODES = {
@@ -70,7 +68,7 @@ NODES = {
 TEAM = "id databaseId combinedSlug teamAvatarUrl: avatarUrl url"
 TEAM_FIELDS = frozenset({"id", "databaseId", "combinedSlug", "avatarUrl", "url", "slug", "name"})
 # The types of the nodes of each connection.
-_NODE_TYPES = {
+NODE_TYPES = {
     "labels": "Label",
     "assignees": "User",
     "reviewRequests": "ReviewRequest",
@@ -81,30 +79,30 @@ _NODE_TYPES = {
     "commits": "PullRequestCommit",
     "files": "PullRequestChangedFile",
 }
-_CONNECTION_TYPES = {name: f"{kind}Connection" for name, kind in _NODE_TYPES.items()}
+CONNECTION_TYPES = {name: f"{kind}Connection" for name, kind in NODE_TYPES.items()}
 
 # Named parts of the queries. GitHub validates a query before it runs it, within a time limit: what stands there a hundred times
 # is a name.
-_FRAGMENTS = {
+FRAGMENTS = {
     "page": "on PageInfo { hasNextPage endCursor startCursor }",
     "actor": f"on Actor {{ {ACTOR} }}",
     "found": f"on Repository {{ {REPOSITORY} pullRequests {{ totalCount }} }}",
     "team": f"on Team {{ {TEAM} }}",
     "listed": f"on PullRequest {{ {LISTED} }}",
     "pullRequest": f"on PullRequest {{ {DETAILED} }}",
-    "reviewComments": (f"on PullRequestReviewCommentConnection {{ totalCount {_PAGE} nodes {{ {_REVIEW_COMMENT} }} }}"),
-    **{f"{name}Node": f"on {kind} {{ {NODES[name]} }}" for name, kind in _NODE_TYPES.items()},
+    "reviewComments": (f"on PullRequestReviewCommentConnection {{ totalCount {PAGE} nodes {{ {_REVIEW_COMMENT} }} }}"),
+    **{f"{name}Node": f"on {kind} {{ {NODES[name]} }}" for name, kind in NODE_TYPES.items()},
     **{
-        f"{name}Page": f"on {kind} {{ totalCount {_PAGE} nodes {{ ...{name}Node }} }}"
-        for name, kind in _CONNECTION_TYPES.items()
+        f"{name}Page": f"on {kind} {{ totalCount {PAGE} nodes {{ ...{name}Node }} }}"
+        for name, kind in CONNECTION_TYPES.items()
     },
 }
 _BRACES = re.compile(r" ?([{}]) ?")
-_FRAGMENTS = {name: _BRACES.sub(r"\1", text) for name, text in _FRAGMENTS.items()}
+FRAGMENTS = {name: _BRACES.sub(r"\1", text) for name, text in FRAGMENTS.items()}
 _SPREAD = re.compile(r"\.\.\.(\w+)")
 
 
-def with_fragments(query: str, fragments: Mapping[str, str] = _FRAGMENTS) -> str:
+def with_fragments(query: str, fragments: Mapping[str, str] = FRAGMENTS) -> str:
     """A query with the fragments that it uses, and those that they use."""
     used: dict[str, str] = {}
     waiting = [query]
@@ -121,7 +119,7 @@ LISTING = with_fragments(
   node(id: $repository) {{ ... on Repository {{
     {REPOSITORY}
     pullRequests(first: $first, after: $after, orderBy: {{field: CREATED_AT, direction: ASC}}) {{
-      totalCount {_PAGE} nodes {{ ...listed }}
+      totalCount {PAGE} nodes {{ ...listed }}
     }}
     newest: pullRequests(first: 1, orderBy: {{field: UPDATED_AT, direction: DESC}}) {{ nodes {{ updatedAt }} }}
   }} }}
@@ -170,7 +168,7 @@ def _both_ends(name: str) -> str:
 
 # Whatever the queries of this module name, never run.
 _EVERYTHING = f"""node(id: "") @skip(if: true) {{ ... on Repository {{
-    pullRequests(first: 1, after: "", orderBy: {{field: CREATED_AT, direction: ASC}}) {{ totalCount {_PAGE} nodes {{ ...listed }} }}
+    pullRequests(first: 1, after: "", orderBy: {{field: CREATED_AT, direction: ASC}}) {{ totalCount {PAGE} nodes {{ ...listed }} }}
     newest: pullRequests(first: 1, orderBy: {{field: UPDATED_AT, direction: DESC}}) {{ nodes {{ updatedAt }} }}
     pullRequest(number: 1) {{ ...pullRequest {" ".join(map(_both_ends, NODES))} }}
   }} }}
@@ -200,115 +198,3 @@ def part_of_fields(refused: int) -> str | None:
 VIEWER = "query Viewer { viewer { login } }"
 # One point; its reply's headers tell about the token.
 TOKEN = f"query Token {{ {RATE_LIMIT} }}"
-
-
-class DetailQuery:
-    """Builds a query for pull requests by number, below the repository, and for further pages at the root.
-
-    ``withheld`` names fragments that the token may not ask for: they are left out. ``variables`` hold what may be of any length:
-    node ids and cursors. The repository's own is not among them.
-    """
-
-    def __init__(self, withheld: Container[str] = ()) -> None:
-        self.variables: dict[str, Any] = {}
-        self._declared: list[str] = []
-        self._below: list[str] = []
-        self._at_root: list[str] = []
-        self._fragments = {**_FRAGMENTS, **{name: text for name, text in _WITHOUT.items() if name in withheld}}
-
-    def pull_request(self, alias: str, number: int, fields: str) -> None:
-        """One pull request: ``...listed`` or ``...pullRequest``, and connections."""
-        self.field(f"{alias}: pullRequest(number: {number}) {{{fields}}}")
-
-    def field(self, text: str) -> None:
-        """One field of the repository."""
-        self._below.append(text)
-
-    def group(self, alias: str, node_ids: Sequence[str], fields: str) -> None:
-        """The same fields of several pull requests, by node id: one field of the document, however many they are."""
-        self._at_root.append(f"{alias}: nodes(ids: {self._variable('[ID!]!', list(node_ids))}) {{{fields}}}")
-
-    def connection(self, part: Part, after: str | None = None, before: str | None = None) -> str:
-        """A connection of a pull request, from the front and (``part.last``) from its far end.
-
-        Only where nodes have connections of their own does ``first`` cost points. Elsewhere it is rounded up, so that pull
-        requests share the text.
-        """
-        name = part.connection
-        page = f"{name}Page"
-        first, last = part.first, part.last
-        if part.nested:
-            page = f"{name}With{_rounded(part.nested, _NESTED_STEPS)}"
-            self._fragments[page] = (
-                f"on {_CONNECTION_TYPES[name]} {{ totalCount {_PAGE} nodes {{ ...{name}Node "
-                f"comments(first: {_rounded(part.nested, _NESTED_STEPS)}) {{ ...reviewComments }} }} }}"
-            )
-        elif not (after or last):
-            first = _rounded(first, _FIRST_STEPS)
-        if not (after or last):
-            spread = (
-                f"{_SHORT[name]}{first}"
-                if not part.nested
-                else f"{_SHORT[name]}{first}x{_rounded(part.nested, _NESTED_STEPS)}"
-            )
-            self._fragments[spread] = f"on PullRequest {{ {name}(first: {first}) {{ ...{page} }} }}"
-            return f"...{spread}"
-        text = f"{name}(first: {first}{self._cursor('after', after)}) {{ ...{page} }}"
-        if not last:
-            return text
-        return f"{text} {name}Last: {name}(last: {last}{self._cursor('before', before)}) {{ ...{page} }}"
-
-    def more_review_comments(self, alias: str, node_id: str, parent: str, page: tuple[int, str | None]) -> None:
-        """The ``first`` review comments ``after`` a cursor (``page``) of a review (``reviews``) or thread (``reviewThreads``)."""
-        first, after = page
-        node = self._variable("ID!", node_id)
-        comments = f"comments(first: {first}{self._cursor('after', after)}) {{ ...reviewComments }}"
-        self._at_root.append(f"{alias}: node(id: {node}) {{ ... on {_NODE_TYPES[parent]} {{ {comments} }} }}")
-
-    def text(self) -> str:
-        """The whole query."""
-        below = f"node(id: $repository) {{ ... on Repository {{ id {' '.join(self._below)} }} }}"
-        declared = ", ".join(["$repository: ID!", *self._declared])
-        query = f"query PullRequestDetails({declared}) {{ {below} {' '.join(self._at_root)} {RATE_LIMIT} }}"
-        return with_fragments(query, self._fragments)
-
-    def _variable(self, kind: str, value: object) -> str:
-        name = f"v{len(self.variables)}"
-        self.variables[name] = value
-        self._declared.append(f"${name}: {kind}")
-        return f"${name}"
-
-    def _cursor(self, name: str, cursor: str | None) -> str:
-        return f", {name}: {self._variable('String!', cursor)}" if cursor else ""
-
-
-# Names that stand in a query once for each pull request.
-_SHORT = {
-    "labels": "l",
-    "assignees": "a",
-    "reviewRequests": "q",
-    "closingIssuesReferences": "i",
-    "comments": "c",
-    "reviews": "r",
-    "reviewThreads": "t",
-    "commits": "m",
-    "files": "f",
-}
-
-
-def list_numbers(numbers: Sequence[int]) -> str:
-    """Pull requests by number as a listing shows them, each as p and its number."""
-    query = DetailQuery()
-    for number in numbers:
-        query.pull_request(f"p{number}", number, "...listed")
-    return query.text()
-
-
-# What stands in place of a fragment that is withheld.
-_WITHOUT = {"team": "on Team { __typename }"}
-# To what the size of a page is rounded up.
-_FIRST_STEPS, _NESTED_STEPS = (10, 30, 100), (5, 10, 25, 50, 100)
-
-
-def _rounded(wanted: int, steps: tuple[int, ...]) -> int:
-    return next((step for step in steps if step >= wanted), wanted)

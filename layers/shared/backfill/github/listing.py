@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from backfill.error_codes import ErrorCode
 from backfill.github import cost, documents, records
+from backfill.github.detail_query import list_numbers
 from backfill.github.errors import MALFORMED, TooLarge, Unexplained
 from backfill.github.governor import LISTING_SLEEP_SECONDS
 from backfill.github.records import Node, Row, Tables
@@ -123,11 +124,11 @@ def by_numbers(session: Session, node_id: str, numbers: Sequence[int]) -> Listed
     found, points = _Found(), 0
     waiting, alone = list(numbers), list[int]()
     while waiting or alone:
-        some = session.fitting(waiting, documents.list_numbers) if waiting else alone[:1]
+        some = session.fitting(waiting, list_numbers) if waiting else alone[:1]
         waiting, alone = waiting[len(some) :], alone if waiting else alone[1:]
         price = Price(seconds=cost.seconds(listed=len(some)))
         try:
-            reply = session.query(documents.list_numbers(some), {"repository": node_id}, price)
+            reply = session.query(list_numbers(some), {"repository": node_id}, price)
         except TooLarge as error:
             session.ask_less(len(some), error)
             waiting = [*some, *waiting]

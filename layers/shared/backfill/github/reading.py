@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from backfill.error_codes import ErrorCode
 from backfill.errors import BackfillError, Permanent, Retryable
-from backfill.github import cost, documents, packing, records
+from backfill.github import cost, packing, records
+from backfill.github.detail_query import DetailQuery
 from backfill.github.errors import (
     BrokenOff,
     InvalidQuery,
@@ -263,7 +264,7 @@ class ChunkReader:
         """A pull request is not to blame while GitHub answers nothing else either."""
         try:
             variables = {"repository": self._node_id}
-            self._session.query(documents.DetailQuery().text(), variables, seconds_left=self._terms.seconds_left)
+            self._session.query(DetailQuery().text(), variables, seconds_left=self._terms.seconds_left)
         except (TooLarge, Unexplained, InvalidQuery) as error:
             raise Unreachable(f"GitHub answers nothing about the repository: {error}") from error
 

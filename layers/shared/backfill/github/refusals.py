@@ -24,6 +24,7 @@ from backfill.github.errors import (
 )
 
 Path = tuple[str | int, ...]
+Node = Mapping[str, Any]
 
 _ACCESS_TYPES = {"FORBIDDEN", "INSUFFICIENT_SCOPES"}
 _QUERY_TYPES = {
@@ -114,43 +115,46 @@ class Judged:
     refused: Mapping[Path, Refusal] = field(default_factory=dict)
 
 
-def judge(errors: list[dict[str, Any]], data: Any) -> Judged:
+def judge(errors: list[Node], data: object) -> Judged:
     """Sort the errors of a reply by what they concern. Raises the type of an error that concerns the whole request."""
     missing: set[Path] = set()
     refused: dict[Path, Refusal] = {}
     for error in errors:
-        extensions = _extensions(error)
-        kind = str(error.get("type") or extensions.get("code") or "")
+        kind = str(error.get("type") or _extensions(error).get("code") or "")
         message = str(error.get("message", ""))[:500]
         path: Path = tuple(error["path"]) if isinstance(error.get("path"), list) else ()
-        if kind == "NOT_FOUND" and path == ("repository",):
-            raise RepositoryUnavailable(message)
-        if _is_validation_timeout(error, kind, message):
-            raise ValidationTimeout(message)
-        if _is_too_much(error, kind, message, path):
-            raise TooLarge(message)
-        if kind in _QUERY_TYPES:
-            raise InvalidQuery(f"{kind}: {message}")
-        if _is_invalid(error, kind, message):
-            raise UnknownField(
-                f"{_named(message, extensions)}; the oldest GitHub Enterprise Server that works is {OLDEST_ENTERPRISE_SERVER}"
-            )
-        if kind in _ACCESS_TYPES or "SAML" in message or extensions.get("saml_failure"):
-            refusal = _access(kind, message, path, bool(extensions.get("saml_failure")))
+        _raise_for_query(error, kind, message, path)
+        access = _access(error, kind, message, path)
+        if access is not None:
             if _concerns_everything(path):
-                raise refusal
-            refused[path] = Refusal(refusal.code, str(refusal))
+                raise access
+            refused[path] = Refusal(access.code, str(access))
         elif kind == "NOT_FOUND" and 0 < len(path) <= 2 and _is_null(data, path):
             # A repository, one of several, or a pull request by its number.
             missing.add(path)
         elif len(path) > 2 and not _concerns_everything(path) and _is_null(data, path):
             is_missing = kind == "NOT_FOUND"
-            refused[path] = Refusal(
-                ErrorCode.NOT_FOUND if is_missing else ErrorCode.UNEXPLAINED, message, is_definite=is_missing
-            )
+            code = ErrorCode.NOT_FOUND if is_missing else ErrorCode.UNEXPLAINED
+            refused[path] = Refusal(code, message, is_definite=is_missing)
         else:
             raise Unexplained(f"GitHub error {kind or 'without a type'}: {message}")
     return Judged(frozenset(missing), refused)
+
+
+def _raise_for_query(error: Node, kind: str, message: str, path: Path) -> None:
+    """Raise for an error that is about the query as a whole."""
+    if kind == "NOT_FOUND" and path == ("repository",):
+        raise RepositoryUnavailable(message)
+    if _is_validation_timeout(error, kind, message):
+        raise ValidationTimeout(message)
+    if _is_too_much(error, kind, message, path):
+        raise TooLarge(message)
+    if kind in _QUERY_TYPES:
+        raise InvalidQuery(f"{kind}: {message}")
+    if _is_invalid(error, kind, message):
+        raise UnknownField(
+            f"{_named(message, _extensions(error))}; the oldest GitHub Enterprise Server that works is {OLDEST_ENTERPRISE_SERVER}"
+        )
 
 
 def rate_limit(answer: Mapping[str, Any], *, is_refused: bool) -> str | None:
@@ -185,11 +189,11 @@ def below(refused: Mapping[Path, Refusal], prefix: Path) -> dict[Path, Refusal]:
     return {path[len(prefix) :]: each for path, each in refused.items() if path[: len(prefix)] == prefix}
 
 
-def _extensions(error: Mapping[str, Any]) -> Mapping[str, Any]:
+def _extensions(error: Node) -> Mapping[str, Any]:
     return error["extensions"] if isinstance(error.get("extensions"), dict) else {}
 
 
-def _kinds(error: Mapping[str, Any]) -> list[Any]:
+def _kinds(error: Node) -> list[Any]:
     """Everything by which an error may be named."""
     extensions = _extensions(error)
     return [
@@ -197,14 +201,14 @@ def _kinds(error: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _is_validation_timeout(error: Mapping[str, Any], kind: str, message: str) -> bool:
+def _is_validation_timeout(error: Node, kind: str, message: str) -> bool:
     """GitHub did not come to the end of the document's validation, whatever type it gives that."""
     if any(_VALIDATION_TYPES.fullmatch(str(each)) for each in _kinds(error)):
         return True
     return kind not in _SETTLED_TYPES and bool(_VALIDATION.search(message))
 
 
-def _is_too_much(error: Mapping[str, Any], kind: str, message: str, path: Path) -> bool:
+def _is_too_much(error: Node, kind: str, message: str, path: Path) -> bool:
     """GitHub ran out of time or resources, or refuses the size of the query: a smaller one may pass."""
     if any(_SIZE_TYPES.fullmatch(str(each)) for each in _kinds(error)):
         return True
@@ -215,7 +219,7 @@ def _is_too_much(error: Mapping[str, Any], kind: str, message: str, path: Path) 
     return "Something went wrong" in message and (not kind or _concerns_everything(path))
 
 
-def _is_invalid(error: Mapping[str, Any], kind: str, message: str) -> bool:
+def _is_invalid(error: Node, kind: str, message: str) -> bool:
     """The server's schema lacks something that the query names."""
     if kind in _ACCESS_TYPES | {"NOT_FOUND"}:
         return False
@@ -229,7 +233,11 @@ def _named(message: str, extensions: Mapping[str, Any]) -> str:
     return f"{message} ({', '.join(lacking)})"[:500] if lacking else message
 
 
-def _access(kind: str, message: str, path: Path, needs_single_sign_on: bool) -> Forbidden:
+def _access(error: Node, kind: str, message: str, path: Path) -> Forbidden | None:
+    """The error type of a refusal of access; None for any other error."""
+    needs_single_sign_on = bool(_extensions(error).get("saml_failure"))
+    if kind not in _ACCESS_TYPES and "SAML" not in message and not needs_single_sign_on:
+        return None
     scopes = _SCOPES.search(message)
     if kind == "INSUFFICIENT_SCOPES" and scopes is not None:
         return ScopeMissing(message, field=scopes[1], scopes=scopes[2])

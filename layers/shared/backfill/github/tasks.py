@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 
 from backfill.github import documents, packing
+from backfill.github.detail_query import DetailQuery
 from backfill.github.grouping import Group, grouped
 from backfill.github.packing import Part
 from backfill.github.records import Node
@@ -135,7 +136,7 @@ def fitting(
 
 def _request(tasks: list[Task], node_ids: Mapping[int, str | None], withheld: Container[str]) -> Request:
     """The document for these tasks."""
-    query, weight, groups = documents.DetailQuery(withheld), 0, dict[str, Group]()
+    query, weight, groups = DetailQuery(withheld), 0, dict[str, Group]()
     most = documents.most_fields(withheld)
     ids = {
         index: node_id for index, task in enumerate(tasks) if task.can_be_grouped and (node_id := node_ids[task.number])
