@@ -1,4 +1,4 @@
-"""What the commands have in common: ask a function of the stack, and tell the answer as text or as JSON."""
+"""Shared by the commands: ask a function of the stack, and print the answer as text or as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOLD = "cli.asking.told"
 
 
 def stack_of(context: typer.Context) -> DeployedStack:
-    """The stack that the options, the environment or a running local stack choose. A local one is told, once."""
+    """The stack that the options, the environment or a running local stack choose. A local one is named once."""
     stack: DeployedStack = context.obj
     if stack.local is not None and not context.meta.get(_TOLD):
         context.meta[_TOLD] = True
@@ -26,12 +26,12 @@ def stack_of(context: typer.Context) -> DeployedStack:
 
 
 def console_answer(context: typer.Context, event: Row) -> Row:
-    """The console function's answer. Ends the command with 1 where it fails."""
+    """The console function's answer. If it fails, the command ends with 1."""
     return invoke(context, "console", event)
 
 
 def invoke(context: typer.Context, function: str, event: Row) -> Row:
-    """A function's answer. Ends the command with 1 where it fails."""
+    """A function's answer. If it fails, the command ends with 1."""
     try:
         answer: Row = plain(stack_of(context).invoke(function, event))
     except InvocationFailed as failure:
@@ -40,18 +40,18 @@ def invoke(context: typer.Context, function: str, event: Row) -> Row:
 
 
 def failed(text: str) -> typer.Exit:
-    """Say what went wrong; to be raised."""
+    """Print the error; the result is to be raised."""
     complain(text)
     return typer.Exit(1)
 
 
 def complain(text: str) -> None:
-    """A line of the error output."""
+    """Print a line to the standard error."""
     err.print(f"error: {plain(text)}")
 
 
 def tell(answer: Row, text: str, as_json: bool) -> None:
-    """The answer as JSON, or the text."""
+    """Print the answer as JSON, or the text."""
     if as_json:
         print_json(answer)
     elif text:
@@ -59,11 +59,11 @@ def tell(answer: Row, text: str, as_json: bool) -> None:
 
 
 def print_json(answer: Row) -> None:
-    """Indented, and coloured for a person."""
+    """Print indented JSON, in colours for a person."""
     out.print_json(json.dumps(answer))
 
 
 def print_json_line(answer: Row) -> None:
-    """One object in one line, for streams."""
+    """Print one object in one line, for streams."""
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()

@@ -1,8 +1,8 @@
-"""`backfill dashboard`: the CloudWatch widget as a page of this machine, for those without CloudWatch at hand.
+"""`backfill dashboard`: the CloudWatch widget as a page of this machine, for people without CloudWatch.
 
-Whoever may use this page acts with the user's AWS permissions, so nobody else may: it listens on 127.0.0.1 alone; a Host
-other than its own is refused (a foreign name that was rebound to this address); and every call carries a token of this
-start, which only the printed address has (its fragment, which browsers send nowhere), so that no other page can call.
+The page acts with the user's AWS permissions, so three rules keep others out. It listens on 127.0.0.1 only. It refuses a
+foreign Host, which means a name that was rebound to this address. Every call carries a token of this start. Only the
+printed address has the token, in its fragment, which browsers do not send; so no other page can call.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ FILES = {
     "/page.js": ("page.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
 }
-# The widget brings its own <style>; scripts come from this server's file alone, whatever a text contains.
+# The widget has its own <style>. Scripts come only from this server's file, so a text cannot bring one.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data:;"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 MOST_BYTES = 65536
-# How long the page keeps what an action did before it refreshes.
+# How long the page shows the result of an action before it refreshes.
 NOTICE_SECONDS = 6
 
 
 class Stack(Protocol):
-    """What the page needs of a stack (cli.stack.DeployedStack)."""
+    """The part of cli.stack.DeployedStack that the page uses."""
 
     @property
     def place(self) -> str: ...
@@ -42,7 +42,7 @@ class Stack(Protocol):
 
 
 class Dashboard(ThreadingHTTPServer):
-    """Serves the page of one stack; ``address`` opens it. Port 0 takes a free one."""
+    """Serves the page of one stack at ``address``. Port 0 takes a free one."""
 
     daemon_threads = True
 
@@ -53,17 +53,17 @@ class Dashboard(ThreadingHTTPServer):
         self.hosts = {f"{name}:{self.server_address[1]}" for name in ("127.0.0.1", "localhost")}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that went away, or never said anything, is nothing to tell; anything else is shown with its traceback."""
+        """Ignore a browser that left or never sent a request; show the traceback of any other error."""
         if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
     @property
     def address(self) -> str:
-        """With the token: whoever knows it may act."""
+        """The address with the token; everybody who knows it may act."""
         return f"http://127.0.0.1:{self.server_address[1]}/#{self.token}"
 
     def answer(self, path: str, event: dict[str, Any]) -> dict[str, Any]:
-        """What the page asks for. Raises InvocationFailed; KeyError for what there is not."""
+        """The answer to a call of the page. Raises InvocationFailed; KeyError for an unknown path."""
         if path == "/settings":
             parameters = {"actions": False} if self.read_only else {}
             times = {"seconds": self.seconds, "notice_seconds": NOTICE_SECONDS}
@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         except InvocationFailed as failure:
             self._answer(502, {"error": str(failure)})
         except KeyError:
-            self._answer(404, {"error": "There is no such thing here."})
+            self._answer(404, {"error": "This page does not exist."})
         except RecursionError:  # what Python could just read, it could not write for Lambda
             self._refuse()
 

@@ -1,4 +1,4 @@
-"""`make delete`: say what a deletion removes and what stays, ask for the stack's name, and `sam delete`."""
+"""`make delete`: show what goes and what stays, ask for the stack's name, and run `sam delete`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from cli.deploy import ROOT, Unusable, account, check_stack_name, configured_stack_name
 from cli.stack import chosen_region
 
-# What people call the types that they ask about. The others are counted together.
+# Plain names of the types that people know. The others are counted together.
 _NAMES = {
     "AWS::Lambda::Function": "functions",
     "AWS::SQS::Queue": "queues, with their messages",
@@ -73,7 +73,7 @@ def _counted(client: Any, stack_name: str) -> Counter[str]:
 
 
 def told(found: Counter[str]) -> list[str]:
-    """What a deletion removes, for people."""
+    """The resources that a deletion removes, for people."""
     lines = [f"  {name}: {found[kind]}" for kind, name in _NAMES.items() if found[kind]]
     others = sum(count for kind, count in found.items() if kind not in _NAMES)
     return [*lines, f"  other resources: {others}"] if others else lines
@@ -86,9 +86,7 @@ def main(
     stack_name: Annotated[
         str | None, typer.Option(envvar="STACK_NAME", help="Name of the stack; that of samconfig.toml if not given.")
     ] = None,
-    confirm: Annotated[
-        str | None, typer.Option(envvar="CONFIRM", help="The stack's name once more, where nobody can be asked.")
-    ] = None,
+    confirm: Annotated[str | None, typer.Option(envvar="CONFIRM", help="The stack's name again, for scripts.")] = None,
 ) -> None:
     """Delete the stack from AWS. The database and the secrets stay.
 
@@ -117,7 +115,7 @@ def main(
     sam += ["--region", chosen] if (chosen := chosen_region(region)) else []
     if subprocess.run(sam, cwd=ROOT, check=False).returncode:  # noqa: S603 - our own SAM
         typer.echo(
-            "error: the deletion failed. CloudFormation names the resource: its events, and docs/teardown.md", err=True
+            "error: the deletion failed. CloudFormation's events name the resource; see docs/teardown.md", err=True
         )
         raise typer.Exit(1)
 

@@ -1,6 +1,6 @@
-"""`make deploy`: ask for what a deployment cannot do without, keep the answers in parameters.toml, build, and `sam deploy`.
+"""`make deploy`: ask for the required parameters, keep them in parameters.toml, build, and run `sam deploy`.
 
-`sam deploy --guided` asks for every parameter of the template, and shows no description.
+docs/adr/0013-make-deploy-asks-four-questions.md says why.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 # STACK-chunk-worker is a function, whose name has 64 characters at most.
 LONGEST_STACK_NAME = 51
 SECRETS = ("DatabaseSecretArn", "MigratorDatabaseSecretArn", "GitHubSecretArn")
-# The answers of AWS to credentials that it does not take.
+# AWS's error codes for credentials that it refuses.
 _BAD_CREDENTIALS = {
     "AuthFailure",
     "ExpiredToken",
@@ -39,15 +39,15 @@ HEAD = """\
 
 
 class Unusable(Exception):
-    """What is wrong with the parameters, and what to do."""
+    """The parameters are wrong; the text says why and what to do."""
 
 
 class NoWay(Unusable):
-    """AWS cannot be asked: no region, no credentials, no network. Another answer does not help."""
+    """AWS cannot be asked: no region, no credentials, no network. Another answer of the person does not help."""
 
 
 class NotAllowed(Unusable):
-    """These credentials may not ask this."""
+    """These credentials lack the permission."""
 
 
 def template_parameters(template: Path) -> dict[str, dict[str, Any]]:
@@ -70,7 +70,7 @@ def problem(name: str, parameter: Mapping[str, Any], value: str) -> str | None:
 
 
 def read(file: Path, parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The file's parameters. Raises Unusable for what the template does not take."""
+    """The file's parameters. Raises Unusable for values that the template refuses."""
     try:
         given = {name: str(value) for name, value in tomllib.loads(file.read_text(encoding="utf-8")).items()}
     except ValueError as error:
@@ -80,23 +80,25 @@ def read(file: Path, parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, s
         raise Unusable(f"{file}: the template has no parameter {', '.join(unknown)}; it has {', '.join(parameters)}")
     missing = [name for name, each in parameters.items() if "Default" not in each and name not in given]
     if missing:
-        raise Unusable(f"{file}: {', '.join(missing)} is missing; remove the file to be asked for what is needed")
+        raise Unusable(f"{file}: {', '.join(missing)} is missing; add it, or remove the file and answer the questions")
     problems = [told for name, value in given.items() if (told := problem(name, parameters[name], value))]
     if problems:
         raise Unusable(f"{file}: " + "\n".join(problems))
     if bool(given.get("SubnetIds")) != bool(given.get("SecurityGroupIds")):
         raise Unusable(f"{file}: give SubnetIds and SecurityGroupIds together, or neither")
     if len({given[name].split(":")[3] for name in SECRETS if given.get(name)}) > 1:
-        raise Unusable(f"{file}: the secrets are in different regions; the functions read them in their own")
+        raise Unusable(
+            f"{file}: the secrets are in different regions; the functions read them only in their own: use one region"
+        )
     return given
 
 
 def written(parameters: Mapping[str, Mapping[str, Any]], answers: Mapping[str, str]) -> str:
-    """The file's text: what was answered, and the rest as comments, each with its description."""
+    """The file's text: the answers, and the other parameters as comments, each with its description."""
     lines = [HEAD]
     for name, parameter in parameters.items():
         value, mark = (answers[name], "") if name in answers else (str(parameter["Default"]), "# ")
-        # A string of JSON is one of TOML.
+        # A JSON string is a TOML string.
         lines += [f"# {parameter['Description']}", f"{mark}{name} = {json.dumps(value)}", ""]
     return "\n".join(lines)
 
@@ -104,7 +106,7 @@ def written(parameters: Mapping[str, Mapping[str, Any]], answers: Mapping[str, s
 def ask(
     parameters: Mapping[str, Mapping[str, Any]], prompt: Callable[[str, str], str], secret_arn: Callable[[str], str]
 ) -> dict[str, str]:
-    """The answers of a person. ``prompt`` gets a question and the answer of a mere Enter; ``secret_arn`` a secret's name."""
+    """The answers of a person. ``prompt`` gets a question and its default; ``secret_arn`` a secret's name."""
 
     def answer(question: str, default: str, name: str, find: Callable[[str], str] = str) -> str:
         while True:
@@ -120,7 +122,7 @@ def ask(
             typer.echo(f"  {told}", err=True)
 
     typer.echo(
-        "Names of secrets, or their ARNs; docs/deploying.md says how to make them. Enter takes what is in brackets."
+        "Names of secrets, or their ARNs; docs/deploying.md says how to make them. Enter takes the value in brackets."
     )
     answers = {
         "DatabaseSecretArn": answer(
@@ -153,7 +155,7 @@ def arn_of(secret: str) -> str:
 
 
 def account(region: str | None) -> str:
-    """The account and region to deploy to, for people. Raises NoWay where there is none."""
+    """The account and region to deploy to, for people. Raises NoWay without one."""
     import boto3
 
     known = chosen_region(region) or boto3.Session().region_name
@@ -184,13 +186,13 @@ def _asked(service: str, region: str | None, operation: str, **arguments: str) -
 
 
 def configured_stack_name(samconfig: Path) -> str:
-    """The name that SAM takes where none is given."""
+    """SAM's default name of the stack."""
     configured = tomllib.loads(samconfig.read_text(encoding="utf-8"))
     return str(configured["default"]["global"]["parameters"]["stack_name"])
 
 
 def check_stack_name(name: str) -> None:
-    """Raises Unusable for a name that CloudFormation would refuse, or some resource of it when others are made."""
+    """Raises Unusable for a name that CloudFormation would refuse, at once or at a later resource."""
     if len(name) > LONGEST_STACK_NAME or not re.fullmatch("[A-Za-z][A-Za-z0-9-]*", name):
         raise Unusable(
             f"the stack's name must be letters, digits and hyphens, a letter first, {LONGEST_STACK_NAME} characters at most, "
@@ -199,7 +201,7 @@ def check_stack_name(name: str) -> None:
 
 
 def check_secrets(given: Mapping[str, str], secret_arn: Callable[[str], str]) -> None:
-    """Raises Unusable for a secret that is not there, or an ARN that is not the whole one: IAM compares every character."""
+    """Raises Unusable for a missing secret or an incomplete ARN, because IAM compares every character."""
     for name in SECRETS:
         if not given.get(name):
             continue
@@ -215,7 +217,7 @@ def check_secrets(given: Mapping[str, str], secret_arn: Callable[[str], str]) ->
 def command(file: Path, parameters: Mapping[str, str], stack_name: str | None, template: Path | None) -> list[str]:
     """`sam deploy`, into the region of the secrets, where the functions read them.
 
-    A stack that cannot be made at the first try is removed: CloudFormation would refuse to deploy over what is left of it.
+    SAM removes a stack whose first creation failed, because CloudFormation would refuse to deploy over it.
     """
     region = parameters["DatabaseSecretArn"].split(":")[3]
     sam = [str(ROOT / ".venv-sam/bin/sam"), "deploy", "--config-file", str(ROOT / "samconfig.toml"), "--region", region]
@@ -225,13 +227,13 @@ def command(file: Path, parameters: Mapping[str, str], stack_name: str | None, t
 
 
 def main(
-    file: Annotated[Path, typer.Option(help="Where the parameters are, or will be.")] = Path("parameters.toml"),
+    file: Annotated[Path, typer.Option(help="The file of the parameters.")] = Path("parameters.toml"),
     stack_name: Annotated[
         str | None, typer.Option(envvar="STACK_NAME", help="Name of the stack; that of samconfig.toml if not given.")
     ] = None,
     template: Annotated[Path | None, typer.Option(help="A built template; without it, make build runs first.")] = None,
 ) -> None:
-    """Deploy to AWS: asks for what is needed at first, and for nothing when parameters.toml is there.
+    """Deploy to AWS. Asks for the required parameters once, and nothing if parameters.toml exists.
 
     Example: make deploy PARAMETERS=parameters.staging.toml STACK_NAME=backfill-staging
 
@@ -243,7 +245,7 @@ def main(
         if not file.exists():
             if not sys.stdin.isatty():
                 raise Unusable(
-                    f"{file} is not there, and nobody is here to be asked; docs/deploying.md shows what it holds"
+                    f"{file} does not exist, and no terminal is here for questions; docs/deploying.md shows its content"
                 )
             account(None)
             answers = ask(parameters, _prompt, arn_of)

@@ -18,30 +18,30 @@ from cli.stack import DeployedStack, InvocationFailed
 from cli.terminal import plain
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations" / "versions"
-# What each look may do; the template's own roles need none of them.
+# Permissions of the person who runs the checks. The template's own roles need none of them.
 PERMISSIONS = (
     "sts:GetCallerIdentity cloudformation:DescribeStacks cloudformation:DescribeStackResources lambda:GetFunctionConfiguration"
     " lambda:GetEventSourceMapping scheduler:GetSchedule sqs:GetQueueAttributes"
 )
-# Answers of AWS to somebody who may not ask.
+# AWS's error codes for a caller without the permission.
 DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"})
 MARKS = {Result.PASSED: "passed", Result.WARNED: "WARNED", Result.FAILED: "FAILED"}
-# Within these the console function asks Postgres and GitHub.
+# Time for the console function to ask Postgres and GitHub.
 CONSOLE_SECONDS = 60.0
 
 Look = Callable[[], Check]
 
 
 def doctor(context: typer.Context, as_json: Json = False) -> None:
-    """Look at everything that has to be right: credentials, stack, functions, queues, schedules, database, GitHub token.
+    """Check credentials, stack, functions, queues, schedules, database and GitHub token.
 
-    Each line is passed, warned or failed, and says what to do. It needs more permissions than the other commands; what
-    these credentials may not look at is warned. Exit status 1: something failed.
+    Each line is passed, warned or failed, and says what to do. The command needs more permissions than the others; a
+    check without permission is warned. Exit status 1: a check failed.
 
     Example: backfill doctor
     """
     checks = []
-    for check in examine(stack_of(context)):
+    for check in run_checks(stack_of(context)):
         checks.append(check)
         if not as_json:
             out.print(told(check), markup=False)
@@ -67,8 +67,8 @@ def _summary(checks: list[Check]) -> str:
     return f"{count(len(checks), 'check')}: {', '.join(parts)}"
 
 
-def examine(stack: DeployedStack) -> Iterator[Check]:
-    """Each check as soon as it is known. Without credentials nothing else can be looked at."""
+def run_checks(stack: DeployedStack) -> Iterator[Check]:
+    """Yield each check as soon as it is known. Without credentials there is only the first."""
     first = _credentials(stack)
     yield first
     if first.result is Result.FAILED:
@@ -121,7 +121,7 @@ def _state_of_stack(name: str, status: str) -> Check:
         return Check.warned("stack", f"{name} is {status}", "wait for the deployment to end")
     if "ROLLBACK" in status:
         return Check.warned(
-            "stack", f"{name} is {status}", "the last deployment was undone: read its events, deploy again"
+            "stack", f"{name} is {status}", "the last deployment was rolled back: read its events, deploy again"
         )
     return Check.passed("stack", f"{name} is {status}")
 
@@ -135,13 +135,13 @@ def _looked(stack: DeployedStack, resource: dict[str, Any], look: Callable[[Depl
     except ClientError as error:
         if error.response["Error"]["Code"] in DENIED:
             return _not_allowed(name, error)
-        return Check.failed(name, str(error), "it is of the stack and was changed or deleted by hand: run make deploy")
+        return Check.failed(name, str(error), "somebody changed or deleted this part of the stack: run make deploy")
     except BotoCoreError as error:
         return Check.failed(name, str(error), "check the network and --region")
 
 
 def _not_allowed(name: str, error: Exception) -> Check:
-    return Check.warned(name, f"not looked at: {error}", f"doctor uses: {PERMISSIONS}")
+    return Check.warned(name, f"not checked: {error}", f"doctor uses: {PERMISSIONS}")
 
 
 def _function(stack: DeployedStack, name: str, physical: str) -> Check:
@@ -196,7 +196,7 @@ _LOOKS: dict[str, Callable[[DeployedStack, str, str], Check]] = {
 
 
 def _from_within(stack: DeployedStack) -> Iterator[Check]:
-    """What the stack finds itself: only it reaches Postgres, and knows the token."""
+    """Checks of the console function, which reaches Postgres and knows the token."""
     try:
         answer = stack.invoke("console", {"action": "doctor"}, CONSOLE_SECONDS)
     except InvocationFailed as failure:
@@ -211,7 +211,7 @@ def _from_within(stack: DeployedStack) -> Iterator[Check]:
 
 
 def version(deployed: str, own: str) -> Check:
-    """Of the stack, beside this command's."""
+    """The stack's version beside this command's."""
     if deployed == own:
         return Check.passed("version", f"{own}, of this command and of the stack")
     return Check.warned(
@@ -229,6 +229,6 @@ def schema(deployed: str, own: str) -> Check:
 
 
 def newest_migration() -> str:
-    """The number of this checkout's newest one; empty where there is no checkout."""
+    """The number of this checkout's newest migration; empty without a checkout."""
     numbers = [path.name[:4] for path in MIGRATIONS.glob("*.sql") if re.match(r"\d{4}_", path.name)]
     return max(numbers, default="")

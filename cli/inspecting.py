@@ -1,4 +1,4 @@
-"""Commands that look closer: the chunks of a repository, its page on GitHub, logs, and the health of the stack."""
+"""Commands for a closer look: chunks, the page on GitHub, logs, and the health of the stack."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def register(app: typer.Typer) -> None:
 def chunks(
     context: typer.Context,
     repository: Repository,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="So many, the newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many chunks, newest first.")] = 20,
     status: Annotated[ChunkStatus | None, typer.Option(help="Only chunks in this status.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The newest chunks of a repository: how far each is, its attempts, and why it failed or waits.
+    """List the newest chunks of a repository: status, attempts, and why each failed or waits.
 
     Example: backfill chunks pytorch/pytorch --status failed
     """
@@ -68,7 +68,9 @@ def open_page(
     """
     answer = statuses.whole(lambda event: console_answer(context, event), [repository])
     if not answer["backfills"]:
-        raise failed(f"{repository} is accepted; GitHub has not told its address yet: backfill status {repository}")
+        raise failed(
+            f"{repository} is accepted, but GitHub has not given its address yet; see: backfill status {repository}"
+        )
     row = answer["backfills"][0]
     address = row.get("url") or f"https://github.com/{row['repository']}"
     url = f"{address}/pull/{number}" if number else f"{address}/pulls"

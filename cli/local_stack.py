@@ -1,4 +1,4 @@
-"""The local stack of this checkout, if it runs: found by its file, so that nothing has to be exported."""
+"""The local stack of this checkout, if it runs, found by its file without exported variables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# The kernel's and a stack's own idea of when a process began differ by no more, also where the clock was set.
+# The kernel and the stack may differ by so much about a process's start, even after the clock was set.
 SAME_PROCESS_SECONDS = 5
 FOLDER = Path(__file__).parents[1] / ".local"
-# Who sets one of these has chosen where AWS is, or whose it is. A region alone chooses no account.
+# Each of these chooses another AWS or another account. A region alone does not.
 CHOICES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -28,7 +28,7 @@ CHOICES = (
 
 @dataclass(frozen=True, slots=True)
 class LocalStack:
-    """How to reach the local AWS of a folder."""
+    """The local AWS of a folder, and how to reach it."""
 
     folder: Path
     name: str
@@ -59,7 +59,7 @@ def found(folder: Path | None = None, environment: Mapping[str, str] = os.enviro
 
 
 def running(folder: Path) -> dict[str, Any] | None:
-    """The state of a stack that is ready, or None. A file whose processes are gone counts for nothing."""
+    """The state of a stack that is ready, or None. A file whose processes have ended does not count."""
     try:
         state: dict[str, Any] = json.loads((folder / "stack.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -75,7 +75,7 @@ def is_ours(state: Mapping[str, Any], name: str) -> bool:
 
 
 def is_anothers(state: Mapping[str, Any], name: str) -> bool:
-    """Whether another process has the number of ours by now."""
+    """Whether another process has our process's number now."""
     # Only where a stack's file is: not for every command.
     import psutil
 
@@ -87,7 +87,7 @@ def is_anothers(state: Mapping[str, Any], name: str) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs. A child that has ended and was not waited for does not."""
+    """Whether a process runs. A zombie does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""`backfill logs`: the functions' lines of JSON from CloudWatch Logs, as a person reads them."""
+"""`backfill logs`: the functions' lines of JSON from CloudWatch Logs, as text for people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cli.terminal import plain
 Row = dict[str, Any]
 
 FUNCTIONS = ("planner", "chunk-worker", "recovery", "console")
-# Seconds between two looks, and how long after its time a line may still arrive.
+# Seconds between two requests, and the longest delay of a line.
 EVERY_SECONDS, LATE_SECONDS = 3.0, 30.0
 # What a line says beside its fields.
 _KNOWN = ("level", "location", "message", "timestamp", "service", "repository", "xray_trace_id", "cold_start")
@@ -46,21 +46,21 @@ def seconds_of(text: str) -> int:
     """
     found = _SINCE.fullmatch(text)
     if found is None:
-        raise typer.BadParameter(f"{text!r} is not a time as 30s, 10m, 2h or 1d")
+        raise typer.BadParameter(f"{text!r} is not a time such as 30s, 10m, 2h or 1d")
     return int(found[1]) * _UNITS[found[2]]
 
 
 def logs(
     context: typer.Context,
     repository: OptionalRepository = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue with new lines until Ctrl-C.")] = False,
     since: Annotated[str, typer.Option(help="How far back: 30s, 10m, 2h, 1d.", metavar="TIME")] = "10m",
     function: Annotated[Function | None, typer.Option(help="Only of this function.")] = None,
     as_json: Json = False,
 ) -> None:
-    """What the functions log, of one repository or of all. Needs logs:FilterLogEvents beside lambda:InvokeFunction.
+    """Show the functions' logs, of one repository or of all. Needs logs:FilterLogEvents beside lambda:InvokeFunction.
 
-    With --json, one object a line, as the function wrote it.
+    With --json, one object per line, as the function wrote it.
 
     Example: backfill logs pytorch/pytorch --since 1h
     """
@@ -129,7 +129,7 @@ class Source:
             yield from sorted(fresh, key=lambda row: float(row["at"]))
             if not follow:
                 return
-            # Lines may arrive late: the last seconds are looked at again.
+            # Lines may arrive late: the next request covers the last seconds again.
             began = max(began, now - LATE_SECONDS)
             seen = {name: at for name, at in seen.items() if at >= began}
             time.sleep(EVERY_SECONDS)
@@ -151,7 +151,7 @@ class Source:
                 asked["nextToken"] = page["nextToken"]
 
     def _row(self, function: str, event: Row) -> Row | None:
-        """A line that is wanted. Metrics and the runtime's own START, END and REPORT are not."""
+        """The line, or None for metrics, the runtime's START, END and REPORT, and other repositories."""
         text = event["message"].strip()
         fields = _object(text)
         if "_aws" in fields or re.match(r"(START|END|REPORT|INIT_START|EXTENSION)\b", text) or not text:

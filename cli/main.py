@@ -34,12 +34,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-dead_letters_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Messages that could not be handled.")
+dead_letters_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, redrive or discard messages that could not be handled."
+)
 app.add_typer(dead_letters_app, name="dead-letters")
 
 MOST_NAMES = 100
 EXIT_TROUBLE = 3
-# As shells tell a command that Ctrl-C ended.
+# The shells' exit status of a command that Ctrl-C ended.
 EXIT_INTERRUPTED = 130
 
 
@@ -63,16 +65,16 @@ def connect(
     stack_name: Annotated[
         str | None, typer.Option(envvar="STACK_NAME", help=f"Name of the deployed stack; {STACK_NAME} if not given.")
     ] = None,
-    region: Annotated[str | None, typer.Option(help="AWS region; default as configured.")] = None,
-    profile: Annotated[str | None, typer.Option(help="AWS profile; default as configured.")] = None,
+    region: Annotated[str | None, typer.Option(help="AWS region; the configured one if not given.")] = None,
+    profile: Annotated[str | None, typer.Option(help="AWS profile; the configured one if not given.")] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and end.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """Every pull request of large GitHub repositories, in your own Postgres.
 
-    Works on a deployed stack with the usual AWS configuration. Where a local stack runs in this checkout (make up), it
-    works on that one, and says so; an option or a variable as AWS_PROFILE chooses another.
+    Uses a deployed stack, with your AWS configuration. If a local stack runs in this checkout (make up), it uses that
+    one and says so. An option, or a variable such as AWS_PROFILE, chooses another.
 
     Exit status: 0 done, 1 failed, 2 wrong usage, 3 trouble (status --exit-code).
 
@@ -86,7 +88,8 @@ def add(
     context: typer.Context,
     repositories: Repositories = None,
     file: Annotated[
-        str | None, typer.Option(help="A file with one name or address a line, # for comments; - reads the input.")
+        str | None,
+        typer.Option(help="A file with one name or address per line; # begins a comment, - reads the standard input."),
     ] = None,
     priority: Annotated[
         Priority | None, typer.Option(help="Share of the budget: 4, 2 or 1; normal if not given.")
@@ -95,14 +98,15 @@ def add(
         int | None, typer.Option(min=1, max=100, help="Most pull requests in a chunk; 25 if not given.")
     ] = None,
     oldest_first: Annotated[
-        bool | None, typer.Option("--oldest-first/--newest-first", help="Where to begin; newest first if not given.")
+        bool | None,
+        typer.Option("--oldest-first/--newest-first", help="The order of reading; newest first if not given."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Track repositories and begin their backfills. Adding again changes only what is named.
+    """Track repositories and begin their backfills. Adding one again changes only the options that you give.
 
-    Names are accepted at once. Where GitHub cannot answer yet, the planner asks again; backfill status shows them.
-    Exit status 1: GitHub does not show some of them. The others are added all the same.
+    If GitHub cannot answer yet, the names are accepted and the planner asks again; backfill status shows them.
+    Exit status 1: GitHub does not show some of them. The others are added.
 
     Example: backfill add kubernetes/kubernetes https://github.com/pytorch/pytorch --priority high
     """
@@ -141,7 +145,7 @@ def _tell_added(asked: str, row: dict[str, Any]) -> None:
 
 
 def _names_of(file: str | None) -> list[str]:
-    """The names of a file, or a usage error with all that is wrong in it."""
+    """The names of a file, or a usage error with every wrong line."""
     if file is None:
         return []
     try:
@@ -160,11 +164,12 @@ def remove(
     context: typer.Context,
     repository: Repository,
     delete_data: Annotated[
-        bool, typer.Option("--delete-data/--keep-data", help="Also delete its rows. They are kept if not given.")
+        bool,
+        typer.Option("--delete-data/--keep-data", help="Also delete its pull requests; they are kept if not given."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Track a repository no more. Its chunks in flight end without storing anything.
+    """Stop tracking a repository. Workers that still read for it store nothing.
 
     Example: backfill remove pytorch/pytorch --delete-data
     """
@@ -189,11 +194,11 @@ def plan(
     max_chunks: Annotated[int | None, typer.Option(min=1, help="Outstanding chunks, for this run.")] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Write nothing; say what would be done, what it costs and how long it takes."),
+        typer.Option("--dry-run", help="Write nothing; forecast the work, its cost and its time."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run the planner now, for one repository or for all that are active.
+    """Run the planner now, for one repository or for all active backfills.
 
     A dry run also takes a repository that is not tracked yet.
 
@@ -224,16 +229,14 @@ def status(
     repositories: Repositories = None,
     named: NamedByOption = None,
     follow: Annotated[bool, typer.Option("--watch", help="Show progress until nothing is active.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Also list what is completed, however much it is.")] = False,
-    exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit status 3 where something is in trouble.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also list every completed backfill.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 3 if something is in trouble.")] = False,
     as_json: Json = False,
 ) -> None:
-    """How far every backfill is, or those that are named.
+    """Show the progress of every backfill, or of the named ones.
 
-    With --exit-code: 0 healthy, 3 trouble. Trouble is a backfill that somebody has to look after, pull requests that
-    failed, a name that GitHub does not know, and, unless repositories are named, dead letters.
+    With --exit-code: 0 healthy, 3 trouble. Trouble is a backfill that needs a person, a failed pull request, a name
+    that GitHub does not know and, if you name no repositories, a dead letter.
 
     Example: backfill status --watch
     """
@@ -264,9 +267,9 @@ def status(
 
 @app.command()
 def pause(context: typer.Context, repository: Repository, as_json: Json = False) -> None:
-    """Send no more chunks of a repository, until it is resumed; those in flight finish.
+    """Send no more chunks of a repository until you resume it. Chunks in flight finish.
 
-    A pause that trouble has made, and that would end by itself, ends no more.
+    It also replaces a pause that the product made, which would end by itself.
 
     Example: backfill pause pytorch/pytorch
     """
@@ -278,10 +281,12 @@ def pause(context: typer.Context, repository: Repository, as_json: Json = False)
 def resume(
     context: typer.Context,
     repository: Repository,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also try again what had failed.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also retry failed and incomplete pull requests.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with a paused backfill.
+    """Resume a paused backfill.
 
     Example: backfill resume pytorch/pytorch --retry-failed
     """
@@ -307,12 +312,14 @@ def priority(
 @app.command()
 def recover(
     context: typer.Context,
-    stuck_threshold: Annotated[int, typer.Option(min=1, help="Minutes after which a chunk is stuck.")] = 30,
-    cleanup_days: Annotated[int, typer.Option(min=0, help="Completed chunks are deleted after these days.")] = 7,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what would be done.")] = False,
+    stuck_threshold: Annotated[
+        int, typer.Option(min=1, help="Requeue expired claims that began more minutes ago.")
+    ] = 30,
+    cleanup_days: Annotated[int, typer.Option(min=0, help="Delete chunks that completed more days ago.")] = 7,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show the work.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Requeue stuck and lost chunks, look after dead letters, clean up.
+    """Requeue expired claims and lost messages, settle dead letters, delete old chunks.
 
     Example: backfill recover --stuck-threshold 60 --cleanup-days 14
     """
@@ -325,12 +332,12 @@ def recover(
 def gaps(
     context: typer.Context,
     repository: Repository,
-    everything: Annotated[bool, typer.Option("--all", help="Also list those that are not read yet.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also list pull requests that are not read yet.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Pull requests that GitHub has and the database lacks in whole or in part, with the reason.
+    """List failed and incomplete pull requests, with the reason of each.
 
-    Failed and incomplete ones are listed; with --all also those that are only not read yet.
+    With --all, also those that are not read yet.
 
     Example: backfill gaps pytorch/pytorch
     """
@@ -353,12 +360,12 @@ def sync(
         typer.Argument(min=1, help=f"Numbers of pull requests, up to {MOST_NUMBERS}.", callback=few_numbers),
     ],
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until they are read, and say what became of each.")
+        bool, typer.Option("--wait", help="Wait until they are read, and print the result of each.")
     ] = False,
-    timeout: Annotated[int, typer.Option(min=1, max=86_400, help="Seconds that --wait waits at the most.")] = 900,
+    timeout: Annotated[int, typer.Option(min=1, max=86_400, help="Longest wait of --wait, in seconds.")] = 900,
     as_json: Json = False,
 ) -> None:
-    """Read single pull requests again, now. With --wait, exit status 1 says that one was not read.
+    """Read single pull requests again, now. With --wait, exit status 1 means that one was not read.
 
     Example: backfill sync pytorch/pytorch 4711 4712 --wait
     """
@@ -388,11 +395,13 @@ def dashboard(
     context: typer.Context,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
     every: Annotated[int, typer.Option(min=1, max=3600, help="Seconds between refreshes.")] = 5,
-    read_only: Annotated[bool, typer.Option("--read-only", help="Show, and refuse every action.")] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Show the page without its buttons, and refuse every action.")
+    ] = False,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     as_json: Json = False,
 ) -> None:
-    """The table of the CloudWatch dashboard as a page on this machine, with its buttons. Ctrl-C ends it.
+    """Serve the table of the CloudWatch dashboard, with its buttons, as a page on this machine. Ctrl-C ends it.
 
     Example: backfill dashboard --read-only --every 30
     """
@@ -408,7 +417,7 @@ def dashboard(
         print_json_line({"url": server.address})
     else:
         out.print(
-            f"{server.address}\nThis address is a key: who has it on this machine can act. Ctrl-C ends it.",
+            f"{server.address}\nThis address is a key: everybody who has it on this machine can act. Ctrl-C ends it.",
             soft_wrap=True,
         )
     if browser:
@@ -423,7 +432,7 @@ def dashboard(
 
 @dead_letters_app.command("list")
 def list_dead_letters(context: typer.Context, as_json: Json = False) -> None:
-    """Show them.
+    """List dead letters: id, reason and message.
 
     Example: backfill dead-letters list
     """
@@ -433,7 +442,7 @@ def list_dead_letters(context: typer.Context, as_json: Json = False) -> None:
 
 @dead_letters_app.command()
 def redrive(context: typer.Context, as_json: Json = False) -> None:
-    """Send them again as they are, each to the queue that it comes from.
+    """Send dead letters again, unchanged, each to its own queue.
 
     Example: backfill dead-letters redrive
     """
@@ -444,11 +453,11 @@ def redrive(context: typer.Context, as_json: Json = False) -> None:
 @dead_letters_app.command()
 def discard(
     context: typer.Context,
-    message_ids: Annotated[list[str] | None, typer.Argument(help="As dead-letters list shows them.")] = None,
+    message_ids: Annotated[list[str] | None, typer.Argument(help="Ids that dead-letters list shows.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every dead letter.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete those that can never succeed, by id or all.
+    """Delete dead letters that can never succeed, by id or all.
 
     Example: backfill dead-letters discard --all
     """

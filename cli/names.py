@@ -1,4 +1,4 @@
-"""Names of repositories as a person gives them: OWNER/NAME, an address of GitHub, or a file with one a line."""
+"""Names of repositories as a person types them: OWNER/NAME, a GitHub address, or a file with one per line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SSH = re.compile(r"(?:[^@/:]+@)?(?P<host>[^@/:]+):(?P<path>[^/].*)")
 
 
 class NotAName(ValueError):
-    """The message shows the text, and what is wanted."""
+    """The text is not a repository; the message shows the text and the form."""
 
 
 def repository_name(text: str) -> str:
@@ -44,7 +44,7 @@ def unique(names: Iterable[str]) -> list[str]:
 
 
 def names_of_file(file: str) -> list[str]:
-    """Names and addresses of a file, one a line; ``#`` begins a comment, and ``-`` is the standard input.
+    """Names and addresses of a file, one per line; ``#`` begins a comment, and ``-`` is the standard input.
 
     Raises NotAName that shows every wrong line, and OSError.
     """
@@ -69,7 +69,7 @@ def _names_of_lines(file: str, lines: Sequence[str]) -> list[str]:
 
 
 def _place(text: str) -> tuple[str, str] | None:
-    """Host and path of an address; None for what is none."""
+    """Host and path of an address; None if the text is not an address."""
     if "://" in text:
         try:
             parts = urlsplit(text)
@@ -85,6 +85,6 @@ def _place(text: str) -> tuple[str, str] | None:
 
 
 def _is_github(host: str) -> bool:
-    """github.com, GHE.com, or an Enterprise Server that says so in its name."""
+    """Whether the host is github.com, GHE.com, or an Enterprise Server with "github" in its name."""
     name = host.lower()
     return name == "github.com" or name.endswith(".ghe.com") or any("github" in part for part in name.split("."))

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands take, and what the shell offers for them."""
+"""Arguments and options of several commands, with their shell completion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cli.names import repository_name as parsed_name
 from cli.stack import STACK_NAME, DeployedStack, InvocationFailed
 
 MOST_NUMBERS = 500
-# A person waits for the shell no longer.
+# The longest wait of a person for the shell's completion.
 COMPLETION_SECONDS = 3.0
 
 
@@ -34,7 +34,7 @@ def repository_name(text: str | None) -> str | None:
 
 
 def repository_names(texts: list[str] | None) -> list[str]:
-    """Several of them; a usage error shows all that are wrong."""
+    """Several names; a usage error lists every wrong one."""
     found, wrong = [], []
     for text in texts or ():
         try:
@@ -49,7 +49,7 @@ def repository_names(texts: list[str] | None) -> list[str]:
 def uuid_text(text: str | None) -> str | None:
     """The uuid of a repository, or a usage error."""
     if text is not None and not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
-        raise typer.BadParameter(f"{text!r} is no uuid; give OWNER/NAME as an argument instead")
+        raise typer.BadParameter(f"{text!r} is not a uuid; give OWNER/NAME as an argument instead")
     return text
 
 
@@ -61,9 +61,9 @@ def few_numbers(numbers: list[int]) -> list[int]:
 
 
 def tracked_names(context: typer.Context, incomplete: str) -> list[str]:
-    """What the shell offers for a repository: tracked ones that begin so. Without a stack, nothing."""
+    """Tracked repositories that begin with the text, for the shell; empty without a stack."""
     given: dict[str, Any] = context.parent.params if context.parent is not None else {}
-    # `backfill dead-letters list` is two levels deep; names are asked for one level deep alone.
+    # Only commands one level deep take names; `backfill dead-letters list` is two levels deep.
     stack = chosen_stack(given.get("stack_name"), given.get("region"), given.get("profile"))
     try:
         names = stack.invoke("console", {"action": "names", "prefix": incomplete}, COMPLETION_SECONDS)["names"]
@@ -96,7 +96,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def one_of(argument: str | None, option: str | None) -> str | None:
-    """A repository that is given as an argument or, as before, by --repository."""
+    """The repository of the argument, or of --repository, which the first releases had."""
     if argument and option:
         raise typer.BadParameter("give the repository once")
     return argument or option

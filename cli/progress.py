@@ -1,4 +1,4 @@
-"""Progress of backfills on a terminal as bars, elsewhere as plain lines. One unit everywhere: pull requests per hour."""
+"""Progress of backfills: bars in a terminal, plain lines elsewhere. The unit is pull requests per hour."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from cli.tables import LEAST_NAME, budget, counted, cut, rate
 
 Row = dict[str, Any]
 
-# More lines than this are not read any more: the others are counted.
+# A person reads no more lines than this: the others are counted.
 MOST_LINES = 20
 BAR = 20
-# What stands on the screen beside the backfills: of all, completed ones, counts, budget.
+# Lines on the screen beside the backfills: the sum, completed ones, counts, budget.
 OTHER_LINES = 6
-# A status that cannot be had is asked for again, later each time; after so many in a row the reason ends the command.
+# A failed request for the status is repeated, later each time; this many in a row end the command with the reason.
 MOST_FAILURES = 5
 
 
@@ -64,13 +64,13 @@ def _watch_plain(fetch: Callable[[], Row], console: Console, seconds: float) -> 
 
 
 def _patiently(fetch: Callable[[], Row], seconds: float, tell: Callable[[str], object]) -> Row:
-    """The status; a failure in passing is told and asked again."""
+    """The status. A passing failure is printed and the request repeated."""
     for failures in range(1, MOST_FAILURES):
         try:
             return fetch()
         except InvocationFailed as failure:
             wait = seconds * 2**failures
-            tell(f"The status cannot be had and is asked for again in {wait:.0f} s: {failure}")
+            tell(f"cannot read the status, trying again in {wait:.0f} s: {failure}")
             time.sleep(wait)
     return fetch()
 
@@ -89,7 +89,7 @@ def percent(row: Row) -> int:
 
 
 def screen(status: Row, width: int, height: int) -> list[str]:
-    """The lines that a terminal shows: trouble first, then what is in work; completed ones in one line."""
+    """The lines of a terminal: trouble first, then active backfills; completed ones in one line."""
     rows = status["backfills"]
     notable = sorted(_notable(rows), key=lambda row: not is_trouble(row))
     most = max(1, min(MOST_LINES, (height - OTHER_LINES) // 2))
@@ -115,7 +115,7 @@ def _figures_width(rows: Sequence[Row]) -> int:
 
 
 def _backfill(row: Row, name_width: int, width: int) -> list[str]:
-    """Bar and figures; below them why it does not simply go on."""
+    """Bar and figures; below them the reason if the backfill does not simply work."""
     lines = [_figures(row, row["repository"], name_width)]
     if row["condition"].get("kind") != "working" or row["failed_prs"]:
         lines += textwrap.wrap(condition(row) + _failures(row), width, initial_indent="  ", subsequent_indent="  ")
@@ -134,7 +134,7 @@ def _figures(row: Row, name: str, name_width: int) -> str:
 
 
 def _sum_of(rows: Sequence[Row]) -> Row:
-    """All in one: they share one budget, so what is left of all is divided by the rate of all."""
+    """The sum of the rows. They share one budget, so the sum has one rate."""
     finishes = [row["estimated_finish"] for row in rows if row.get("estimated_finish")]
     active = [row for row in rows if row["status"] == "active"]
     return {
@@ -165,6 +165,6 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _goes_on(status: Row) -> bool:
-    """Something is active, or a name is accepted that GitHub has not answered for."""
+    """Whether a backfill is active, or GitHub has not answered for an accepted name."""
     waits = any(not each["is_refused"] for each in status.get("requested", ()))
     return waits or any(row["status"] == "active" for row in status["backfills"])

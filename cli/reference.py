@@ -1,4 +1,4 @@
-"""docs/commands.md, from the commands themselves: `python -m cli.reference > docs/commands.md`. A test compares them."""
+"""Writes docs/commands.md from the commands: `python -m cli.reference > docs/commands.md`. A test compares them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD = """\
 - A repository is `OWNER/NAME`, or any address of it on GitHub. `backfill --install-completion` makes the shell complete
   names, commands and options.
 - On AWS the commands use your AWS configuration. They need `lambda:InvokeFunction` on `STACK-console`, `STACK-planner` and
-  `STACK-recovery`. `backfill logs` and `backfill doctor` need more, and say what.
+  `STACK-recovery`. `backfill logs` and `backfill doctor` need more and name it.
 - Where a local stack runs in this checkout (`make up`), the commands work on that one, and say so. An option
   (`--stack-name`, `--region`, `--profile`) or a variable (`STACK_NAME`, `AWS_PROFILE`, `AWS_ACCESS_KEY_ID`,
   `AWS_ENDPOINT_URL`) chooses another. A region alone does not.
@@ -44,7 +44,7 @@ def page() -> str:
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Each command that does something, by its whole name, in the order of the help."""
+    """Each command by its whole name, in the order of the help."""
     group: Any = typer.main.get_command(app)
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
@@ -54,7 +54,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def parameters(command: Any) -> list[tuple[str, str]]:
-    """Arguments and options as a person types them, with their help; hidden ones are for old scripts."""
+    """Arguments and options as a person types them, with their help. Hidden ones are for old scripts."""
     rows = []
     for each in command.params:
         if getattr(each, "hidden", False):
@@ -78,7 +78,7 @@ def _section(name: str, command: Any) -> str:
 
 
 def _flowing(text: str) -> list[str]:
-    """Paragraphs of a docstring, each in one line."""
+    """The paragraphs of a docstring, each in one line."""
     found = [" ".join(part.split()) for part in text.strip().split("\n\n")]
     return [line for part in found for line in (part, "")]
 

@@ -1,4 +1,4 @@
-"""What the commands say: pure functions from an answer to text."""
+"""Texts of the commands: pure functions from an answer to text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Row = dict[str, Any]
-HIDDEN = "{} in the hands of recovery or of another command: try again in a minute"
+HIDDEN = "{} being handled by recovery or another command: try again in a minute"
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
@@ -34,7 +34,7 @@ def moment(text: str, now: datetime | None = None) -> str:
 
 
 def condition(row: Row) -> str:
-    """The state in the words of docs/operations.md, and why.
+    """The state in the words of docs/operations.md, and its reason.
 
     >>> condition({"condition": {"code": "waiting_for_github", "why": "until 02:24 UTC (server-time limit)"}})
     'waiting for GitHub until 02:24 UTC (server-time limit)'
@@ -47,11 +47,11 @@ def condition(row: Row) -> str:
 
 
 def added_one(asked: str, row: Row) -> str:
-    """What became of one name."""
+    """The result for one name."""
     name = row["repository"]
     shown = name if name.lower() == asked.lower() else f"{name} (asked for as {asked})"
     if row.get("waits"):
-        return f"{shown} is accepted; GitHub will be asked for it again: {row['waits']}"
+        return f"{shown} is accepted; the planner will ask GitHub again: {row['waits']}"
     if row.get("paused"):
         return f"{shown} is paused: {row['paused']}. Upgrade the server, then run: backfill resume {name}"
     total = count(row["total_prs"], "pull request")
@@ -66,7 +66,7 @@ def added_one(asked: str, row: Row) -> str:
 
 
 def added(answers: Sequence[Row]) -> str:
-    """The sum of it."""
+    """The number of names with each result."""
     kinds = [_kind(row) for row in answers]
     words = ("added", "accepted", "changed", "tracked already", "paused", "failed")
     return ", ".join(f"{kinds.count(word):,} {word}" for word in words if word in kinds)
@@ -118,11 +118,11 @@ def _planned_one(row: Row, repository: str | None) -> str:
 
 
 def resumed(repository: str, answer: Row, *, retry_failed: bool) -> str:
-    """Whether it goes on, and what is tried again."""
+    """Whether the backfill resumed, and what is retried."""
     status = answer["status"]
     text = f"{repository} is {status}" if answer["resumed"] else f"{repository} was not paused: it is {status}"
     if retry_failed:
-        text += f"; {count(answer['retried'], 'failed pull request')} will be tried again"
+        text += f"; {count(answer['retried'], 'failed pull request')} will be retried"
     return text
 
 
@@ -144,9 +144,9 @@ def recovered(answer: Row) -> str:
 def _letters(answer: Row) -> str:
     if answer["dry_run"]:
         waiting = answer["dead_letters"]
-        return f"{count(waiting, 'dead letter')} looked after" if waiting else ""
+        return f"{count(waiting, 'dead letter')} to settle" if waiting else ""
     matched, left = answer.get("dead_letters_matched", 0), answer.get("dead_letters_left", 0)
-    parts = [f"{count(matched, 'dead letter')} looked after"] if matched else []
+    parts = [f"{count(matched, 'dead letter')} settled"] if matched else []
     parts += [f"{count(left, 'dead letter')} left, see: backfill dead-letters list"] if left else []
     return ", ".join(parts)
 
@@ -170,7 +170,7 @@ def _gap(row: Row) -> str:
 
 
 def dead_letters(answer: Row) -> str:
-    """A line for each."""
+    """A line for each letter."""
     lines = [
         f"{row['message_id']}  {row['reason'] or 'received too often'}  {row['body']}" for row in answer["dead_letters"]
     ]
@@ -180,13 +180,13 @@ def dead_letters(answer: Row) -> str:
 
 
 def redriven(answer: Row) -> str:
-    """How many were sent again."""
+    """The number of letters that were sent again."""
     done = count(answer["redriven"], "message") + (" was" if answer["redriven"] == 1 else " were") + " sent again"
     return "\n".join([*([done] if answer["redriven"] or not answer.get("hidden") else []), *_hidden(answer)])
 
 
 def discarded(answer: Row) -> str:
-    """How many are deleted."""
+    """The number of letters that were deleted."""
     number = answer["discarded"]
     text = f"{count(number, 'dead letter')} {'was' if number == 1 else 'were'} discarded"
     return "\n".join([*([text] if number or not answer.get("missing") else []), *_hidden(answer)])

@@ -1,4 +1,4 @@
-"""What each command prints with --json. Fields stay; new ones may come. docs/commands.md shows this, a test plays it.
+"""The JSON of each command. Fields stay; new ones may come. docs/commands.md shows them, a test compares them.
 
 A field that ends with ? may be missing; ``*`` is any name.
 """

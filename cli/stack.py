@@ -1,4 +1,4 @@
-"""Invoking the functions of a stack. Their names follow from the stack's: STACK-planner, STACK-console, STACK-recovery."""
+"""Invokes the functions of a stack: STACK-planner, STACK-console, STACK-recovery."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from cli.local_stack import LocalStack
 
 STACK_NAME = "progressive-backfill"
-# Lambda answers within the function's time, which WorkerTimeout allows to be 900 seconds; and a little for the way.
+# The longest function time that WorkerTimeout allows is 900 seconds; the rest is for the network.
 READ_SECONDS = 930
-# Errors of the product that say what is wrong and what to do: the log adds nothing. A test holds them against the classes.
+# Errors of the product whose text says what to do, so the log adds nothing. A test compares them with the classes.
 EXPLAINED = frozenset(
     {
         "BadCredentials",
@@ -36,11 +36,11 @@ EXPLAINED = frozenset(
 
 
 class InvocationFailed(Exception):
-    """What went wrong, and what to do next."""
+    """An invocation failed; the text says why and what to do next."""
 
 
 def chosen_region(given: str | None) -> str | None:
-    """The region of an option, or of AWS_REGION, which the AWS CLI and CloudShell use and boto3 does not."""
+    """The region of an option, or of AWS_REGION, which boto3 does not read but the AWS CLI and CloudShell do."""
     return given or os.environ.get("AWS_REGION")
 
 
@@ -65,11 +65,11 @@ class DeployedStack:
 
     def client(self, service: str, *, read_seconds: float = 60, connect_seconds: float = 60) -> Any:
         """A boto3 client where the stack is. Raises botocore's BotoCoreError without a region or a profile."""
-        # Half a second of imports: not for --help, nor while the shell completes a word.
+        # The imports take half a second, which --help and the shell's completion need not wait for.
         import boto3
         from botocore.config import Config
 
-        # Nothing is sent while a function works: without keepalives a NAT or a firewall drops the connection.
+        # The connection is idle while a function works. Without keepalives a NAT or a firewall drops it.
         config = Config(
             read_timeout=read_seconds,
             connect_timeout=connect_seconds,
@@ -117,20 +117,20 @@ class DeployedStack:
             raise InvocationFailed(str(error)) from None
         except ReadTimeoutError:
             raise InvocationFailed(
-                f"{full_name} did not answer within {READ_SECONDS} seconds; it may still be at work. Look at its log: "
+                f"{full_name} did not answer within {READ_SECONDS} seconds and may still be at work. Read its log: "
                 f"/aws/lambda/{full_name}"
             ) from None
         except BotoCoreError as error:
             raise InvocationFailed(
                 f"{str(error).removesuffix('.')}. Check the AWS configuration, or start a local stack: make up"
             ) from None
-        # `sam local start-lambda` leaves the header out that says so.
+        # `sam local start-lambda` does not set the header FunctionError.
         if "FunctionError" in answer or (isinstance(payload, dict) and {"errorType", "errorMessage"} <= payload.keys()):
             raise InvocationFailed(_told(payload or {}, f"/aws/lambda/{full_name}"))
         return payload
 
 
 def _told(payload: dict[str, Any], log_group: str) -> str:
-    """The error of a function. Only one that the product does not explain sends a person to the log."""
+    """The error of a function. It names the log group unless the product explains the error."""
     message = payload.get("errorMessage", "no message")
     return message if payload.get("errorType") in EXPLAINED else f"{message} (details in the log group {log_group})"

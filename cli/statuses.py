@@ -1,4 +1,4 @@
-"""The status as the commands need it: all pages of it, of some repositories or of all, and whether something is wrong."""
+"""The status for the commands: all its pages, of some repositories or of all, and whether something is wrong."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _of_one(answer: Row) -> Row:
 
 
 def _only(answer: Row, names: Sequence[str]) -> Row:
-    """What is named, in the order given. A former name of a repository is known by asking for it alone."""
+    """The named repositories, in the order given. A former name is found only by asking for it alone."""
     wanted = [name.lower() for name in names]
     rows = {row["repository"].lower(): row for row in answer["backfills"]}
     requested = [each for each in answer.get("requested", ()) if each["repository"].lower() in wanted]
@@ -48,12 +48,12 @@ def _only(answer: Row, names: Sequence[str]) -> Row:
 
 
 def is_trouble(row: Row) -> bool:
-    """Whether somebody has to do something about a backfill."""
+    """Whether a backfill needs a person."""
     return row["condition"].get("kind") == "trouble" or bool(row["failed_prs"])
 
 
 def is_healthy(answer: Row, *, everything: bool) -> bool:
-    """No backfill in trouble, no name given up; and of ``everything``, no dead letters."""
+    """True without backfills in trouble and refused names and, for ``everything``, without dead letters."""
     if any(is_trouble(row) for row in answer["backfills"]):
         return False
     if any(each["is_refused"] for each in answer.get("requested", ())):

@@ -1,4 +1,4 @@
-"""Answers as tables for people: what is tracked, what a dry run foresees, the chunks of a repository."""
+"""Answers as tables for people: backfills, forecasts, chunks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cli.statuses import is_trouble
 
 Row = dict[str, Any]
 
-# More completed backfills than this are only counted, unless all are asked for.
+# More completed backfills than this are only counted, unless --all is given.
 MOST_COMPLETED = 20
-# A last column of text needs so much to be read; with less it stands in a line of its own.
+# Least width of a readable last column of text; with less the text gets its own line.
 LEAST_TEXT = 30
 GAP = "  "
-# So much of a name is shown in any terminal.
+# Characters of a name that every terminal shows.
 LEAST_NAME = 12
 # The width of a file or a pipe.
 NO_END = 1_000_000
@@ -28,7 +28,7 @@ NO_END = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``spare`` ones are left out where a terminal is too narrow, the last first; unless not ``told``, the text says them."""
+    """A narrow terminal drops ``spare`` columns, the last first; the text names their values if ``told``."""
 
     heading: str
     of_numbers: bool = False
@@ -37,7 +37,7 @@ class Column:
 
 
 def status(out: Console, answer: Row, *, everything: bool) -> None:
-    """Every backfill in a line, those in work first; what is completed, and much, as a number. Trouble is always shown."""
+    """Print a line per backfill, active ones first. Many completed ones become a number; trouble is always shown."""
     rows, counts = answer["backfills"], answer["counts"]
     for each in answer.get("requested", ()):
         again = "not asked for any more" if each["given_up_at"] else f"asked again at {moment(each['ask_at'])}"
@@ -53,7 +53,9 @@ def status(out: Console, answer: Row, *, everything: bool) -> None:
     if rows:
         _show(out, _STATUS, [_status_cells(row) for row in rows])
     if hidden:
-        out.print(f"{count(hidden, 'completed one')} {'is' if hidden == 1 else 'are'} not shown: backfill status --all")
+        out.print(
+            f"{count(hidden, 'completed backfill')} {'is' if hidden == 1 else 'are'} not shown: backfill status --all"
+        )
     out.print(counted(counts))
     out.print(budget(answer))
     for each in answer.get("advice", ()):
@@ -90,17 +92,17 @@ def _status_cells(row: Row) -> tuple[str, ...]:
 
 
 def rate(row: Row) -> str:
-    """Pull requests per hour, over the last hour; nothing for what is not in work."""
+    """Pull requests per hour, over the last hour; empty unless the backfill is active."""
     return f"{row['prs_per_hour'] or 0:,.0f}" if row["status"] == "active" else ""
 
 
 def counted(counts: dict[str, int]) -> str:
-    """How many backfills are in which status."""
+    """The number of backfills in each status."""
     return ", ".join(f"{counts[name]:,} {name}" for name in ("active", "paused", "completed"))
 
 
 def budget(answer: Row) -> str:
-    """GitHub's budget as last reported, and dead letters where there are any."""
+    """GitHub's last reported budget, and the number of dead letters if there are any."""
     found, letters = answer["budget"], answer.get("dead_letters", 0)
     text = "GitHub budget: not reported yet"
     if found and found["remaining"] is not None:
@@ -109,7 +111,7 @@ def budget(answer: Row) -> str:
 
 
 def chunks(out: Console, rows: Sequence[Row]) -> None:
-    """One chunk in a line."""
+    """Print a line per chunk."""
     _show(out, _CHUNKS, [_chunk_cells(row) for row in rows])
 
 
@@ -138,7 +140,7 @@ def _chunk_cells(row: Row) -> tuple[str, ...]:
 
 
 def forecast(out: Console, answer: Row) -> None:
-    """What a dry run foresees, repository by repository, and in total."""
+    """Print the forecast of each repository and the total."""
     cells = [(row["repository"], *_foreseen(row), row["basis"]) for row in answer["backfills"]]
     if len(cells) != 1:
         cells.append(("all", *_foreseen(answer["total"]), ""))
@@ -180,7 +182,7 @@ def _duration(seconds: float) -> str:
 
 
 def _show(out: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """Within a terminal's width; in full where the output is a file or a pipe: no value is cut off."""
+    """Print within a terminal's width. A file or a pipe gets every value whole."""
     heading, *lines = laid_out(columns, rows, out.width if out.is_terminal else None)
     out.print(Text(heading, style="bold"))
     for line in lines:
@@ -188,10 +190,10 @@ def _show(out: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]]
 
 
 def laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
-    """The heading and the lines of each row; the last column is text, which breaks within its own margin.
+    """The heading and the lines of each row. The last column is text, which wraps within its own margin.
 
-    Where a terminal is too narrow for that, spare columns go, then the text moves below its row. A value that is left out
-    so is told in the text.
+    In a narrow terminal the spare columns go first; then the text moves below its row. The text then names the values
+    of the missing columns.
     """
     *fixed, text = columns
     widths = [max(len(each.heading), *(len(row[i]) for row in rows)) for i, each in enumerate(fixed)]
@@ -204,7 +206,7 @@ def laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: in
     spare = [i for i in kept if fixed[i].spare]
     while spare and room() < needed:
         kept.remove(spare.pop())
-    # Names that are longer than what is left are cut; a pipe gets them whole.
+    # Names that are longer than the room are cut; a pipe gets them whole.
     widths[0] = max(LEAST_NAME, widths[0] + min(0, room() + len(GAP)))
     form = _Form(
         [(i, widths[i], fixed[i].of_numbers) for i in kept], room() if room() >= needed else None, width or NO_END
@@ -232,7 +234,7 @@ def _told(column: Column, value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """Which cells stand in a line, and the room beside them for text; None: it stands below, within ``width``."""
+    """The cells of a line, and the room beside them for text. With None the text stands below, within ``width``."""
 
     cells: list[tuple[int, int, bool]]
     room: int | None

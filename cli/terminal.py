@@ -1,4 +1,4 @@
-"""What reaches the terminal: text of GitHub and of its users is shown, and never obeyed."""
+"""Text for the terminal: control characters from GitHub and its users are removed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-# Control characters but for tab and line end, and those that turn the direction of writing.
+# Control characters except tab and line end, and those that change the direction of writing.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class _Sentences(Console):
-    """Breaks text between words where a terminal would break it within one; never an address or a name."""
+    """Wraps text between words; addresses and names stay whole."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         if self.is_terminal:
@@ -22,12 +22,12 @@ class _Sentences(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that takes no brackets for markup and no colons for emoji."""
+    """A console that prints brackets and colons as they are."""
     return _Sentences(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def wrapped(text: str, width: int) -> str:
-    """Lines that are longer than the terminal, broken between words.
+    """Long lines, broken between words.
 
     >>> wrapped("short\\none that is longer", 12).splitlines()
     ['short', 'one that is', '  longer']
@@ -45,7 +45,7 @@ def wrapped(text: str, width: int) -> str:
 
 
 def plain(value: Any) -> Any:
-    """An answer, or a text, without the characters that a terminal would act on."""
+    """An answer, or a text, without the characters that control a terminal."""
     if isinstance(value, str):
         return _CONTROLS.sub("", value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Wait for a sync request, and say what became of each pull request."""
+"""Wait for a sync request, and report the result of each pull request."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-# Seconds between two looks.
+# Seconds between two requests.
 EVERY_SECONDS = 2.0
 
 
 def wait_for(look: Callable[[], Sequence[Row]], seconds: float, tell: Callable[[str], None]) -> Sequence[Row]:
-    """Look until no pull request waits any more, or for so long; the last look. ``tell`` gets each change of the counts."""
+    """Ask until no pull request waits, at most so many ``seconds``; the last rows. ``tell`` gets each change of the counts."""
     deadline = time.monotonic() + seconds
     before = ""
     while True:

@@ -111,7 +111,7 @@ COMMENT ON COLUMN comments.author_association IS 'Relation of the author to the 
 COMMENT ON COLUMN comments.url IS 'Address of the comment. [IssueComment.url, PullRequestReviewComment.url; details]';
 COMMENT ON COLUMN comments.created_at IS 'When it was written. Null if GitHub gives an impossible date. [IssueComment.createdAt, PullRequestReviewComment.createdAt; details]';
 COMMENT ON COLUMN comments.updated_at IS 'When it last changed. Null if GitHub gives an impossible date. [IssueComment.updatedAt, PullRequestReviewComment.updatedAt; details]';
-COMMENT ON COLUMN comments.review_id IS 'Node id of its review. Null for issue comments. It is no foreign key: GitHub may show a comment before its review. [PullRequestReviewComment.pullRequestReview.id; details]';
+COMMENT ON COLUMN comments.review_id IS 'Node id of its review. Null for issue comments. It is not a foreign key: GitHub may show a comment before its review. [PullRequestReviewComment.pullRequestReview.id; details]';
 COMMENT ON COLUMN comments.in_reply_to_id IS 'github_id of the comment that it answers. Null for issue comments and the first comment of a thread. [PullRequestReviewComment.replyTo.fullDatabaseId; details]';
 COMMENT ON COLUMN comments.path IS 'File that it is about. Null for issue comments. [PullRequestReviewComment.path; details]';
 COMMENT ON COLUMN comments.position IS 'Line in the diff. Null for issue comments and outdated comments. [PullRequestReviewComment.position; details]';

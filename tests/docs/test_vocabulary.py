@@ -50,10 +50,7 @@ FOREIGN = {
 }
 # Still to be rewritten; each line goes when its text is clean.
 TO_DO = (
-    "docs/commands.md",
-    "docs/data.md",
     "benchmarks",
-    "cli",
     "functions",
     "layers",
     "local",

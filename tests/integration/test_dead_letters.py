@@ -166,7 +166,7 @@ def test_letters_in_other_hands_are_told(stack: Stack, command: Callable[..., An
     stack.queues.dead.append(DeadLetter("m1", "x", "r"))
     stack.queues.hidden.add("m1")
     done = command("dead-letters", *words)
-    assert "1 dead letter is in the hands of recovery" in done.output
+    assert "1 dead letter is being handled by recovery" in done.output
     assert "No dead letters" not in done.output
     stack.queues.dead.clear()
     assert "hands" not in command("dead-letters", *words).output

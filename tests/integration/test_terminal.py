@@ -97,7 +97,7 @@ def test_the_status_shows_each_value_under_its_heading_and_trouble_always(
     assert LONG[:20] in shown.text and "octo/failed" in shown.text
     assert width == 80 or LONG in shown.text
     assert "octo/done00" not in shown.text
-    assert "25 completed ones are not shown" in shown.text
+    assert "25 completed backfills are not shown" in shown.text
     text = flat(shown)
     assert len(re.findall(r"waiting for GitHub until \d\d:\d\d UTC \(server-time limit\)", text)) == 1
     assert text.count("until") == 1, "said once"

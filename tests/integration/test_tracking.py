@@ -79,7 +79,7 @@ def test_names_are_accepted_while_github_cannot_answer_and_asked_for_by_the_plan
         patch.setattr(stack.github, "find", refused)
         done = command("add", *NAMES, "--priority", "high", "--chunk-size", "3")
         assert done.exit_code == 0
-        assert done.output.count("is accepted; GitHub will be asked for it again") == 25
+        assert done.output.count("is accepted; the planner will ask GitHub again") == 25
         assert ("server time" if limit else "GitHub is away") in done.output
     assert f"{NAMES[3]} is not a backfill yet, asked again at" in command("status").output
     stack.db.execute("UPDATE requested_names SET ask_at = now()")

@@ -122,7 +122,7 @@ def process(**environment: str) -> subprocess.CompletedProcess[str]:
     [
         ("plan --chunk-size 0", "--chunk-size"),
         ("plan --max-chunks -1", "--max-chunks"),
-        ("plan --repository-id 123", "no uuid"),
+        ("plan --repository-id 123", "not a uuid"),
         ("plan --repository octo/a --repository-id 00000000-0000-0000-0000-000000000000", "either"),
         ("recover --stuck-threshold soon", "--stuck-threshold"),
         ("add octo/one octo", "OWNER/NAME"),
@@ -203,7 +203,7 @@ def test_many_completed_ones_are_counted_and_not_listed(aws: Lambda) -> None:
     assert len(lines) < 10
     assert "octo/active" in lines[1]
     assert "waiting for GitHub until 12:00" in lines[1]
-    assert any("300 completed ones are not shown" in line for line in lines)
+    assert any("300 completed backfills are not shown" in line for line in lines)
     assert any("4,000 of 5,000 points left" in line and "2 dead letters" in line for line in lines)
     assert len(run(aws, "status", "--all").stdout.splitlines()) > 300
 
@@ -321,7 +321,7 @@ def test_the_command_waits_as_long_as_a_function_may_run(aws: Lambda, monkeypatc
     done = run(aws, "status", "--json")
     aws.seconds = 0.0
     assert done.exit_code == 1
-    assert "did not answer within 1 seconds; it may still be at work" in done.stderr
+    assert "did not answer within 1 seconds and may still be at work" in done.stderr
 
 
 def test_every_error_of_the_product_is_explained_or_sends_to_the_log() -> None:

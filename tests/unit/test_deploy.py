@@ -128,5 +128,5 @@ def test_without_a_file_and_without_a_person_it_says_so_and_does_nothing(tmp_pat
         check=False,
     )
     assert done.returncode == 1
-    assert "nobody is here to be asked" in done.stderr
+    assert "no terminal is here for questions" in done.stderr
     assert list(tmp_path.iterdir()) == []
