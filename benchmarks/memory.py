@@ -35,11 +35,11 @@ import json, sys
 from types import SimpleNamespace
 import boto3
 from backfill import wiring
-from backfill.queues import Sqs
+from backfill.queues import Queues
 from local.sqs import Clock, Queue, QueueSettings, Service, url
 client, clock, names = boto3.client("sqs"), Clock(), ("chunks", "plans", "dead")
 waiting, *others = (Queue(name, QueueSettings(), clock) for name in names)
-queues = Sqs(*map(url, names))
+queues = Queues(*map(url, names))
 queues._client = Service({url(each.name): each for each in (waiting, *others)}, clock.wait)
 wiring.queues = lambda: queues
 import app

@@ -27,7 +27,7 @@ from backfill.github.transport import Transport
 from backfill.messages import RecoveryEvent, chunk_message, plan_message
 from backfill.observability import logger, metrics
 from backfill.planning import Planner
-from backfill.queues import Source, Sqs
+from backfill.queues import Queues, Source
 from backfill.recovery import Recovery
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database
@@ -125,9 +125,9 @@ class Client:
         return lambda **request: self._mailbox.call(operation, request)
 
 
-def queues_of(mailbox: Mailbox, functions: Functions) -> Sqs:
+def queues_of(mailbox: Mailbox, functions: Functions) -> Queues:
     """The product's own queues. What is sent within an invocation of ``functions`` goes on with its chain."""
-    queues = Sqs(*URLS)
+    queues = Queues(*URLS)
     queues._client = Tracing(Client(mailbox), functions)
     return queues
 

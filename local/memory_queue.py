@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Iterator, MutableSequence
 from typing import Any, overload
 
-from backfill.queues import DeadLetter, Source, Sqs
+from backfill.queues import DeadLetter, Queues, Source
 from local.invocations import Functions
 from local.sqs import TRACE, Clock, Message, Queue, Service, connected, url
 from local.template import Deployment, deployed
@@ -17,7 +17,7 @@ URLS = [url(name) for name in (CHUNKS, PLANS, DEAD_LETTERS)]
 _SOURCES = {Source.CHUNKS: CHUNKS, Source.PLANS: PLANS}
 
 
-class MemoryQueues(Sqs):
+class MemoryQueues(Queues):
     """``chunks``, ``plans`` and ``dead`` hold the messages. ``functions`` is Lambda, which delivers them.
 
     Every other receive comes back empty, as SQS's may. ``hidden`` has ids of dead letters that somebody else received.

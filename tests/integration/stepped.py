@@ -20,7 +20,7 @@ from backfill.github.errors import Unreachable
 from backfill.github.transport import Transport
 from backfill.messages import dispatch_body, plan_body
 from backfill.model import Dispatch, Waiting
-from backfill.queues import DeadLetter, Source
+from backfill.queues import DeadLetter, Queues, Source
 from backfill.store.connection import Database
 from local.simulator import Simulator
 
@@ -264,10 +264,11 @@ class Broker:
         self.dead.append(DeadLetter(f"m{self._numbers}", body, "receipt", reason, source))
 
 
-class SteppedQueues:
+class SteppedQueues(Queues):
     """The Queues of one actor: before each call to SQS it stops."""
 
     def __init__(self, broker: Broker, actor: Actor | None) -> None:
+        super().__init__("", "", "")
         self._broker, self._actor = broker, actor
         # Plan requests that were sent without delay.
         self.hasty_plans = 0

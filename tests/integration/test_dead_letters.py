@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from backfill import outbox
 from backfill.console import PAGE_BYTES
 from backfill.messages import RecoveryEvent
-from backfill.queues import DeadLetter, Source, Sqs
+from backfill.queues import DeadLetter, Queues, Source
 from backfill.store import chunks
 from backfill.store.connection import Database
 from cli.main import app
@@ -29,7 +29,7 @@ URLS = [f"https://sqs.eu-west-1.amazonaws.com/123456789012/s-{name}" for name in
 
 
 class Aws:
-    """What Sqs needs of boto3's client: every other receive is empty, as AWS's may be."""
+    """What Queues needs of boto3's client: every other receive is empty, as AWS's may be."""
 
     def __init__(self, messages: list[dict[str, Any]]) -> None:
         self.messages, self.received, self.sent = messages, list[dict[str, Any]](), list[tuple[str, str]]()
@@ -51,8 +51,8 @@ def message(number: int, body: str, **more: Any) -> dict[str, Any]:
     return {"MessageId": f"m{number}", "Body": body, "ReceiptHandle": "r", **more}
 
 
-def sqs(aws: Aws) -> Sqs:
-    queues = Sqs(*URLS)
+def sqs(aws: Aws) -> Queues:
+    queues = Queues(*URLS)
     queues._client = aws
     return queues
 

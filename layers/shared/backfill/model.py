@@ -70,10 +70,8 @@ class Chunk:
     origin: Origin
     dispatch_id: str
     claim_token: str | None
-    available_at: datetime
     sent_at: datetime | None
     attempts: int
-    deferrals: int
     points: int
     requests: int
     error: str | None
@@ -82,13 +80,13 @@ class Chunk:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """From a whole row of the table."""
-        return cls(
-            backfill_id=row["backfill_state_id"],
-            pr_numbers=tuple(row["pr_numbers"]),
-            status=ChunkStatus(row["status"]),
-            origin=Origin(row["origin"]),
-            **{name: row[name] for name in _PLAIN_OF_CHUNK},
-        )
+        typed = {
+            "pr_numbers": tuple(row["pr_numbers"]),
+            "status": ChunkStatus(row["status"]),
+            "origin": Origin(row["origin"]),
+        }
+        plain = {name: row[name] for name in cls.__slots__ if name in row}
+        return cls(**{**plain, **typed, "backfill_id": row["backfill_state_id"]})
 
     @property
     def dispatch(self) -> Dispatch:
@@ -99,9 +97,6 @@ class Chunk:
     def was_deferred(self) -> bool:
         """Whether a limit of GitHub ended its last attempt."""
         return self.error_code == ErrorCode.DEFERRED
-
-
-_PLAIN_OF_CHUNK = sorted(set(Chunk.__slots__) - {"backfill_id", "pr_numbers", "status", "origin"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from backfill import aws
 from backfill.messages import dispatch_body, plan_body, plan_request
@@ -63,39 +63,8 @@ def collect(receive: Callable[[int], list[DeadLetter]], most: int) -> list[DeadL
     return list(found.values())
 
 
-class Queues(Protocol):
-    """What the use cases need of SQS."""
-
-    def send_chunks(self, waiting: Iterable[Waiting]) -> list[Dispatch]:
-        """Send chunk messages; those that SQS accepted."""
-
-    def send_body(self, body: str, delay_seconds: float = 0) -> None:
-        """Send a chunk message again as it is."""
-
-    def request_plan(self, repository_id: str | None, delay_seconds: float = 0) -> None:
-        """Ask for a planner run of one repository, or of all."""
-
-    def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
-        """Put a message that can never succeed into the dead-letter queue; ``source`` is where it was."""
-
-    def redrive(self, letter: DeadLetter) -> None:
-        """Send a dead letter again as it is, to the queue that it comes from. It stays until it is deleted."""
-
-    def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
-        """Receive dead letters; those that are not deleted appear again after ``hidden_seconds``."""
-
-    def delete_dead_letter(self, letter: DeadLetter) -> None:
-        """Remove a dead letter that has been dealt with."""
-
-    def chunks_waiting(self) -> int:
-        """Messages in the chunk queue: visible, in flight and delayed. Approximate, as SQS says."""
-
-    def dead_letters_waiting(self) -> int:
-        """Messages in the dead-letter queue, counted without receiving them. Approximate, as SQS says."""
-
-
-class Sqs:
-    """The Queues of SQS. Raises botocore's ClientError."""
+class Queues:
+    """What the use cases need of SQS. Raises botocore's ClientError."""
 
     def __init__(self, chunk_queue_url: str, plan_queue_url: str, dead_letter_queue_url: str) -> None:
         self._chunks, self._plans, self._dead = chunk_queue_url, plan_queue_url, dead_letter_queue_url
@@ -108,7 +77,7 @@ class Sqs:
         return self._client
 
     def send_chunks(self, waiting: Iterable[Waiting]) -> list[Dispatch]:
-        """SendMessageBatch answers 200 with a list of failures: only what it names successful was accepted."""
+        """Send chunk messages; those that SQS accepted. SendMessageBatch answers 200 with a list of failures."""
         messages, accepted = list(waiting), []
         for start in range(0, len(messages), BATCH):
             batch = messages[start : start + BATCH]
@@ -125,19 +94,23 @@ class Sqs:
         return accepted
 
     def send_body(self, body: str, delay_seconds: float = 0) -> None:
+        """Send a chunk message again as it is."""
         self._sqs.send_message(QueueUrl=self._chunks, MessageBody=body, DelaySeconds=_delay(delay_seconds))
 
     def request_plan(self, repository_id: str | None, delay_seconds: float = 0) -> None:
+        """Ask for a planner run of one repository, or of all."""
         body = plan_body(repository_id)
         self._sqs.send_message(QueueUrl=self._plans, MessageBody=body, DelaySeconds=_delay(delay_seconds))
 
     def redrive(self, letter: DeadLetter) -> None:
+        """Send a dead letter again as it is, to the queue that it comes from. It stays until it is deleted."""
         url = self._plans if letter.queue is Source.PLANS else self._chunks
         # The attribute stays with the message when SQS moves it to the dead-letter queue once more.
         redriven = {"redriven": {"DataType": "String", "StringValue": "yes"}}
         self._sqs.send_message(QueueUrl=url, MessageBody=letter.body, MessageAttributes=redriven)
 
     def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
+        """Put a message that can never succeed into the dead-letter queue; ``source`` is the queue that it comes from."""
         attributes = {
             "reason": {"DataType": "String", "StringValue": reason[:1000]},
             "source": {"DataType": "String", "StringValue": source.value},
@@ -145,6 +118,8 @@ class Sqs:
         self._sqs.send_message(QueueUrl=self._dead, MessageBody=body, MessageAttributes=attributes)
 
     def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
+        """Receive dead letters; those that are not deleted appear again after ``hidden_seconds``."""
+
         def receive(count: int) -> list[DeadLetter]:
             answer = self._sqs.receive_message(
                 QueueUrl=self._dead,
@@ -176,12 +151,15 @@ class Sqs:
         )
 
     def delete_dead_letter(self, letter: DeadLetter) -> None:
+        """Remove a dead letter whose work is safe."""
         self._sqs.delete_message(QueueUrl=self._dead, ReceiptHandle=letter.receipt)
 
     def chunks_waiting(self) -> int:
+        """Messages in the chunk queue: visible, in flight and delayed. SQS says that its counts are approximate."""
         return self._waiting(self._chunks)
 
     def dead_letters_waiting(self) -> int:
+        """Messages in the dead-letter queue, counted without receiving them."""
         return self._waiting(self._dead)
 
     def _waiting(self, queue_url: str) -> int:

@@ -10,7 +10,7 @@ from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.governor import Governor
 from backfill.github.transport import Transport
-from backfill.queues import Sqs
+from backfill.queues import Queues
 from backfill.store.budget import ObservedBudget, PostgresBudget
 from backfill.store.connection import Database
 
@@ -51,10 +51,10 @@ def _github(budget: PostgresBudget | ObservedBudget) -> GitHub:
 
 
 @cache
-def queues() -> Sqs:
+def queues() -> Queues:
     """The three queues."""
     known = settings()
-    return Sqs(known.chunk_queue_url, known.plan_queue_url, known.dead_letter_queue_url)
+    return Queues(known.chunk_queue_url, known.plan_queue_url, known.dead_letter_queue_url)
 
 
 def seconds_left(context: Any) -> float:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backfill import brake, errors, outbox, priority
+from backfill import brake, outbox, outcomes, priority
 from backfill.chunk_worker.handled import Handled, handled
 from backfill.chunk_worker.judging import Members, judge, undetailed
 from backfill.chunk_worker.sync_requests import accept
 from backfill.error_codes import ErrorCode
-from backfill.errors import DatabaseUnavailable, NotSent, Permanent, Removed, Retryable, StaleClaim
+from backfill.errors import DatabaseUnavailable, Deferred, NotSent, Permanent, Removed, Retryable, StaleClaim
 from backfill.github.client import GitHub
 from backfill.github.errors import RepositoryUnavailable
 from backfill.github.governor import LONGEST_SLEEP_SECONDS, NEWCOMER_SLEEP_SECONDS
@@ -20,22 +20,7 @@ from backfill.github.request_size import RequestSize
 from backfill.messages import SyncRequest
 from backfill.model import Chunk, Dispatch, Origin, Repository, Spent, Waiting
 from backfill.observability import about, count, event, problem
-from backfill.outcomes import (
-    Attempt,
-    Completed,
-    Deferred,
-    Ending,
-    Failed,
-    Outcome,
-    Released,
-    Retried,
-    Split,
-    Stopped,
-    Superseded,
-    after_lost_commit,
-    decide,
-    retried,
-)
+from backfill.outcomes import Attempt, Ending, Outcome
 from backfill.pauses import note_pause
 from backfill.queues import Queues
 from backfill.store import backfills, chunks, conclusions, dispatches, pull_requests, repositories
@@ -98,25 +83,25 @@ class Worker:
         try:
             try:
                 ending: Ending = self._read_and_store(claim)
-            except (errors.Deferred, Permanent, Retryable) as error:
+            except (Deferred, Permanent, Retryable) as error:
                 ending = self._after_error(claim, error)
         except DatabaseUnavailable as broken:
             ending = self._after_break(claim, broken)
         except StaleClaim:
-            ending = Superseded()
-        if isinstance(ending, Superseded):
+            ending = outcomes.Superseded()
+        if isinstance(ending, outcomes.Superseded):
             self._book(claim)
         _tell(ending)
         return ending
 
-    def _after_error(self, claim: Claim, error: errors.Deferred | Permanent | Retryable) -> Outcome:
+    def _after_error(self, claim: Claim, error: Deferred | Permanent | Retryable) -> Outcome:
         """Decide what becomes of the chunk, and write it."""
-        if isinstance(error, errors.Deferred):
+        if isinstance(error, Deferred):
             count("DeferralSeconds", error.seconds)
         looked_before = isinstance(error, RepositoryUnavailable) and bool(
             repositories.note_unavailable(self.db, [claim.repository.id])
         )
-        outcome = decide(error, self._attempt(claim), backfills.now(self.db), looked_before=looked_before)
+        outcome = outcomes.decide(error, self._attempt(claim), backfills.now(self.db), looked_before=looked_before)
         return self._write(claim, outcome)
 
     def _after_break(self, claim: Claim, broken: DatabaseUnavailable) -> Ending:
@@ -125,11 +110,11 @@ class Worker:
         This is not an error of the backfill: a restart of Postgres meets all its workers at once, and would pause it.
         While Postgres is away this raises DatabaseUnavailable, and the message comes back when the lease has ended.
         """
-        outcome = retried(broken, self._attempt(claim), backfills.now(self.db), counts=False)
+        outcome = outcomes.retried(broken, self._attempt(claim), backfills.now(self.db), counts=False)
         try:
             return self._write(claim, outcome)
         except StaleClaim:
-            return after_lost_commit(claim.chunk, chunks.get(self.db, claim.chunk.id), self._spent(claim))
+            return outcomes.after_lost_commit(claim.chunk, chunks.get(self.db, claim.chunk.id), self._spent(claim))
 
     def _write(self, claim: Claim, outcome: Outcome) -> Outcome:
         with self.db.transaction():
@@ -224,11 +209,11 @@ class Worker:
     def _follow_up(self, chunk: Chunk, ending: Ending) -> None:
         """Send what follows from a committed ending. Raises NotSent."""
         match ending:
-            case Completed() | Failed():
+            case outcomes.Completed() | outcomes.Failed():
                 self._request_planning_if_low(chunk.backfill_id)
-            case Split() | Released() | Superseded():
+            case outcomes.Split() | outcomes.Released() | outcomes.Superseded():
                 outbox.send_all(self.db, self.queues, backfill_id=chunk.backfill_id)
-            case Deferred() | Retried() | Stopped():
+            case outcomes.Deferred() | outcomes.Retried() | outcomes.Stopped():
                 outbox.send_all(self.db, self.queues, chunk_id=chunk.id)
 
     def _request_planning_if_low(self, backfill_id: str, seconds: float = 0) -> None:
@@ -250,25 +235,25 @@ class Worker:
 def _tell(ending: Ending) -> None:
     """Metrics and log lines of an ending."""
     match ending:
-        case Completed():
+        case outcomes.Completed():
             count("ChunksCompleted")
-        case Deferred(until, code, reason):
+        case outcomes.Deferred(until, code, reason):
             if code is ErrorCode.DEFERRED:
                 count("ChunksDeferred")
             event("chunk deferred", error_code=code, reason=reason, until=until.isoformat())
-        case Retried(_, code, reason):
+        case outcomes.Retried(_, code, reason):
             count("ChunkErrors")
             problem("chunk attempt failed", error_code=code, error=reason)
-        case Split(kept, moved, _, reason):
+        case outcomes.Split(kept, moved, _, reason):
             count("ChunksSplit")
             problem("chunk was split", error=reason, kept=len(kept), moved=len(moved))
-        case Stopped(_, _, code, reason):
+        case outcomes.Stopped(_, _, code, reason):
             problem("backfill stopped", error_code=code, error=reason)
-        case Failed(code, reason):
+        case outcomes.Failed(code, reason):
             if code is ErrorCode.ATTEMPTS_SPENT:
                 count("ChunkErrors")
             count("ChunksFailed")
             problem("chunk failed", error_code=code, error=reason)
-        case Superseded():
+        case outcomes.Superseded():
             count("StaleClaims")
             problem("chunk was taken back from this worker; nothing of it was stored")
