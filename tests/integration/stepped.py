@@ -224,8 +224,9 @@ class Broker:
     chunks: list[Message] = field(default_factory=list)
     plans: list[Message] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
-    # Messages that were sent without a delay.
-    hasty: int = 0
+    # Messages that the product sent, and those of them that it sent with a delay.
+    sent: int = 0
+    waits: int = 0
     # Every dispatch that was accepted, for the question whether what is called sent was sent.
     accepted: set[tuple[str, str]] = field(default_factory=set)
     # Called with a dispatch before it is accepted, and with a dead letter before it is deleted.
@@ -235,8 +236,13 @@ class Broker:
 
     def put(self, queue: list[Message], body: str, delay: float = 0, *, was_redriven: bool = False) -> None:
         self._numbers += 1
-        self.hasty += round(delay) == 0
         queue.append(Message(self._numbers, body, self.now + min(delay, 900), was_redriven=was_redriven))
+
+    def send(self, queue: list[Message], body: str, delay: float = 0, *, was_redriven: bool = False) -> None:
+        """A message of the product itself."""
+        self.sent += 1
+        self.waits += round(delay) > 0
+        self.put(queue, body, delay, was_redriven=was_redriven)
 
     def visible(self, queue: list[Message]) -> list[Message]:
         return [each for each in queue if each.visible_at <= self.now]
@@ -282,17 +288,17 @@ class SteppedQueues(Queues):
                     continue
                 self._broker.on_send(chunk, dispatch)
                 self._broker.accepted.add((chunk, dispatch))
-                self._broker.put(self._broker.chunks, dispatch_body(each.dispatch), each.wait_seconds)
+                self._broker.send(self._broker.chunks, dispatch_body(each.dispatch), each.wait_seconds)
                 accepted.append(each.dispatch)
         return accepted
 
     def send_body(self, body: str, delay_seconds: float = 0) -> None:
         with self._point():
-            self._broker.put(self._broker.chunks, body, delay_seconds)
+            self._broker.send(self._broker.chunks, body, delay_seconds)
 
     def request_plan(self, repository_id: str | None, delay_seconds: float = 0) -> None:
         with self._point():
-            self._broker.put(self._broker.plans, plan_body(repository_id), delay_seconds)
+            self._broker.send(self._broker.plans, plan_body(repository_id), delay_seconds)
             self.hasty_plans += round(delay_seconds) == 0
 
     def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
@@ -302,7 +308,7 @@ class SteppedQueues(Queues):
     def redrive(self, letter: DeadLetter) -> None:
         with self._point():
             queue = self._broker.plans if letter.queue is Source.PLANS else self._broker.chunks
-            self._broker.put(queue, letter.body, was_redriven=True)
+            self._broker.send(queue, letter.body, was_redriven=True)
 
     def dead_letters(self, most: int, *, hidden_seconds: int = 60) -> list[DeadLetter]:
         with self._point():

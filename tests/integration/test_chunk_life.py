@@ -49,6 +49,7 @@ from backfill.recovery import Recovery
 from backfill.store import chunks
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database
+from local.movement import Movement
 from local.simulator import Repository, Simulator, generate
 from tests.integration.ageing import Ageing
 from tests.integration.stepped import (
@@ -81,6 +82,10 @@ PASSING_SECONDS = [40, 200, 1900, 3700]
 CLOCK_STEPS = [-6 * 3600, -300, 300, 6 * 3600]
 HALF_AN_HOUR, A_DAY = 31 * 60, 25 * 3600
 AGES = [*PASSING_SECONDS, *CLOCK_STEPS, HALF_AN_HOUR, A_DAY, VISIBILITY_SECONDS + 1]
+# What one fault may send a second time: messages whose answer, or whose mark in the outbox, was lost.
+MOST_FOR_A_FAULT = 3
+# What a message or command of a person may send: the chunks that hold the pull requests, and a plan request.
+MOST_FOR_A_PERSON = 3
 # More deliveries than all that waits can need while no time passes, and so many more for each message that waits at first.
 MOST_AT_ONCE, MOST_FOR_A_MESSAGE = 150, 4
 
@@ -131,13 +136,19 @@ _LOOK = """
 
 
 class SmallPages(GitHub):
-    """Listings and scans of several pages, without hundreds of pull requests."""
+    """Listings and scans of several pages, without hundreds of pull requests. Each page is told to ``listed``."""
+
+    listed: Callable[[], None] = staticmethod(lambda: None)
 
     def list_pull_requests(self, node_id: str, cursor: str | None, *, page_size: int = 100) -> ListingPage:
-        return super().list_pull_requests(node_id, cursor, page_size=min(3, page_size))
+        page = super().list_pull_requests(node_id, cursor, page_size=min(3, page_size))
+        self.listed()
+        return page
 
     def list_updated(self, node_id: str, cursor: str | None, *, page_size: int = 100) -> ListingPage:
-        return super().list_updated(node_id, cursor, page_size=min(2, page_size))
+        page = super().list_updated(node_id, cursor, page_size=min(2, page_size))
+        self.listed()
+        return page
 
 
 class Surroundings:
@@ -163,7 +174,7 @@ class Surroundings:
         self.simulator.repositories[repository.node["id"]] = repository
         self.simulator.details.clear()
 
-    def github(self, actor: Actor | None) -> GitHub:
+    def github(self, actor: Actor | None) -> SmallPages:
         return SmallPages(self._transport(actor), self.credentials, self.governor)
 
     def _transport(self, actor: Actor | None) -> SteppedTransport:
@@ -225,6 +236,11 @@ class ChunkLife(RuleBasedStateMachine):
         self.asked: dict[int, int] = {}
         # Why something may have been read twice.
         self.excuses = self.edits = 0
+        # For the bound on messages: what was moved, what broke, what persons asked for, and chunks created by backfill.
+        self.moved = Movement()
+        self.faults = self.persons = 0
+        self.created: dict[str, int] = {}
+        self.ended: set[str] = set()
         self.failed = False
         for number in self.repository.pull_requests:
             self._remember(number)
@@ -237,6 +253,7 @@ class ChunkLife(RuleBasedStateMachine):
         self.overtaken = overtaken
         console = Console(self.db, self.around.github(None), SteppedQueues(self.broker, None))
         console.act({"action": "add", "repository": NAME, "chunk_size": CHUNK_SIZE})
+        self.persons += 1
         if planned:
             self._run("planner", lambda actor: self._plan(actor, self.broker.plans.pop().body))
 
@@ -281,12 +298,14 @@ class ChunkLife(RuleBasedStateMachine):
         self._advance(actor, steps)
         if not actor.ended:
             self.excuses += 1
+            self.faults += 1
             self._advance(actor, 1, fate)
 
     @precondition(lambda self: self.actors)
     @rule(which=st.integers(0, 3))
     def the_time_of_an_invocation_runs_out(self, which: int) -> None:
         self.excuses += 1
+        self.faults += 1
         self.actors[which % len(self.actors)].seconds_left = 5.0
 
     @rule(seconds=st.sampled_from(PASSING_SECONDS), recovered=st.booleans())
@@ -312,6 +331,7 @@ class ChunkLife(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from(CLOCK_STEPS))
     def the_clock_of_the_database_is_set(self, seconds: int) -> None:
         """SQS has a clock of its own, which goes on."""
+        self.faults += 1
         self.around.ageing.age(seconds)
         self.clock_steps += 1
         self.excuses += 1 + len(self.actors)
@@ -327,6 +347,7 @@ class ChunkLife(RuleBasedStateMachine):
     @rule()
     def somebody_resumes_in_sql(self) -> None:
         self.beats += 1
+        self.persons += 1
         self.db.execute(
             "UPDATE progressive_backfill_state SET status = 'active', consecutive_errors = 0 WHERE status = 'paused'"
         )
@@ -363,6 +384,7 @@ class ChunkLife(RuleBasedStateMachine):
     @rule(what=st.sampled_from(["postgres_away", "github_away", "token_refused"]))
     def trouble_begins(self, what: str) -> None:
         setattr(self.around.trouble, what, True)
+        self.faults += 1
         self.excuses += 1 + len(self.actors)
 
     @precondition(lambda self: self.around.trouble != Trouble())
@@ -379,11 +401,13 @@ class ChunkLife(RuleBasedStateMachine):
                 while self.broker.receive(queue, message):
                     pass
         self.beats += 1
+        self.faults += 1
         self._age(200)
 
     @precondition(lambda self: self.broker.chunks or self.broker.plans)
     @rule(which=st.integers(0, 9))
     def the_queue_loses_a_message(self, which: int) -> None:
+        self.faults += 1
         queue = self.broker.chunks or self.broker.plans
         lost = self._message(queue.pop(which % len(queue)).body)
         for number in lost.pr_numbers if isinstance(lost, SyncRequest) else ():
@@ -393,6 +417,7 @@ class ChunkLife(RuleBasedStateMachine):
     @precondition(lambda self: self.broker.chunks)
     @rule(which=st.integers(0, 9))
     def the_queue_doubles_a_message(self, which: int) -> None:
+        self.faults += 1
         self.broker.put(self.broker.chunks, self.broker.chunks[which % len(self.broker.chunks)].body)
 
     @precondition(lambda self: self.repository.pull_requests)
@@ -423,6 +448,7 @@ class ChunkLife(RuleBasedStateMachine):
         body = {"schema_version": 1, "repository": NAME, "pr_numbers": numbers}
         self._note_asked(set(numbers), self._times_read())
         self.broker.put(self.broker.chunks, json.dumps(body))
+        self.persons += 1
         self.excuses += 2
 
     @rule(
@@ -452,6 +478,9 @@ class ChunkLife(RuleBasedStateMachine):
             return
         if state["id"] != self.backfill_id:
             self._begin_anew(state["id"])
+        self.created[state["id"]] = state["next_chunk_number"] - 1
+        self.ended |= {each["id"] for each in look["chunks"] if each["status"] in ("completed", "failed")}
+        self._assert_the_bound()
         by_number = {row["number"]: row for row in look["pull_requests"]}
         unfinished = [each for each in look["chunks"] if each["status"] in ("pending", "processing")]
         self.dispatches |= {(each["id"], each["dispatch_id"]) for each in look["chunks"]}
@@ -509,6 +538,15 @@ class ChunkLife(RuleBasedStateMachine):
             self.claims_when_paused = claims
         else:
             assert claims <= self.claims_when_paused, "claimed while the backfill was paused"
+
+    def _assert_the_bound(self) -> None:
+        """Messages grow no faster than what moved, what broke and what persons asked for, whatever the order."""
+        self.moved.messages, self.moved.waits = self.broker.sent, self.broker.waits
+        self.moved.created, self.moved.ended = sum(self.created.values()), len(self.ended)
+        allowed = MOST_FOR_A_FAULT * self.faults + MOST_FOR_A_PERSON * self.persons
+        assert self.moved.messages <= self.moved.most_messages + allowed, (
+            f"{self.moved}, {self.faults} faults, {self.persons} messages and commands"
+        )
 
     def _begin_anew(self, backfill_id: str) -> None:
         """The repository was added again; what a person asked of the backfill that was removed counts no more."""
@@ -710,6 +748,7 @@ class ChunkLife(RuleBasedStateMachine):
         try:
             message = chunk_message(body)
             outcome = worker.handle(message, body)
+            self.moved.paused += outcome == "paused"
             if outcome == "completed" and isinstance(message, Dispatch):
                 self.stored[message.chunk_id] += 1
             assert queues.hasty_plans == 0 or outcome in ("completed", "failed"), f"no brake after {outcome}"
@@ -717,6 +756,7 @@ class ChunkLife(RuleBasedStateMachine):
             queues.bury(body, str(violation))
 
     def _command(self, actor: Actor, event: dict[str, Any]) -> dict[str, Any]:
+        self.persons += 1
         return Console(actor.db, self.around.github(actor), SteppedQueues(self.broker, actor)).act(event)
 
     def _heartbeat(self, actor: Actor) -> None:
@@ -728,16 +768,24 @@ class ChunkLife(RuleBasedStateMachine):
 
     def _plan(self, actor: Actor, body: str) -> None:
         queues = SteppedQueues(self.broker, actor)
-        planner = Planner(actor.db, self.around.github(actor), queues, lambda: actor.seconds_left)
+        github = self.around.github(actor)
+        github.listed = self._page_listed
+        planner = Planner(actor.db, github, queues, lambda: actor.seconds_left)
         request = plan_message(body) if body != "{}" else PlanEvent()
+        self.moved.heartbeats += request.repository_id is None
         report = planner.plan(request)
+        self.moved.recovered += report["dead_letters"]
         moved = any(row["pages"] or row["chunks"] or row.get("completed") for row in report["backfills"])
         # A round may also have checked what is completed, and goes on with the rest at once.
         most = 0 if request.repository_id else 1
         assert moved or queues.hasty_plans <= most, f"no brake after {report}"
 
     def _recover(self, actor: Actor, request: RecoveryEvent) -> None:
-        Recovery(actor.db, SteppedQueues(self.broker, actor)).recover(request)
+        report = Recovery(actor.db, SteppedQueues(self.broker, actor)).recover(request)
+        self.moved.recovered += sum(report[each] for each in ("requeued", "lost", "sent", "dead_letters_matched"))
+
+    def _page_listed(self) -> None:
+        self.moved.pages += 1
 
     def _age(self, seconds: int) -> None:
         self.around.ageing.age(seconds)
