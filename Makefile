@@ -85,7 +85,7 @@ lint: .venv/.ready .venv-checks/.ready ## ruff, mypy in strict mode, cfn-lint, c
 	@for each in functions/*/app.py; do $(BIN)/mypy $$each; done
 	$(BIN)/cfn-lint template.yaml monitoring.yaml
 	.venv-checks/bin/checkov --config-file .checkov.yaml
-	.venv-checks/bin/squawk migrations/versions/*.sql
+	.venv-checks/bin/squawk migrations/versions/*.sql migrations/functions/*.sql
 
 # What is shipped: the layer for all functions, and what the migrator has beside it.
 SHIPPED := layers/shared/requirements.txt requirements/migrator.txt

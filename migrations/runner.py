@@ -1,7 +1,8 @@
-"""Bring a database up to date: `upgrade` applies the numbered SQL files of migrations/versions, in one transaction."""
+"""Bring a database up to date: `upgrade` applies the numbered SQL files of migrations/versions in one transaction."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +18,7 @@ from backfill.store.connection import connect_patiently
 
 HERE = Path(__file__).parent
 OLDEST_POSTGRES = 14
+_INCLUDE = re.compile(r"^-- include (functions/\w+\.sql)$", re.MULTILINE)
 
 
 def upgrade(database_url: str, to: str = "head", seconds: float | None = None, wake_seconds: float = 0) -> list[str]:
@@ -86,11 +88,17 @@ def _write_revisions(folder: Path, names: list[str]) -> None:
 
 
 def run_sql(name: str) -> None:
-    """Run a whole SQL file inside Alembic's transaction. Called by the generated revision modules.
+    """Run a whole SQL file inside Alembic's transaction. The generated revision modules call it.
 
     The simple query protocol takes many statements at once and looks for no parameters in them.
     """
     driver = op.get_bind().connection.driver_connection
     if driver is None:
         raise RuntimeError("the connection to Postgres is closed")
-    driver.execute_simple((HERE / "versions" / name).read_text(encoding="utf-8"))
+    driver.execute_simple(sql(name))
+
+
+def sql(name: str) -> str:
+    """The text of a migration, with its functions: a line ``-- include functions/NAME.sql`` stands for the text of that file."""
+    text = (HERE / "versions" / name).read_text(encoding="utf-8")
+    return _INCLUDE.sub(lambda line: (HERE / line[1]).read_text(encoding="utf-8"), text)

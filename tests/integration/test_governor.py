@@ -17,24 +17,18 @@ from backfill.errors import Deferred
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.errors import BadCredentials, RateLimited, TooLarge, Unexplained, Unreachable, is_charged
-from backfill.github.governor import FLOOR, LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECONDS, Governor
+from backfill.github.governor import LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECONDS, Governor
 from backfill.github.replies import Reply
 from backfill.github.transport import Transport
-from backfill.limits import LONGEST_WINDOW_SECONDS
-from backfill.store.budget import (
-    FIRST_BLOCK_SECONDS,
-    LONGEST_SCHEDULE_SECONDS,
-    LONGEST_TURN_SECONDS,
-    TURN_LEAD_SECONDS,
-    TURN_SPREAD,
-    ObservedBudget,
-    PostgresBudget,
-    latest,
-)
+from backfill.limits import LONGEST_WINDOW_SECONDS, Ask, Used
+from backfill.store.budget import ObservedBudget, PostgresBudget, latest
 from backfill.store.connection import Database
 from local.simulator import Simulator, generate
 
 WHO = "user:octocat"
+# Constants of migrations/functions/budget_*.sql, in seconds; the spread is a part of a slot.
+LONGEST_SCHEDULE_SECONDS, FIRST_BLOCK_SECONDS = 600.0, 60.0
+TURN_LEAD_SECONDS, LONGEST_TURN_SECONDS, TURN_SPREAD = 2.5, 20.0, 0.75
 
 
 def reply(remaining: int | None = 4000, limit: int | None = 5000, reset: float | None = 1800.0) -> Reply:
@@ -98,7 +92,7 @@ def test_sixteen_workers_never_share_the_last_points(db: Database, connect: Call
     def work(own: Database) -> None:
         store, grants = PostgresBudget(own), []
         for _ in range(5):
-            grant = store.reserve(WHO, 1, 0.0, share=0.9, floor=FLOOR, longest_wait=60)
+            grant = store.reserve(Ask(WHO, 1, 0.0), 60)
             (sent if grant.granted else deferred).append(grant)  # type: ignore[arg-type]
             grants.append(grant)
         everybody.wait(60)
@@ -142,7 +136,7 @@ def test_a_reply_of_the_last_window_gives_nothing_back_in_this_one(db: Database)
     def turn_meanwhile() -> Reply:
         db.execute("UPDATE github_budget SET reset_at = now() - interval '1 second'")
         for _ in range(3):
-            PostgresBudget(db).reserve(WHO, 10, 0.0, share=0.9, floor=FLOOR, longest_wait=60)
+            PostgresBudget(db).reserve(Ask(WHO, 10, 0.0), 60)
         return reply(remaining=4000, reset=0)
 
     governor(db).run(WHO, 25, turn_meanwhile)
@@ -167,7 +161,7 @@ def test_a_server_without_limits_is_paced_and_never_waits_for_points(db: Databas
 def test_server_time_is_a_schedule_short_waits_are_slept_and_long_ones_put_off(db: Database) -> None:
     """Three requests of four seconds each, at nine tenths of GitHub's time."""
     store = PostgresBudget(db)
-    waits = [store.reserve(WHO, 1, 3.6, share=0.9, floor=FLOOR, longest_wait=60).wait_seconds for _ in range(3)]
+    waits = [store.reserve(Ask(WHO, 1, 3.6), 60).wait_seconds for _ in range(3)]
     assert waits[0] == 0 and 3 < waits[1] <= 4 and 7 < waits[2] <= 8
     with pytest.raises(Deferred, match="server time") as put_off:
         governor(db).run(WHO, 1, failing(AssertionError("sent")))
@@ -181,7 +175,7 @@ def test_what_is_put_off_for_server_time_comes_back_in_turn(db: Database) -> Non
     """More often than slots of two seconds begin, before a slot that it may sleep for, and soon at the latest."""
     store = PostgresBudget(db)
     for _ in range(3):
-        store.reserve(WHO, 1, 4.5, share=0.9, floor=FLOOR, longest_wait=60)
+        store.reserve(Ask(WHO, 1, 4.5), 60)
     back: list[Deferred] = []
     for _ in range(20):
         with pytest.raises(Deferred, match="server time") as put_off:
@@ -196,10 +190,10 @@ def test_what_is_put_off_for_server_time_comes_back_in_turn(db: Database) -> Non
 def test_a_request_that_began_late_leaves_nothing_to_catch_up(db: Database) -> None:
     """A worker stalls for ten seconds between its slot and its request of 18 seconds: two seconds of pause are due."""
     store = PostgresBudget(db)
-    grant = store.reserve(WHO, 1, 18.0, share=0.9, floor=FLOOR, longest_wait=60)
+    grant = store.reserve(Ask(WHO, 1, 18.0), 60)
     db.execute("UPDATE github_budget SET free_at = now() - interval '10 seconds'")
-    store.settle(WHO, grant, points=1, spent=0, expected=18.0, took=18.0, share=0.9, reply=reply())
-    late = store.reserve(WHO, 1, 1.0, share=0.9, floor=FLOOR, longest_wait=60)
+    store.settle(Ask(WHO, 1, 18.0), grant, Used(18.0, 0, True, 5000, 4000, 1800.0))
+    late = store.reserve(Ask(WHO, 1, 1.0), 60)
     assert 1 < late.wait_seconds <= 2
 
 
@@ -210,7 +204,7 @@ def test_how_slow_github_is_gets_learned_by_all(db: Database) -> None:
         Governor(PostgresBudget(db), Slept(), lambda: float(next(clock))).run(WHO, 1, reply, expected=2.5)
     assert budget(db)["slowness"] == pytest.approx(2.0, abs=0.01)
     db.execute("UPDATE github_budget SET free_at = NULL")
-    grant = PostgresBudget(db).reserve(WHO, 1, 2.5, share=0.9, floor=FLOOR, longest_wait=60)
+    grant = PostgresBudget(db).reserve(Ask(WHO, 1, 2.5), 60)
     assert grant.slot == pytest.approx(5.0, abs=0.05)
 
 
@@ -231,7 +225,7 @@ def test_how_slow_github_is_the_first_request_tells_at_once(db: Database) -> Non
 
 def test_a_block_stops_every_worker_also_one_that_sleeps_already(connect: Callable[[], Database]) -> None:
     one, other = connect(), connect()
-    PostgresBudget(one).reserve(WHO, 1, 2.0, share=0.9, floor=FLOOR, longest_wait=60)
+    PostgresBudget(one).reserve(Ask(WHO, 1, 2.0), 60)
 
     def while_sleeping(seconds: float) -> None:
         with pytest.raises(Deferred):
@@ -249,7 +243,7 @@ def test_a_limit_without_a_time_blocks_for_a_minute_then_twice_as_long_and_many_
     db: Database,
 ) -> None:
     store = PostgresBudget(db)
-    store.reserve(WHO, 1, 0.0, share=0.9, floor=FLOOR, longest_wait=60)
+    store.reserve(Ask(WHO, 1, 0.0), 60)
     for expected in (FIRST_BLOCK_SECONDS, 2 * FIRST_BLOCK_SECONDS, 4 * FIRST_BLOCK_SECONDS):
         for _ in range(16):
             store.block(WHO, None, "secondary")
@@ -370,7 +364,7 @@ def test_a_clock_that_was_put_back_defers_nothing(db: Database) -> None:
 
 
 def test_a_reset_in_the_year_2999_stops_nothing_for_longer_than_an_hour(db: Database) -> None:
-    PostgresBudget(db).reserve(WHO, 1, 1.0, share=1, floor=FLOOR, longest_wait=5)
+    PostgresBudget(db).reserve(Ask(WHO, 1, 1.0), 5)
     db.execute("UPDATE github_budget SET remaining = 0, points_limit = 5000, reset_at = '2999-01-01'")
     with pytest.raises(Deferred) as limit:
         governor(db).run(WHO, 1, lambda: reply())
@@ -399,18 +393,18 @@ def test_a_dry_run_and_the_status_do_not_wait_for_times_of_a_clock_that_was_put_
     )
     observed = ObservedBudget(db)
     assert 0 < observed.blocked_seconds(WHO) <= 30
-    grant = observed.reserve(WHO, 1, 1.0, share=0.9, floor=FLOOR, longest_wait=5)
+    grant = observed.reserve(Ask(WHO, 1, 1.0), 5)
     assert not grant.granted and 0 < grant.wait_seconds <= LONGEST_WINDOW_SECONDS
-    row = latest(db, FLOOR)
+    row = latest(db)
     assert row is not None
     now = db.rows("SELECT clock_timestamp() AS now")[0]["now"]
     assert (row["waits_until"] - now).total_seconds() <= 30 and "rate limit" in row["wait_reason"]
     assert (row["reset_at"] - now).total_seconds() <= LONGEST_WINDOW_SECONDS
     db.execute("UPDATE github_budget SET blocked_until = NULL")
-    grant = observed.reserve(WHO, 1, 1.0, share=0.9, floor=0.0, longest_wait=5)
+    grant = observed.reserve(Ask(WHO, 1, 1.0), 5)
     assert grant.wait_seconds <= LONGEST_WINDOW_SECONDS
     db.execute("UPDATE github_budget SET reset_at = NULL, points_limit = NULL")
-    grant = observed.reserve(WHO, 1, 1.0, share=0.9, floor=FLOOR, longest_wait=5)
+    grant = observed.reserve(Ask(WHO, 1, 1.0), 5)
     assert grant.turn_seconds is not None and grant.turn_seconds <= LONGEST_SCHEDULE_SECONDS
 
 

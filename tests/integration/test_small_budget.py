@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from backfill.github.governor import FLOOR, SERVER_SHARE
+from backfill.limits import FLOOR, SERVER_SHARE
 from backfill.store.connection import Database
 from local.fleet import Fleet
 from local.light import light

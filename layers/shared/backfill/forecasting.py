@@ -11,7 +11,7 @@ from backfill import priority
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
 from backfill.github import cost, packing
 from backfill.github.client import GitHub
-from backfill.github.governor import FLOOR, SERVER_SHARE
+from backfill.limits import FLOOR, SERVER_SHARE
 from backfill.messages import PlanEvent
 from backfill.planning import MOST_BACKFILLS, Row, tracked
 from backfill.store import backfills, budget, chunks, forecasts
@@ -83,7 +83,7 @@ class Forecaster:
         """What a run of the planner would do now, and what the backfills will take until they are completed."""
         with self.db.reading():
             asked, others = self._works(request)
-            known = budget.latest(self.db, FLOOR)
+            known = budget.latest(self.db)
             pace = self._pace(asked, known["slowness"] if known else 1.0)
             now = backfills.now(self.db)
             works = [*asked, *others]

@@ -1,6 +1,55 @@
-"""How far ahead GitHub's limits can lie. A time beyond them is a mistake of a header or of a clock, and is clamped."""
+"""GitHub's limits: how much of them the product uses, how far ahead they can lie, and what a request reserves and reports."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+# GitHub allows 60 seconds of server time a minute; design section 6 aims at 54.
+SERVER_SHARE = 54 / 60
+# This share of the points stays untouched, for the user's other tools.
+FLOOR = 0.10
+# A time further ahead is a mistake of a header or of a clock, and is clamped (migrations/functions/budget_present_v1.sql).
 # GitHub's points come back each hour, told to the second: an hour, and a minute for clocks and the way.
 LONGEST_WINDOW_SECONDS = 3600.0 + 60.0
 # No limit of GitHub's lasts longer than a day.
 LONGEST_WAIT_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a request needs: ``points``, and by the published figures ``expected_seconds`` of GitHub's time."""
+
+    identity: str
+    points: int
+    expected_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The answer to a reservation: send after ``wait_seconds``, or (``granted`` False) ask again after them.
+
+    ``at`` is the database's time of the answer. ``slot`` is the reserved server time in seconds, and ``points_window`` numbers the
+    window of the points. ``turn_seconds`` is the time until this request's turn, if only server time is in the way.
+    """
+
+    at: datetime
+    granted: bool
+    wait_seconds: float
+    reason: str
+    turn_seconds: float | None
+    slot: float
+    points_window: int
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """How a request ended. ``spent`` are points that it may have cost without a usable reply. The other fields are what the reply
+    reports; None where it reports nothing."""
+
+    took_seconds: float
+    spent: int = 0
+    succeeded: bool = False
+    limit: int | None = None
+    remaining: int | None = None
+    reset_seconds: float | None = None

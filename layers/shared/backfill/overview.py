@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Any
 
 from backfill.error_codes import ErrorCode
-from backfill.github.governor import FLOOR
 from backfill.queues import Queues
 from backfill.store import backfills, budget, names
 from backfill.store.connection import Database
@@ -49,7 +48,7 @@ def overview(db: Database, queues: Queues, repository_id: str | None = None, aft
     """``backfills`` (in the order of their ids, from the one after ``after_id``, if that is given; rows of ``backfills.progress``, each with its ``condition``, at most MOST_BACKFILLS), ``counts`` of
     all by status, ``budget``, and how many ``dead_letters`` there are. Reads only."""
     rows = backfills.progress(db, repository_id, MOST_BACKFILLS, after_id)
-    latest = budget.latest(db, FLOOR)
+    latest = budget.latest(db)
     for row in rows:
         row["condition"] = condition(row, latest)
     return {

@@ -1,4 +1,4 @@
-"""The governor: no request without points reserved and server time left, for all workers of one identity together."""
+"""The governor: a request is sent only with reserved points and server time, which all workers of one identity share."""
 
 from __future__ import annotations
 
@@ -19,84 +19,45 @@ from backfill.github.errors import (
     is_charged,
 )
 from backfill.github.replies import Reply
+from backfill.limits import Ask, Grant, Used
 from backfill.observability import count, event
 
-# GitHub allows 60 seconds of server time a minute; design section 6 aims at 54.
-SERVER_SHARE = 54 / 60
-# This share of the limit stays untouched, for the user's other tools.
-FLOOR = 0.10
-# Longer waits give the chunk back instead of paying Lambda for sleep.
+# A longer wait defers the chunk. Lambda would cost money for a sleep.
 LONGEST_SLEEP_SECONDS = 5.0
-# Whoever was put off before goes first: a chunk that comes for the first time sleeps for a nearer slot only.
+# Chunks that were deferred before go first. A chunk that comes for the first time sleeps for a nearer slot only.
 NEWCOMER_SLEEP_SECONDS = 2.5
-# The planner's pages are few and short: behind the workers' requests their turn would hardly come.
+# The planner's pages are few and short. Behind the workers' requests their turn would hardly come.
 LISTING_SLEEP_SECONDS = 10.0
-# In the middle of a chunk, giving it back would throw away what was read of it.
+# In the middle of a chunk, deferring it would discard the pull requests that were read.
 PATIENT_SLEEP_SECONDS = 60.0
-# What is put off comes back at its time or a little later, up to a tenth of the wait: not everybody in one second.
+# A deferred chunk returns at its time or a little later, up to a tenth of the wait, so that not all return in one second.
 SPREAD, LONGEST_SPREAD_SECONDS = 0.1, 30.0
 
 
-class Grant(Protocol):
-    """The answer to a reservation: go after ``wait_seconds``, or (``granted`` False) ask again after them.
-
-    ``slot`` is the server time that was booked, in seconds; ``window`` numbers the window of the points.
-    ``turn_seconds`` replaces ``wait_seconds`` for whoever will not wait there for server time.
-    """
-
-    @property
-    def granted(self) -> bool: ...
-    @property
-    def wait_seconds(self) -> float: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def turn_seconds(self) -> float | None: ...
-    @property
-    def slot(self) -> float: ...
-    @property
-    def window(self) -> int: ...
-    @property
-    def now(self) -> datetime: ...
-
-
 class BudgetStore(Protocol):
-    """One row per identity, changed by single statements (backfill.store.budget)."""
+    """The budget that workers share: backfill.store.budget has one that books and one for dry runs."""
 
-    def reserve(
-        self, identity: str, points: int, expected: float, *, share: float, floor: float, longest_wait: float
-    ) -> Grant:
+    def reserve(self, ask: Ask, longest_wait: float) -> Grant:
         """Reserve points and a slot of server time, or say why not."""
 
-    def settle(
-        self,
-        identity: str,
-        grant: Grant,
-        *,
-        points: int,
-        spent: int,
-        expected: float,
-        took: float,
-        share: float,
-        reply: Reply | None,
-    ) -> None:
-        """Give the reservation back, correct the slot, and take over what GitHub reported."""
+    def settle(self, ask: Ask, grant: Grant, used: Used) -> None:
+        """Give the reservation back, correct the slot, and store what GitHub reported."""
 
-    def block(self, identity: str, seconds: float | None, reason: str) -> tuple[datetime, float]:
-        """Stop every worker; None means exponential. Until when, and for how many seconds."""
+    def block(self, identity: str, seconds: float | None, kind: str) -> tuple[datetime, float]:
+        """Stop every worker; until when, and for how many seconds. Without ``seconds`` the wait doubles each time."""
 
     def blocked_seconds(self, identity: str) -> float:
         """How long the present block lasts; 0 without one."""
 
     def withheld(self, identity: str) -> dict[str, str]:
-        """Parts of queries that this identity may not ask for, and GitHub's words."""
+        """Parts of queries that this identity may not ask for, with GitHub's reason."""
 
     def withhold(self, identity: str, part: str, reason: str) -> None:
         """Remember such a part, for a day."""
 
 
 class Governor:
-    """Wraps each request, with no lock held: any number of workers may use it, each with a Governor of its own."""
+    """Wraps each request and holds no lock while it runs. Each worker has a Governor of its own."""
 
     def __init__(
         self,
@@ -117,12 +78,13 @@ class Governor:
         expected: float = 1.0,
         patience: float = LONGEST_SLEEP_SECONDS,
     ) -> Reply:
-        """Send when the budget allows; Deferred where that is more than ``patience`` seconds away, or GitHub says stop.
+        """Send when the budget allows it. Raises Deferred if that is more than ``patience`` seconds away, or GitHub names a limit.
 
-        ``expected`` is the server time by the published figures, in seconds; how much slower or faster this GitHub is,
-        the store learns.
+        ``expected`` is the server time by the published figures, in seconds. The store learns how much slower or faster this
+        GitHub is.
         """
-        grant = self._admitted(identity, points, expected, patience)
+        ask = Ask(identity, points, expected)
+        grant = self._granted(ask, patience)
         begin = self._clock()
         reply: Reply | None = None
         outcome, spent = "RequestsFailed", 0
@@ -143,50 +105,47 @@ class Governor:
         finally:
             took = self._clock() - begin
             _tell(outcome, took, points, reply)
-            self._settle(identity, grant, points, spent, expected, took, reply)
+            self._store.settle(ask, grant, _used(took, spent, reply))
         return reply
 
     def withheld(self, identity: str) -> dict[str, str]:
-        """Parts of queries that this identity may not ask for, and GitHub's words."""
+        """Parts of queries that this identity may not ask for, with GitHub's reason."""
         return self._store.withheld(identity)
 
     def withhold(self, identity: str, part: str, reason: str) -> None:
-        """Remember such a part, for a day: then the operator may have granted the scope."""
+        """Remember such a part, for a day. Then the operator may have granted the scope."""
         self._store.withhold(identity, part, reason)
 
-    def _admitted(self, identity: str, points: int, expected: float, patience: float) -> Grant:
+    def _granted(self, ask: Ask, patience: float) -> Grant:
         """A grant whose time has come. Raises Deferred."""
         while True:
-            grant = self._store.reserve(
-                identity, points, expected, share=SERVER_SHARE, floor=FLOOR, longest_wait=patience
-            )
+            grant = self._store.reserve(ask, patience)
             if grant.granted:
                 if grant.wait_seconds <= 0:
                     return grant
                 self.sleep(grant.wait_seconds)
-                if self._store.blocked_seconds(identity) <= 0:
+                if self._store.blocked_seconds(ask.identity) <= 0:
                     return grant
-                # Somebody met a limit while this one slept.
-                self._settle(identity, grant, points, 0, expected, 0.0, None)
+                # Another worker met a limit while this one slept.
+                self._store.settle(ask, grant, Used(0.0))
             elif grant.wait_seconds > patience:
-                raise _put_off(grant)
+                raise _until_its_turn(grant)
             else:
                 self.sleep(grant.wait_seconds * random.uniform(1.0, 1.0 + SPREAD))  # noqa: S311 - no secret
             patience = max(0.0, patience - grant.wait_seconds)
 
-    def _settle(
-        self, identity: str, grant: Grant, points: int, spent: int, expected: float, took: float, reply: Reply | None
-    ) -> None:
-        self._store.settle(
-            identity, grant, points=points, spent=spent, expected=expected, took=took, share=SERVER_SHARE, reply=reply
-        )
+
+def _used(took: float, spent: int, reply: Reply | None) -> Used:
+    if reply is None:
+        return Used(took, spent)
+    return Used(took, spent, True, reply.limit, reply.remaining, reply.reset_seconds)
 
 
-def _put_off(grant: Grant) -> Deferred:
-    """Back when the points or the block allow it; for server time when it is its turn."""
+def _until_its_turn(grant: Grant) -> Deferred:
+    """Until the points or the block allow the request; for server time until its turn."""
     if grant.turn_seconds is not None:
-        return Deferred(grant.now + timedelta(seconds=grant.turn_seconds), grant.turn_seconds, grant.reason)
-    return _deferred(grant.now + timedelta(seconds=grant.wait_seconds), grant.wait_seconds, grant.reason)
+        return Deferred(grant.at + timedelta(seconds=grant.turn_seconds), grant.turn_seconds, grant.reason)
+    return _deferred(grant.at + timedelta(seconds=grant.wait_seconds), grant.wait_seconds, grant.reason)
 
 
 def _deferred(until: datetime, seconds: float, reason: str) -> Deferred:
@@ -195,7 +154,7 @@ def _deferred(until: datetime, seconds: float, reason: str) -> Deferred:
 
 
 def _tell(outcome: str, seconds: float, points: int, reply: Reply | None) -> None:
-    """Metrics and one line of log for a request; what it cost is GitHub's word, else what was reserved."""
+    """Metrics and one line of log for a request; the cost is GitHub's, else the reserved points."""
     spent = reply.cost if reply and reply.cost is not None else points
     count(outcome)
     count("ServerSeconds", seconds)

@@ -133,6 +133,10 @@ class Database:
         found = self.rows(sql, **parameters)
         return found[0] if found else None
 
+    def only(self, sql: str, **parameters: Any) -> Row:
+        """The row of a statement that always gives one."""
+        return self.rows(sql, **parameters)[0]
+
     def execute(self, sql: str, **parameters: Any) -> int:
         """Run one statement for its effect; the number of rows that it touched."""
         with self._usable() as connection:
