@@ -124,7 +124,7 @@ bench: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## mea
 bench-rivals: .venv/.ready ## the same repository read by other tools, each in an environment of its own
 	POWERTOOLS_LOG_LEVEL=ERROR $(BIN)/python -m benchmarks.rivals $(ONLY)
 
-data-dictionary: .venv/.ready ## write docs/data.md from the comments in the schema
+data-dictionary: .venv/.ready ## write docs/data.md and migrations/schema.sql from the migrated schema
 	@$(BIN)/python -m local.data_dictionary
 
 query-examples: .venv/.ready ## run the queries of the docs and write their output

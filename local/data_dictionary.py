@@ -1,4 +1,4 @@
-"""docs/data.md, made from the comments in the schema: `make data-dictionary`."""
+"""docs/data.md, made from the comments in the schema: `make data-dictionary`, which also writes migrations/schema.sql."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backfill.store.connection import Database
+from local import schema
 from local.postgres import scratch
 
 PAGE = Path(__file__).parents[1] / "docs" / "data.md"
@@ -168,16 +169,17 @@ def _type(name: str) -> str:
 
 
 def main() -> None:
-    """Write the page from a database of its own, which has the migrations of this checkout."""
+    """Write the page and the schema from a database of its own, which has the migrations of this checkout."""
     with tempfile.TemporaryDirectory(prefix="data-dictionary-") as folder:
         server = scratch(Path(folder) / "postgres")
         database = Database(lambda: server.url("migrated"))
         try:
             PAGE.write_text(page(relations(database)), encoding="utf-8")
+            schema.FILE.write_text(schema.schema(server.url("migrated")), encoding="utf-8")
         finally:
             database.close()
             server.stop()
-    print(f"{PAGE.relative_to(PAGE.parents[1])} is written")
+    print(f"{PAGE.relative_to(PAGE.parents[1])} and {schema.FILE.relative_to(PAGE.parents[1])} are written")
 
 
 if __name__ == "__main__":

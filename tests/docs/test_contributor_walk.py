@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's walk "Add a field of GitHub", applied to a copy of the checkout: five files, and a backfill fills the column."""
+"""CONTRIBUTING.md's walk "Add a field of GitHub", applied to a copy of the checkout: four files, and a backfill fills the column."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pytest
 
 from tests.docs.pages import ROOT, files
 
-MOST_FILES = 5
+MOST_FILES = 4
+# `make data-dictionary` writes these.
+GENERATED = {"docs/data.md", "migrations/schema.sql"}
 
 
 def section() -> str:
@@ -98,7 +100,7 @@ def touched(folder: Path) -> set[str]:
 
 
 @pytest.mark.timeout(900)
-def test_a_field_is_added_by_touching_five_files(tmp_path: Path) -> None:
+def test_a_field_is_added_by_touching_four_files(tmp_path: Path) -> None:
     copy_of_the_checkout(tmp_path)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     assert touched(tmp_path) == set()
@@ -124,7 +126,7 @@ def test_a_field_is_added_by_touching_five_files(tmp_path: Path) -> None:
 
     changed = touched(tmp_path)
     assert "docs/data.md" in changed and "`last_edited_at`" in (tmp_path / "docs/data.md").read_text(encoding="utf-8")
-    assert len(changed) <= MOST_FILES, changed
+    assert changed >= GENERATED and len(changed - GENERATED) <= MOST_FILES, changed
     for check in (["check"], ["format", "--check"]):
         style = run(tmp_path, ".venv/bin/ruff", *check, *[name for name in changed if name.endswith(".py")])
         assert style.returncode == 0, style.stdout

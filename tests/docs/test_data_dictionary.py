@@ -24,9 +24,10 @@ from backfill.github.detail_query import DetailQuery
 from backfill.github.documents import with_fragments
 from backfill.github.packing import Part
 from backfill.store.connection import Database
-from local import data_dictionary
+from local import data_dictionary, schema
 from local.data_dictionary import NotDocumented, page, relations
 from local.in_process import Stack
+from local.postgres import Postgres
 from local.simulator import Simulator, generate
 from local.simulator.schema import SDL
 
@@ -35,6 +36,19 @@ SCHEMA = build_schema(SDL)
 
 def test_the_page_is_what_the_schema_says(db: Database) -> None:
     assert data_dictionary.PAGE.read_text(encoding="utf-8") == page(relations(db)), "run: make data-dictionary"
+
+
+def test_the_schema_file_is_what_the_migrations_make(newest_postgres: Postgres) -> None:
+    written = schema.FILE.read_text(encoding="utf-8")
+    assert written == schema.schema(newest_postgres.url("migrated")), "run: make data-dictionary"
+    for each in (
+        "TABLE pull_requests (",
+        "INDEX pull_requests_to_detail ",
+        "FUNCTION budget_reserve_v1(",
+        "VIEW pull_request_gaps ",
+    ):
+        assert f"CREATE {each}" in written
+    assert "CREATE TRIGGER " in written and "COMMENT ON COLUMN pull_requests.number IS" in written
 
 
 def test_a_column_or_a_table_without_a_comment_is_named(db: Database) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from backfill.limits import Ask, Used
 from backfill.messages import PlanEvent
 from backfill.model import Dispatch, Waiting
+from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database
 from local.in_process import Stack
 from local.postgres import Postgres
@@ -134,6 +137,42 @@ def test_a_filled_database_of_an_earlier_schema_is_brought_up_to_date_and_goes_o
     assert stack.state()["status"] == "completed"
     stack.assert_equals_github()
     db.close()
+
+
+def test_every_function_has_a_version_and_is_created_by_one_migration(empty: str) -> None:
+    upgrade(empty)
+    db = Database(lambda: empty)
+    files = {path.stem for path in (ROOT / "migrations/functions").glob("*.sql")}
+    text = "".join((ROOT / f"migrations/versions/{name}.sql").read_text(encoding="utf-8") for name in NAMES)
+    included = re.findall(r"^-- include functions/(\w+)\.sql$", text, re.MULTILINE)
+    assert sorted(included) == sorted(files) and all(re.search(r"_v\d+$", name) for name in files)
+    created = {
+        row["proname"] for row in db.rows("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
+    }
+    assert files <= created
+    db.close()
+
+
+def test_a_role_for_the_functions_may_call_them_where_public_may_not_call_new_ones(
+    postgres: Postgres, empty: str
+) -> None:
+    """As docs/deploying.md gives rights to the worker's role: on tables alone."""
+    postgres.run("CREATE ROLE only_tables LOGIN")
+    owner, worker = Database(lambda: empty), Database(lambda: empty.replace("postgres:@", "only_tables:@"))
+    try:
+        owner.execute("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
+        owner.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO only_tables")
+        upgrade(empty)
+        assert worker.only("SELECT current_user AS who") == {"who": "only_tables"}
+        ask, budget = Ask("user:somebody", 1, 1.0), PostgresBudget(worker)
+        grant = budget.reserve(ask, 5.0)
+        budget.settle(ask, grant, Used(1.0))
+        assert grant.granted and budget.block("user:somebody", 30.0, "secondary")[1] == 30
+    finally:
+        worker.close()
+        owner.execute("DROP OWNED BY only_tables")
+        owner.close()
+        postgres.run("DROP ROLE only_tables")
 
 
 def test_a_failed_migration_changes_nothing_and_says_why(empty: str) -> None:
