@@ -105,15 +105,15 @@ format: .venv/.ready ## ruff's formatting and safe fixes
 	$(BIN)/ruff format $(SOURCES)
 
 test: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## all tests, on a real Postgres
-	@# Two files at a time, the end-to-end ones first: they wait more than they compute.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+	@# Three files at a time on two cores: the end-to-end ones wait more than they compute.
+	$(BIN)/python -m pytest -n 3 --durations 10
 
 # The heart of integration: a chunk's life in SQL, what is stored, and a backfill from its beginning to its end.
 HEART := tests/integration/test_store_chunks.py tests/integration/test_store_pull_requests.py \
 	tests/integration/test_main_job.py::test_a_repository_is_added_and_completes_without_another_command
 
 check: lint .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## lint, unit tests and the heart of integration, for every commit
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit $(HEART)
+	$(BIN)/python -m pytest -n 2 tests/unit $(HEART)
 
 soak: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## the long tests that make test leaves out
 	$(BIN)/python -m pytest -m soak --timeout 3600

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import NodeManager
 
 from backfill.store.connection import Database
@@ -22,6 +23,23 @@ _numbers = itertools.count(1)
 _TEMPORARY = "PYTEST_DEBUG_TEMPROOT"
 # Workers of -n that are interrupted have servers to stop; after this they are killed, and the servers stay.
 STOP_SECONDS = 60
+# Files that share one deployed stack (tests/e2e/conftest.py): one worker runs them all.
+ONE_STACK = (
+    "tests/e2e/test_deployed.py",
+    "tests/e2e/test_five_repositories.py",
+    "tests/e2e/test_incident.py",
+    "tests/e2e/test_permissions.py",
+)
+# The longest files, in the order in which workers begin them. Without it the last worker runs one of them alone.
+LONGEST = (
+    *ONE_STACK,
+    "tests/integration/test_chunk_life.py",
+    "tests/e2e/test_upgrades.py",
+    "tests/e2e/test_faults.py",
+    "tests/e2e/test_packaged.py",
+    "tests/integration/test_small_budget.py",
+    "tests/e2e/test_delete.py",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +62,32 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_TEMPORARY)))
     NodeManager.EXIT_TIMEOUT = STOP_SECONDS
     signal.signal(signal.SIGTERM, lambda *_: _interrupted(config))
+
+
+def scope_of(nodeid: str) -> str:
+    """Tests of one scope run on one worker: those of a file, and those of the files that share a stack."""
+    file = nodeid.partition("::")[0]
+    return "one stack" if file in ONE_STACK else file
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Workers take scopes in the order of collection."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    """The scheduler of `-n`."""
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    place = {file: number for number, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
 
 
 def _interrupted(config: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""The real template on the local AWS, for tests: `running_stack` deploys it, `Deployed` looks into it."""
+"""The real template on the local AWS, for tests: `one_stack` and `running_stack` deploy it, `Deployed` looks into it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 
 from backfill.store.connection import Database
 from cli.stack import DeployedStack
@@ -17,8 +18,13 @@ from local import aws_calls
 from local.iam import Access, Place
 from local.in_process import differences
 from local.simulator import Simulator
-from local.stack import STACK_NAME, Stack
+from local.simulator.data import Repository
+from local.stack import STACK_NAME, Stack, free_port
 from local.template import shape
+
+# Rows of the deployment and of its token. All other rows belong to backfills.
+KEPT_TABLES = ("alembic_version", "github_budget", "github_tokens")
+QUEUES = ("CHUNK_QUEUE_URL", "PLAN_QUEUE_URL", "DEAD_LETTER_QUEUE_URL")
 
 
 class Deployed:
@@ -53,6 +59,27 @@ class Deployed:
             QueueUrl=self.environment["DEAD_LETTER_QUEUE_URL"], AttributeNames=["ApproximateNumberOfMessages"]
         )
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+    def empty(self) -> None:
+        """Delete all repositories, backfills and messages."""
+        tables = self.db.rows(
+            "SELECT string_agg(format('%I', tablename), ', ') AS names FROM pg_tables"
+            " WHERE schemaname = current_schema() AND tablename <> ALL (CAST(:kept AS text[]))",
+            kept=list(KEPT_TABLES),
+        )
+        self.db.execute(f"TRUNCATE {tables[0]['names']}")
+        self.db.execute("UPDATE github_budget SET blocked_until = NULL, free_at = NULL")
+        for queue in QUEUES:
+            self.sqs.purge_queue(QueueUrl=self.environment[queue])
+
+    def set_heartbeat(self, state: str) -> None:
+        """ENABLED or DISABLED: whether the schedule invokes the planner."""
+        scheduler = boto3.client("scheduler")
+        for each in scheduler.list_schedules()["Schedules"]:
+            found = scheduler.get_schedule(Name=each["Name"])
+            if found["Target"]["Arn"].endswith("-planner") and found["State"] != state:
+                same = {name: found[name] for name in ("Name", "ScheduleExpression", "FlexibleTimeWindow", "Target")}
+                scheduler.update_schedule(**same, State=state)
 
     def finish(self, seconds: float) -> None:
         """Until all backfills are completed. Where nothing is stored for a while, the schedules come, an hour later."""
@@ -115,13 +142,12 @@ def assert_no_call_is_denied(stack: Stack, parameters: Mapping[str, str]) -> Non
 
 
 @contextmanager
-def running_stack(
-    folder: Path, simulator: Simulator, *, schedule: str = "rate(30 minutes)", database_url: str | None = None
-) -> Iterator[Deployed]:
-    """Deploy to a local AWS with a Postgres of its own, unless there is one, against this simulator; this process's
-    environment reaches it."""
+def reached_stack(stack: Stack, simulator: Simulator, database_url: str | None = None) -> Iterator[Deployed]:
+    """Deploy the stack if it does not run, with a Postgres of its own unless there is one, against this simulator.
+
+    The environment of this process reaches it. The stack stays.
+    """
     before = dict(os.environ)
-    stack = Stack(folder, {"PlannerSchedule": schedule}, records_calls=True)
     for name in ("DATABASE_URL", "AWS_PROFILE"):
         os.environ.pop(name, None)
     if database_url:
@@ -137,6 +163,47 @@ def running_stack(
             running.db.close()
         assert_no_call_is_denied(stack, running.parameters)
     finally:
-        stack.down()
         os.environ.clear()
         os.environ.update(before)
+
+
+@contextmanager
+def running_stack(
+    folder: Path, simulator: Simulator, *, schedule: str = "rate(30 minutes)", database_url: str | None = None
+) -> Iterator[Deployed]:
+    """A stack of its own, for tests that break it."""
+    stack = Stack(folder, {"PlannerSchedule": schedule}, records_calls=True)
+    try:
+        with reached_stack(stack, simulator, database_url) as running:
+            yield running
+    finally:
+        stack.down()
+
+
+class OneStack:
+    """A stack for all files that do not break it, with a heartbeat each minute. It is deployed when it is first lent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.stack = Stack(folder, {"PlannerSchedule": "rate(1 minute)"}, records_calls=True)
+        # The deployed functions know the simulator by its address.
+        self._port = free_port()
+
+    @contextmanager
+    def lent(
+        self, repositories: list[Repository], *, speed: float, token: str | None = None, heartbeat: str = "ENABLED"
+    ) -> Iterator[Deployed]:
+        """The stack without repositories and messages, and a simulator that holds these repositories."""
+        with (
+            Simulator(repositories, speed=speed, token=token, port=self._port) as simulator,
+            reached_stack(self.stack, simulator) as running,
+        ):
+            running.empty()
+            running.set_heartbeat(heartbeat)
+            yield running
+
+
+@pytest.fixture(scope="session")
+def one_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneStack]:
+    one = OneStack(tmp_path_factory.mktemp("one-stack"))
+    yield one
+    one.stack.down()

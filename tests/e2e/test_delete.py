@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+import typer
 from botocore.exceptions import ClientError
 
+from cli import delete
 from local.stack import ROOT, Stack
 
 NAME = "backfill-to-delete"
@@ -113,17 +115,44 @@ def exists(settings: dict[str, str]) -> bool:
     return any(each["StackStatus"] != "DELETE_COMPLETE" for each in found)
 
 
+Answered = Callable[[str | None], tuple[int, str]]
+
+
+@pytest.fixture
+def answered(
+    aws: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Answered]:
+    """`cli.delete` in this process, for answers that delete nothing: its exit status and its errors."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "STACK_", "CONFIRM"))]:
+        monkeypatch.delenv(name)
+    for name, value in aws.items():
+        monkeypatch.setenv(name, value)
+    app = typer.Typer()
+    app.command()(delete.main)
+
+    def answer(typed: str | None) -> tuple[int, str]:
+        person, terminal = os.openpty()
+        with open(terminal, encoding="utf-8") as keyboard, open(os.devnull, encoding="utf-8") as nobody:  # noqa: PTH123
+            monkeypatch.setattr(sys, "stdin", nobody if typed is None else keyboard)
+            os.write(person, f"{typed}\n".encode())
+            status = app([], standalone_mode=False)
+        os.close(person)
+        return int(status), capsys.readouterr().err
+
+    yield answer
+
+
 @pytest.mark.parametrize("typed", ["", "yes", "y", "backfill"])
-def test_without_the_whole_name_nothing_is_deleted(aws: dict[str, str], typed: str) -> None:
-    done = run(aws, typed=typed)
-    assert (done.returncode, exists(aws)) == (1, True)
-    assert "nothing was deleted" in done.stderr
+def test_without_the_whole_name_nothing_is_deleted(aws: dict[str, str], answered: Answered, typed: str) -> None:
+    status, errors = answered(typed)
+    assert (status, exists(aws)) == (1, True)
+    assert "nothing was deleted" in errors
 
 
-def test_nobody_at_the_terminal_deletes_nothing(aws: dict[str, str]) -> None:
-    done = run(aws)
-    assert done.returncode == 1
-    assert f"nothing was deleted: give CONFIRM={NAME}" in done.stderr
+def test_nobody_at_the_terminal_deletes_nothing(aws: dict[str, str], answered: Answered) -> None:
+    status, errors = answered(None)
+    assert status == 1
+    assert f"nothing was deleted: give CONFIRM={NAME}" in errors
     assert exists(aws)
 
 

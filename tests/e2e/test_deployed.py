@@ -14,8 +14,8 @@ from backfill.config import Settings
 from backfill.errors import Misconfigured
 from backfill.store import backfills, repositories
 from cli.stack import InvocationFailed
-from local.simulator import Simulator, generate
-from tests.e2e.conftest import Deployed, running_stack
+from local.simulator import generate
+from tests.e2e.conftest import Deployed, OneStack
 from tests.integration.rows import REPOSITORY
 from tests.terminal import play
 
@@ -23,12 +23,8 @@ NAME = "octo/deployed"
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    folder = tmp_path_factory.mktemp("stack")
-    with (
-        Simulator(generate(11, {NAME: 150}), speed=100) as simulator,
-        running_stack(folder, simulator, schedule="rate(1 minute)") as running,
-    ):
+def deployed(one_stack: OneStack) -> Iterator[Deployed]:
+    with one_stack.lent(generate(11, {NAME: 150}), speed=100) as running:
         yield running
 
 

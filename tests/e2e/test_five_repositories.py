@@ -20,7 +20,7 @@ from cli.main import app
 from local.in_process import differences
 from local.simulator import Simulator, generate
 from local.stack import ROOT
-from tests.e2e.conftest import Deployed, running_stack
+from tests.e2e.conftest import Deployed, OneStack, running_stack
 
 PRIORITIES = {
     "octo/giant": "high",
@@ -171,16 +171,12 @@ def run(deployed: Deployed, sizes: dict[str, int], seconds: float, say: Callable
     return watch
 
 
-SMALL_SIZES = {"octo/giant": 240, "octo/large": 120, "octo/medium": 80, "octo/small": 60, "octo/tiny": 20}
+SMALL_SIZES = {"octo/giant": 120, "octo/large": 60, "octo/medium": 40, "octo/small": 30, "octo/tiny": 10}
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    folder = tmp_path_factory.mktemp("stack")
-    with (
-        Simulator(generate(31, SMALL_SIZES), speed=50) as simulator,
-        running_stack(folder, simulator, schedule="rate(1 minute)") as running,
-    ):
+def deployed(one_stack: OneStack) -> Iterator[Deployed]:
+    with one_stack.lent(generate(31, SMALL_SIZES), speed=50) as running:
         yield running
 
 

@@ -1,6 +1,6 @@
 """Every AWS call that the functions make on the deployed template, decided by their roles as IAM would decide it.
 
-The local AWS allows everything. `running_stack` checks the calls of each stack; here every permission of the template is used.
+The local AWS allows everything. `reached_stack` checks the calls of each stack. The tests below use every permission of the template.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from backfill.store import backfills, chunks, repositories
 from local import aws_calls
 from local.aws_calls import Call
 from local.iam import Access, Grant, Request
-from local.simulator import Simulator, generate
+from local.simulator import generate
 from local.stack import STACK_NAME
-from tests.e2e.conftest import Deployed, running_stack, stack_access
+from tests.e2e.conftest import Deployed, OneStack, stack_access
 
-# The stack is built and deployed for this file.
+# The stack may be built and deployed for this file.
 pytestmark = pytest.mark.timeout(900)
 NAME = "octo/permitted"
 KEY = "arn:aws:kms:us-east-1:000000000000:key/11111111-1111-1111-1111-111111111111"
@@ -51,11 +51,9 @@ UNUSED = {
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    with (
-        Simulator(generate(7, {NAME: 30}), speed=1000) as simulator,
-        running_stack(tmp_path_factory.mktemp("stack"), simulator) as running,
-    ):
+def deployed(one_stack: OneStack) -> Iterator[Deployed]:
+    # A heartbeat would take the dead letters before the tests look at them.
+    with one_stack.lent(generate(7, {NAME: 30}), speed=1000, heartbeat="DISABLED") as running:
         yield running
 
 

@@ -122,6 +122,12 @@ def test_the_functions_fit_into_a_new_account(template: dict[str, Any]) -> None:
     assert planned is not None and int(planned[1]) > 2 * (from_queues + len(alone)) + 1
 
 
+def test_the_console_shows_every_parameter_in_one_group(template: dict[str, Any]) -> None:
+    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    shown = [name for group in groups for name in group["Parameters"]]
+    assert sorted(shown) == sorted(template["Parameters"])
+
+
 def test_a_guided_deployment_needs_two_answers_and_asks_for_them_first(template: dict[str, Any]) -> None:
     """SAM asks for every parameter; Enter answers each that has a default."""
     asked = [name for name, parameter in template["Parameters"].items() if "Default" not in parameter]
