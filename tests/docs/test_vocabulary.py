@@ -54,7 +54,6 @@ TO_DO = (
     "functions",
     "layers",
     "local",
-    "template.yaml",
     "tests",
 )
 TEXT = {".py", ".md", ".yaml", ".yml", ".html", ".js", ".css", ".toml", ".sh", ".sql", ".json", ".in"}
