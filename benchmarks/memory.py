@@ -79,7 +79,7 @@ def measure() -> list[Figure]:
                 "the newest 100": newest,
                 "the largest 100 but one": heaviest[1:],
             }.items():
-                chunk = chunks.create(db, backfill["id"], numbers)
+                chunk = chunks.create(db, backfill.id, numbers)
                 figures.append(_figure(f"chunk_worker, {what}", peak("chunk_worker", _message(chunk), environment)))
                 done = chunks.get(db, chunk.id)
                 if done is None or done.status != "completed":
@@ -138,7 +138,7 @@ def read_giants(database_url: str, simulator: Simulator, repository: Repository,
         backfill = backfills.of_repository(db, setting.listed(db, setting.client(simulator, db), repository))
         if backfill is None:
             raise LookupError("nothing was listed")
-        chunk = chunks.create(db, backfill["id"], sorted(repository.pull_requests))
+        chunk = chunks.create(db, backfill.id, sorted(repository.pull_requests))
     return peak("chunk_worker", _message(chunk), settings(database_url, simulator.url), most)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 from backfill.chunk_worker.worker import Worker
 from backfill.console import Console
 from backfill.messages import chunk_message, plan_message
-from backfill.planning import Planner
-from backfill.store import backfills
+from backfill.planner.run import Planner
+from backfill.store import progress
 from backfill.store.connection import Database
 from benchmarks import fixed_query
 from benchmarks.figures import Figure
@@ -124,7 +124,7 @@ def _complete(
             row = _wait(db, added["repository_id"], running)
         finally:
             done.set()
-        return {**row, "stored": backfills.stored(db, added["repository_id"])}
+        return {**row, "stored": progress.stored(db, added["repository_id"])}
 
 
 def _consume(queue: list[str], handle: Callable[[str], object], done: threading.Event) -> None:
@@ -142,8 +142,8 @@ def _wait(db: Database, repository_id: str, running: list[Future[None]]) -> dict
     """The backfill as soon as it is completed."""
     deadline = time.monotonic() + MOST_SECONDS
     while True:
-        row = backfills.of_repository(db, repository_id) or {}
-        if row.get("status") == "completed":
+        row = db.one("SELECT * FROM progressive_backfill_state WHERE repository_id = :id", id=repository_id)
+        if row is not None and row["status"] == "completed":
             return row
         for each in running:
             if each.done():

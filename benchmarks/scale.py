@@ -6,7 +6,6 @@ database alone. ``large_scans`` asks Postgres for the plan of every statement th
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,11 +18,21 @@ import psutil
 
 from backfill import outbox
 from backfill.messages import PlanEvent
-from backfill.model import Chunk, ChunkStatus, Dispatch, Spent
+from backfill.model import Backfill, Chunk, ChunkStatus, Dispatch, Spent
 from backfill.outcomes import Completed
 from backfill.overview import overview
-from backfill.planning import Planner
-from backfill.store import backfills, chunks, conclusions, dispatches, levels, pull_requests, recoveries
+from backfill.planner.run import Planner
+from backfill.store import (
+    backfills,
+    chunks,
+    conclusions,
+    dispatches,
+    leases,
+    levels,
+    progress,
+    pull_requests,
+    recoveries,
+)
 from backfill.store.connection import Database, Row
 from benchmarks import setting
 from benchmarks.figures import Figure
@@ -294,7 +303,7 @@ def _at_rest(db: Database) -> list[Repository]:
     ]
 
 
-def _undetailed(db: Database, count: int) -> Row:
+def _undetailed(db: Database, count: int) -> Backfill:
     """Make the newest of the largest repository new again; its backfill, active."""
     _aside(
         db,
@@ -309,34 +318,34 @@ def _undetailed(db: Database, count: int) -> Row:
         "UPDATE progressive_backfill_state SET status = 'active'"
         " WHERE repository_id = (SELECT id FROM repositories WHERE node_id = 'R_scale_1') RETURNING *",
     )
-    return backfill
+    return Backfill.from_row(backfill)
 
 
 def _nothing_to_do(planner: Planner) -> None:
     report = planner.plan(PlanEvent())
-    if report["backfills"] or report["reopened"]:
-        raise AssertionError(f"the planner found something to do: {json.dumps(report, default=str)[:500]}")
+    if report.backfills or report.reopened:
+        raise AssertionError(f"the planner found something to do: {str(report)[:500]}")
 
 
 def _chunk_life(
-    db: Database, backfill: Row, large: Row, tables: Mapping[str, Sequence[Row]]
+    db: Database, backfill: Backfill, large: Backfill, tables: Mapping[str, Sequence[Row]]
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     """The steps of one chunk in their order; each is made when the one before it has been run."""
     numbers = [row["number"] for row in tables["pull_requests"]]
     yield "planner: what is left to detail", lambda: pull_requests.to_detail(db, large, 275, oldest_first=False)
-    yield "planner: cutting one chunk", lambda: chunks.create(db, backfill["id"], numbers)
-    yield "outbox", lambda: outbox.send(db, MemoryQueues(), backfill_id=backfill["id"])
+    yield "planner: cutting one chunk", lambda: chunks.create(db, backfill.id, numbers)
+    yield "outbox", lambda: outbox.send(db, MemoryQueues(), backfill_id=backfill.id)
     row = _aside(
         db,
         "SELECT id, dispatch_id FROM backfill_chunks WHERE backfill_state_id = CAST(:id AS uuid) AND status = 'pending'",
-        id=backfill["id"],
+        id=backfill.id,
     )[0]
     yield "claim", lambda: chunks.claim(db, Dispatch(row["id"], row["dispatch_id"]), 150.0)
     claimed = chunks.get(db, row["id"])
     if claimed is None or claimed.status is not ChunkStatus.PROCESSING:
         raise AssertionError("the chunk was not claimed")
     yield "completion", lambda: _complete(db, claimed, tables)
-    yield "progress of one backfill", lambda: backfills.progress(db, large["repository_id"], 1)
+    yield "progress of one backfill", lambda: progress.rows(db, large.repository_id, 1)
 
 
 def _complete(db: Database, chunk: Chunk, tables: Mapping[str, Sequence[Row]]) -> None:
@@ -353,5 +362,5 @@ def _recover(db: Database) -> None:
     recoveries.requeue_lost(db, 30, 1000, queue_is_empty=False)
     dispatches.to_send(db, limit=1000)
     recoveries.clean_up(db, 7, 1000)
-    backfills.due(db, 200)
+    leases.due(db, 200, backfills.now(db))
     backfills.resume_due(db)

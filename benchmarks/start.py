@@ -121,7 +121,7 @@ def _rig() -> Iterator[tuple[Path, dict[str, str], Callable[[str], Any], Path]]:
                 def event(name: str) -> Any:
                     if name != WORKER:
                         return json.loads((ROOT / "events" / FUNCTIONS[name][1]).read_text(encoding="utf-8"))
-                    chunk = chunks.create(db, backfill["id"], [next(numbers)])
+                    chunk = chunks.create(db, backfill.id, [next(numbers)])
                     return {"Records": [{"messageId": "1", "body": dispatch_body(chunk.dispatch)}]}
 
                 yield template, environment, event, stack.logs / "emulator.log"

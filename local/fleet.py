@@ -26,7 +26,7 @@ from backfill.github.governor import Governor
 from backfill.github.transport import Transport
 from backfill.messages import RecoveryEvent, chunk_message, plan_message
 from backfill.observability import logger, metrics
-from backfill.planning import Planner
+from backfill.planner.run import Planner
 from backfill.queues import Queues, Source
 from backfill.recovery import Recovery
 from backfill.store.budget import PostgresBudget

@@ -15,7 +15,7 @@ from backfill.github.client import GitHub
 from backfill.github.governor import Governor
 from backfill.github.transport import Transport
 from backfill.messages import PlanEvent, RecoveryEvent, chunk_message, plan_message
-from backfill.planning import Planner
+from backfill.planner.run import Planner
 from backfill.recovery import Recovery
 from backfill.store.budget import ObservedBudget, PostgresBudget
 from backfill.store.connection import Database
@@ -120,7 +120,7 @@ class Stack:
 
     def _planned(self, request: PlanEvent) -> Row:
         before = self.queues.sent, self.queues.delayed
-        report = self.planner.plan(request)
+        report = self.planner.plan(request).as_json()
         self.moved.pages += sum(row["pages"] for row in report["backfills"])
         self.moved.recovered += report["dead_letters"]
         self._count(before)

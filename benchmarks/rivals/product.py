@@ -13,7 +13,7 @@ from backfill.github.client import GitHub
 from backfill.github.governor import Governor
 from backfill.github.transport import Transport
 from backfill.messages import PlanEvent, RecoveryEvent, chunk_message
-from backfill.planning import Planner
+from backfill.planner.run import Planner
 from backfill.recovery import Recovery
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database

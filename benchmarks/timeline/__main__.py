@@ -105,7 +105,7 @@ def main() -> int:
             newest = sorted(repository.pull_requests, reverse=True)
             # The first chunk opens connections and warms what a warm container has warm.
             for start in (0, 25):
-                chunks.create(db, backfill["id"], newest[start : start + 25])
+                chunks.create(db, backfill.id, newest[start : start + 25])
                 outbox.send(db, queues)
                 time.sleep(3)
                 spans = _Spans()

@@ -9,7 +9,7 @@ from backfill.errors import ContractViolation
 from backfill.forecasting import Forecaster
 from backfill.messages import PlanEvent, plan_message, planner_event
 from backfill.observability import about, count, logger, metrics, problem
-from backfill.planning import Planner
+from backfill.planner.run import Planner
 from backfill.queues import Source
 
 
@@ -38,7 +38,7 @@ def _answer(request: PlanEvent, context: Any) -> dict[str, Any]:
 
     if request.dry_run:
         return Forecaster(wiring.database(), wiring.github_of_dry_runs(), seconds_left).forecast(request)
-    return Planner(wiring.database(), wiring.github(), wiring.queues(), seconds_left).plan(request)
+    return Planner(wiring.database(), wiring.github(), wiring.queues(), seconds_left).plan(request).as_json()
 
 
 def _handle(body: str, context: Any) -> None:

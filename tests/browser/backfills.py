@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from backfill.store import backfills, chunks, pull_requests, repositories
@@ -26,7 +27,7 @@ def track(db: Database, number: int, name: str, *, total: int = 1000, done: int 
     repository = repositories.upsert(
         db, {**REPOSITORY, "node_id": f"R_{number}", "github_id": number, "owner": owner, "name": short}
     )
-    backfill = backfills.add(db, repository.id, total_prs=total, chunk_size=None, metadata={})
+    backfill = asdict(backfills.add(db, repository.id, total_prs=total, chunk_size=None, metadata={}).backfill)
     db.execute(
         "UPDATE progressive_backfill_state SET current_prs = :done, listed_prs = :total, listing_completed_at = now(),"
         " last_processed_at = now(), created_at = now() - interval '3 hours' WHERE id = CAST(:id AS uuid)",

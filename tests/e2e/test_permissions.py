@@ -98,7 +98,7 @@ def calls(deployed: Deployed) -> set[Call]:
         assert deployed.dead_letters() == 0
     # Recovery sends what was left. A worker that is still at the letters may be first, so there are several.
     for number in others:
-        chunks.create(deployed.db, backfill["id"], [number], origin=Origin.MESSAGE)
+        chunks.create(deployed.db, backfill.id, [number], origin=Origin.MESSAGE)
         if invoke("recovery", {})["sent"] == 1:
             break
     else:

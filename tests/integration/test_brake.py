@@ -13,7 +13,7 @@ from backfill.error_codes import ErrorCode
 from backfill.messages import PlanEvent
 from backfill.model import Dispatch, Spent
 from backfill.outcomes import Deferred
-from backfill.planning import SHORTEST_TIMEOUT_SECONDS, Margins
+from backfill.planner.means import SHORTEST_TIMEOUT_SECONDS, Margins
 from backfill.store import backfills, chunks, conclusions, dispatches
 from backfill.store.connection import Database
 from local.in_process import Stack
@@ -146,7 +146,7 @@ def test_a_round_checks_every_completed_repository_once(
     db: Database, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten runs of one round cost ten times the points."""
-    monkeypatch.setattr("backfill.planning.MOST_BACKFILLS", 1)
+    monkeypatch.setattr("backfill.planner.run.MOST_BACKFILLS", 1)
     stack = Stack(db, simulator)
     for name in NAMES:
         stack.add(name)

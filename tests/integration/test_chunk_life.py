@@ -44,7 +44,7 @@ from backfill.messages import PlanEvent, RecoveryEvent, SyncRequest, chunk_messa
 from backfill.model import Dispatch
 from backfill.observability import logger
 from backfill.outcomes import MAX_ATTEMPTS
-from backfill.planning import Planner
+from backfill.planner.run import Planner
 from backfill.recovery import Recovery
 from backfill.store import chunks
 from backfill.store.budget import PostgresBudget
@@ -773,7 +773,7 @@ class ChunkLife(RuleBasedStateMachine):
         planner = Planner(actor.db, github, queues, lambda: actor.seconds_left)
         request = plan_message(body) if body != "{}" else PlanEvent()
         self.moved.heartbeats += request.repository_id is None
-        report = planner.plan(request)
+        report = planner.plan(request).as_json()
         self.moved.recovered += report["dead_letters"]
         moved = any(row["pages"] or row["chunks"] or row.get("completed") for row in report["backfills"])
         # A round may also have checked what is completed, and goes on with the rest at once.

@@ -18,7 +18,7 @@ from backfill.error_codes import ErrorCode
 from backfill.errors import StaleClaim
 from backfill.model import Chunk, Dispatch, Spent, Waiting
 from backfill.outcomes import Completed, Deferred
-from backfill.store import backfills, chunks, conclusions, dispatches, pull_requests, recoveries, removals
+from backfill.store import backfills, chunks, conclusions, dispatches, leases, pull_requests, recoveries, removals
 from backfill.store.connection import Database
 from local.memory_queue import MemoryQueues
 from tests.integration.rows import OCTOCAT, backfill_of, details, listed
@@ -151,8 +151,8 @@ def test_two_planners_the_second_waits_and_has_no_lease(connect: Connect) -> Non
     first, second, observer = connect(), connect(), connect()
     backfill = backfill_of(first, 1)
     with first.transaction():
-        assert backfills.lease(first, backfill["id"], 60) is not None
-        other = Loser(second, lambda db: backfills.lease(db, backfill["id"], 60))
+        assert leases.take(first, backfill["id"], 60) is not None
+        other = Loser(second, lambda db: leases.take(db, backfill["id"], 60))
         other.is_seen_waiting_for(first, observer)
     assert other.result() is None
 

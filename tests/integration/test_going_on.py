@@ -17,11 +17,11 @@ from backfill.github.client import GitHub
 from backfill.messages import PlanEvent, chunk_message, plan_message
 from backfill.model import Chunk, Spent
 from backfill.outcomes import MAX_ATTEMPTS, Outcome
-from backfill.planning import ERROR_AGAIN_SECONDS
+from backfill.planner.failures import AGAIN_SECONDS
 from backfill.queues import LONGEST_DELAY_SECONDS
-from backfill.store import backfills, conclusions
-from backfill.store.backfills import PLAN_REQUEST_SENDING_SECONDS
+from backfill.store import backfills, conclusions, leases
 from backfill.store.connection import Database
+from backfill.store.leases import PLAN_REQUEST_SENDING_SECONDS
 from local.in_process import Stack
 from local.simulator import Simulator, generate
 from tests.integration.stepped import Broker, Killed, Message, SteppedQueues
@@ -48,7 +48,7 @@ class Run:
 
     def plan(self) -> Row:
         """The oldest plan request that is visible."""
-        return dict(self._handle(self.broker.plans, lambda body: self.planner.plan(plan_message(body))))
+        return dict(self._handle(self.broker.plans, lambda body: self.planner.plan(plan_message(body)).as_json()))
 
     def work(self, worker: Worker | None = None) -> str:
         """The oldest chunk message that is visible."""
@@ -94,7 +94,7 @@ class Run:
     def lose_plan_requests(self) -> None:
         """None is on its way any more, and the last one was so long ago that it does not count."""
         self.broker.plans.clear()
-        self.age(backfills.PLAN_REQUEST_LOST_SECONDS + 1)
+        self.age(leases.PLAN_REQUEST_LOST_SECONDS + 1)
 
     def assert_is_over(self) -> None:
         self.to_the_end()
@@ -122,7 +122,7 @@ def test_a_worker_that_ends_between_completing_and_asking_is_followed_by_its_own
 ) -> None:
     run.read_all_but(1)
     run.lose_plan_requests()
-    monkeypatch.setattr(Worker, "_go_on", killed)
+    monkeypatch.setattr(Worker, "_request_planning_if_low", killed)
     with pytest.raises(Killed):
         run.work()
     monkeypatch.undo()
@@ -306,7 +306,7 @@ def test_a_planner_asks_again_when_sqs_took_only_some_of_its_chunks(db: Database
         reserved = db.one(
             "SELECT EXTRACT(epoch FROM plan_requested_at - now()) AS seconds FROM progressive_backfill_state"
         )
-        assert reserved is not None and ERROR_AGAIN_SECONDS - 10 < reserved["seconds"] <= ERROR_AGAIN_SECONDS
+        assert reserved is not None and AGAIN_SECONDS - 10 < reserved["seconds"] <= AGAIN_SECONDS
         stack.run()
         assert stack.state()["status"] == "completed"
 
@@ -407,7 +407,7 @@ def failing(error: Exception) -> Any:
 
 def die_in_planning(run: Run, monkeypatch: pytest.MonkeyPatch, seconds: float = 600) -> None:
     """A planner that the schedule started, and that had so many seconds, dies while it holds the lease."""
-    monkeypatch.setattr(backfills, "end_lease", killed)
+    monkeypatch.setattr(leases, "end", killed)
     with pytest.raises(Killed):
         replace(run.planner, seconds_left=lambda: seconds).plan(PlanEvent())
     monkeypatch.undo()

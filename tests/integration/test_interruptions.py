@@ -14,7 +14,7 @@ from backfill import outbox, wiring
 from backfill.chunk_worker.worker import Worker
 from backfill.errors import DatabaseUnavailable, NotSent, Retryable
 from backfill.messages import chunk_message, plan_message
-from backfill.model import Dispatch, Spent
+from backfill.model import Backfill, Dispatch, Spent
 from backfill.outcomes import MAX_ATTEMPTS
 from backfill.queues import DeadLetter
 from backfill.store import backfills, chunks, conclusions, pull_requests, recoveries
@@ -391,9 +391,9 @@ def test_planning_that_was_asked_for_while_a_planner_held_the_lease_is_asked_for
 
     def outstanding(db: Database, backfill_id: str) -> chunks.Outstanding:
         monkeypatch.undo()
-        outbox.request_plan(db, stack.queues, stack.state())
+        outbox.request_plan(db, stack.queues, Backfill.from_row(stack.state()))
         for _ in range(3):
-            assert "skipped" in stack.planner.plan(plan_message(plan))["backfills"][0]
+            assert "skipped" in stack.planner.plan(plan_message(plan)).as_json()["backfills"][0]
         assert len(stack.queues.plans) == 1
         return waiting(db, backfill_id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from backfill.messages import PlanEvent, RecoveryEvent, chunk_message
 from backfill.observability import LEVELS, metrics
 from backfill.overview import overview
-from backfill.store import backfills, chunks, levels, repositories
+from backfill.store import backfills, chunks, leases, levels, progress, repositories
 from backfill.store.connection import Database
 from local.in_process import Stack
 from local.memory_queue import MemoryQueues
@@ -24,7 +25,7 @@ def tracked(db: Database, number: int, *, total: int = 100) -> dict[str, Any]:
     repository = repositories.upsert(
         db, {**REPOSITORY, "node_id": f"R_{number}", "github_id": number, "name": f"repository-{number}"}
     )
-    return backfills.add(db, repository.id, total_prs=total, chunk_size=None, metadata={})
+    return asdict(backfills.add(db, repository.id, total_prs=total, chunk_size=None, metadata={}).backfill)
 
 
 def set_back(db: Database, backfill: dict[str, Any], hours: float) -> None:
@@ -56,16 +57,16 @@ def test_every_level_is_declared_and_read_by_somebody(db: Database) -> None:
 def test_a_backfill_that_is_active_and_does_not_come_forward_stands_still(db: Database) -> None:
     still, moving, resting, waiting = (tracked(db, number) for number in range(4))
     for each in (still, moving, resting, waiting):
-        set_back(db, each, backfills.STALLED_HOURS + 0.1)
+        set_back(db, each, progress.STALLED_HOURS + 0.1)
     db.execute("UPDATE progressive_backfill_state SET current_prs = 1 WHERE id = CAST(:id AS uuid)", id=moving["id"])
     backfills.pause(db, resting["id"], "manual", minutes=None)
     # A planner run that finds nothing, and errors, are not progress: green runs kept the old script idle for two months.
-    held = backfills.lease(db, still["id"], 60)
+    held = leases.take(db, still["id"], 60)
     assert held is not None
-    backfills.end_lease(db, held, has_progressed=False)
+    leases.end(db, held, has_progressed=False)
     backfills.record_error(db, still["id"], "boom", pause_minutes=60)
     db.execute("UPDATE progressive_backfill_state SET current_prs = 0 WHERE id = CAST(:id AS uuid)", id=moving["id"])
-    set_back(db, waiting, backfills.STALLED_HOURS - 0.1)
+    set_back(db, waiting, progress.STALLED_HOURS - 0.1)
     found = levels.read(db)
     assert (found["ActiveBackfills"], found["StalledBackfills"]) == (3, 1)
     assert found["PullRequestsLeft"] == 300

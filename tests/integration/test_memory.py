@@ -89,8 +89,8 @@ def _json_of(middle: bytes, most: int = MOST_BYTES) -> bytes:
 )
 def test_the_largest_reply_of_any_form_is_survived(db: Database, database_url: str, content: bytes) -> None:
     repository = repositories.upsert(db, REPOSITORY)
-    backfill = backfills.add(db, repository.id, total_prs=2, chunk_size=None, metadata={})
-    chunk = chunks.create(db, backfill["id"], [1, 2], origin=Origin.MESSAGE)
+    backfill = backfills.add(db, repository.id, total_prs=2, chunk_size=None, metadata={}).backfill
+    chunk = chunks.create(db, backfill.id, [1, 2], origin=Origin.MESSAGE)
     body = dispatch_body(chunk.dispatch)
     with _answering(gzip.compress(content, 1)) as url:
         event = {"Records": [{"messageId": "1", "body": body}]}

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from backfill import priority
 from backfill.errors import ContractViolation, Deferred
 from backfill.messages import PlanEvent
 from backfill.overview import Condition, Kind, overview
@@ -98,25 +97,6 @@ def test_a_new_priority_counts_from_the_next_planning(stack_of: StackOf) -> None
     sizes = stack.db.rows("SELECT cardinality(pr_numbers) AS size FROM backfill_chunks ORDER BY chunk_number")
     assert {row["size"] for row in sizes[:9]} == {10}
     assert sizes[-1]["size"] == 20
-
-
-@pytest.mark.parametrize(
-    ("level", "chunk_size", "expected"),
-    [
-        ("high", 25, (50, 10)),
-        ("normal", 25, (25, 10)),
-        ("low", 25, (25, 5)),
-        ("high", 100, (100, 20)),
-        ("high", 1, (2, 10)),
-        (None, 25, (25, 10)),
-    ],
-)
-def test_marks_keep_the_shares_also_where_a_chunk_cannot_grow(
-    level: str | None, chunk_size: int, expected: tuple[int, int]
-) -> None:
-    backfill = {"metadata": {"priority": level}, "chunk_size": chunk_size, "max_chunks": 10}
-    assert priority.marks(backfill) == expected
-    assert priority.marks(backfill, 7, 3) == (7, 3)
 
 
 def test_a_small_one_is_not_stuck_behind_a_giant(stack_of: StackOf) -> None:

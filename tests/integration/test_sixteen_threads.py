@@ -28,7 +28,7 @@ from backfill.github.governor import Governor
 from backfill.messages import PlanEvent, RecoveryEvent, chunk_message, plan_message
 from backfill.model import Dispatch
 from backfill.observability import logger
-from backfill.planning import Planner
+from backfill.planner.run import Planner
 from backfill.recovery import Recovery
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database

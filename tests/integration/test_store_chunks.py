@@ -13,7 +13,18 @@ from backfill.error_codes import ErrorCode
 from backfill.errors import LeaseLost, StaleClaim
 from backfill.model import Chunk, Spent
 from backfill.outcomes import MAX_ATTEMPTS, Completed, Deferred
-from backfill.store import backfills, chunks, conclusions, dispatches, pull_requests, recoveries, sync_requests
+from backfill.store import (
+    backfills,
+    chunks,
+    completed,
+    conclusions,
+    dispatches,
+    leases,
+    listings,
+    pull_requests,
+    recoveries,
+    sync_requests,
+)
 from backfill.store.connection import Database
 from tests.integration.rows import backfill_of, details, give_back
 
@@ -212,56 +223,57 @@ def test_the_third_error_in_a_row_pauses_with_an_end(db: Database) -> None:
     }
     assert backfills.resume_due(db) == []
     db.execute("UPDATE progressive_backfill_state SET paused_until = now() - interval '1 second'")
-    assert [row["id"] for row in backfills.resume_due(db)] == [backfill["id"]]
+    assert backfills.resume_due(db) == [backfill["id"]]
 
 
 def test_a_backfill_completes_only_when_nothing_is_left(db: Database) -> None:
     backfill = backfill_of(db, 1)
     chunk = claimed(db, chunks.create(db, backfill["id"], [1]))
-    assert not backfills.settle(db, backfill["id"], 24)
+    assert not completed.settle(db, backfill["id"], 24)
     db.execute("UPDATE progressive_backfill_state SET listing_completed_at = now()")
-    assert not backfills.settle(db, backfill["id"], 24)
+    assert not completed.settle(db, backfill["id"], 24)
     pull_requests.store_details(db, backfill["repository_id"], details(1))
-    assert not backfills.settle(db, backfill["id"], 24)
+    assert not completed.settle(db, backfill["id"], 24)
     conclusions.conclude(db, chunk, Completed(), Spent(1, 1))
-    assert backfills.settle(db, backfill["id"], 24)
+    assert completed.settle(db, backfill["id"], 24)
 
 
 def test_of_two_planners_one_has_the_lease(connect: Callable[[], Database]) -> None:
     one, other = connect(), connect()
     backfill = backfill_of(one, 1)
-    held = backfills.lease(one, backfill["id"], 60)
+    held = leases.take(one, backfill["id"], 60)
     assert held is not None
-    assert backfills.lease(other, backfill["id"], 60) is None
-    backfills.end_lease(one, held, has_progressed=False)
-    assert backfills.lease(other, backfill["id"], 60) is not None
+    assert leases.take(other, backfill["id"], 60) is None
+    leases.end(one, held, has_progressed=False)
+    assert leases.take(other, backfill["id"], 60) is not None
 
 
 def test_a_planner_whose_lease_was_taken_over_cuts_no_chunk_of_what_it_chose_before(db: Database) -> None:
     """What it chose may be stored by now, and the backfill completed: nobody would send such a chunk."""
     backfill = backfill_of(db, 2)
-    late = backfills.lease(db, backfill["id"], 60)
+    late = leases.take(db, backfill["id"], 60)
     assert late is not None
-    chunks.create(db, backfill["id"], [1], planner_token=late["planner_token"])
+    chunks.create(db, backfill["id"], [1], planner_token=late.token)
     db.execute("UPDATE progressive_backfill_state SET planner_lease_expires_at = now() - interval '1 second'")
-    other = backfills.lease(db, backfill["id"], 60)
+    other = leases.take(db, backfill["id"], 60)
     with pytest.raises(LeaseLost):
-        chunks.create(db, backfill["id"], [2], planner_token=late["planner_token"])
-    backfills.end_lease(db, other or {}, has_progressed=False)
+        chunks.create(db, backfill["id"], [2], planner_token=late.token)
+    assert other is not None
+    leases.end(db, other, has_progressed=False)
     with pytest.raises(LeaseLost):
-        chunks.create(db, backfill["id"], [2], planner_token=late["planner_token"])
+        chunks.create(db, backfill["id"], [2], planner_token=late.token)
     assert chunks.outstanding(db, backfill["id"]).total == 1
 
 
 def test_the_cursor_moves_only_from_where_it_was_read(db: Database) -> None:
-    held = backfills.lease(db, backfill_of(db, 1)["id"], 60)
+    held = leases.take(db, backfill_of(db, 1)["id"], 60)
     assert held is not None
-    moved = backfills.move_cursor(db, held, cursor="A", total_prs=2, ended=False, points=1, requests=1, watermark=None)
-    assert moved is not None and moved["last_processed_cursor"] == "A"
-    assert (
-        backfills.move_cursor(db, held, cursor="B", total_prs=2, ended=False, points=1, requests=1, watermark=None)
-        is None
-    )
+    moved = listings.move_cursor(db, held, listings.Page("A", False, 2, Spent(1, 1)), None)
+    assert moved.backfill.last_processed_cursor == "A"
+    with pytest.raises(LeaseLost):
+        listings.move_cursor(db, held, listings.Page("B", False, 2, Spent(1, 1)), None)
+    found = backfills.get(db, held.backfill.id)
+    assert found is not None and found.last_processed_cursor == "A"
 
 
 def test_the_migration_of_error_codes_replaces_names_of_classes(db: Database) -> None:

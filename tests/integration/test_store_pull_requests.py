@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backfill.model import Backfill
 from backfill.store import pull_requests
 from backfill.store.connection import Database
 from tests.integration.rows import OCTOCAT, backfill_of, comment, details, listed
@@ -94,8 +95,8 @@ def test_gaps_tell_what_is_missing_and_why(db: Database) -> None:
 def test_failed_ones_wait_for_their_retry(db: Database) -> None:
     backfill = backfill_of(db, 1, 2)
     pull_requests.record_failed(db, backfill["repository_id"], {1: ("too_large", "x")})
-    left = pull_requests.to_detail(db, backfill, 10, oldest_first=False)
+    left = pull_requests.to_detail(db, Backfill.from_row(backfill), 10, oldest_first=False)
     assert [row["number"] for row in left] == [2]
     assert pull_requests.retry_failed(db, backfill["repository_id"]) == 1
-    left = pull_requests.to_detail(db, backfill, 10, oldest_first=True)
+    left = pull_requests.to_detail(db, Backfill.from_row(backfill), 10, oldest_first=True)
     assert [row["number"] for row in left] == [1, 2]

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from backfill.errors import ContractViolation, Deferred
 from backfill.github.errors import Unreachable
 from backfill.overview import overview
+from backfill.planner.names import resolve
 from backfill.store import backfills, names, removals
 from backfill.store.connection import Database
 from backfill.widget.contract import View
@@ -106,13 +107,13 @@ def test_a_name_that_github_does_not_know_is_visible_and_in_the_end_not_asked_fo
     assert "GitHub shows no repository octo/nowhere" in command("status").output
     assert stack.state("octo/r01") is not None
     before = requests(simulator)
-    stack.planner._resolve_names()
+    resolve(stack.planner)
     assert requests(simulator) == before, "not before its time"
     stack.db.execute("UPDATE requested_names SET ask_at = now(), requested_at = now() - interval '25 hours'")
-    stack.planner._resolve_names()
+    resolve(stack.planner)
     assert requests(simulator) == before + 1
     stack.db.execute("UPDATE requested_names SET ask_at = now()")
-    stack.planner._resolve_names()
+    resolve(stack.planner)
     assert requests(simulator) == before + 1, "given up"
     assert "not asked for any more" in command("status").output
     assert command("remove", "octo/nowhere").exit_code == 0

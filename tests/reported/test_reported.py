@@ -201,7 +201,7 @@ def test_f03_one_bad_repository_does_not_hide_the_changes_of_the_others(
 
     With batches of one, the bad one comes first: those behind it are never reached.
     """
-    monkeypatch.setattr("backfill.planning.EXAMINED_AT_ONCE", batch)
+    monkeypatch.setattr("backfill.planner.completed.CHECKED_AT_ONCE", batch)
     names = [f"octo/r{index}" for index in (3, 0, 1, 2)]
     with Altered(generate(3, dict.fromkeys(names, 5)), speed=5000) as simulator:
         stack = Stack(db, simulator)

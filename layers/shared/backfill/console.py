@@ -9,15 +9,27 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from backfill import __version__, diagnosing, naming
+from backfill import __version__, diagnosing, naming, tracking
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
 from backfill.github.client import GitHub
 from backfill.github.errors import RepositoryUnavailable
 from backfill.messages import console_event
+from backfill.model import Backfill
 from backfill.observability import event as log
 from backfill.overview import MOST_BACKFILLS, overview
 from backfill.queues import Queues
-from backfill.store import backfills, chunk_history, gaps, names, pull_requests, removals, repositories, sync_requests
+from backfill.store import (
+    backfills,
+    chunk_history,
+    completed,
+    gaps,
+    names,
+    progress,
+    pull_requests,
+    removals,
+    repositories,
+    sync_requests,
+)
 from backfill.store.connection import Database
 from backfill.store.names import Wanted
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
@@ -122,10 +134,10 @@ class Console:
 
         A page of all: with ``page`` they come in the order of their ids, ``after`` that of the last one.
         """
-        backfill = self._find(event["repository"]) if "repository" in event else None
+        backfill = tracking.find(self.db, event["repository"]) if "repository" in event else None
         if "repository" in event and backfill is None:
             return self._accepted(event)
-        only = backfill["repository_id"] if backfill else None
+        only = backfill.repository_id if backfill else None
         after = event.get("after_id", FIRST_ID) if event.get("paged") else None
         seen = overview(self.db, self.queues, only, after)
         if only is not None:
@@ -136,7 +148,7 @@ class Console:
         seen["after_id"] = seen["backfills"][-1]["backfill_id"] if rows else FIRST_ID
         for row in seen["backfills"]:
             if event.get("stored"):
-                row["stored"] = backfills.stored(self.db, row["repository_id"])
+                row["stored"] = progress.stored(self.db, row["repository_id"])
             row["chunks"] = {name: row.pop(name) for name in ("pending", "processing", "failed", "expired_leases")}
             row["condition"] = asdict(row["condition"])
         return seen
@@ -146,29 +158,29 @@ class Console:
         wanted = event["repository"].lower()
         waiting = [asdict(each) for each in names.requested(self.db) if each.repository.lower() == wanted]
         if not waiting:
-            self._tracked(event)
+            tracking.named(self.db, event["repository"])
         seen = overview(self.db, self.queues, None, LAST_ID)
         return {**seen, "requested": waiting, "more": False, "after_id": FIRST_ID}
 
     def _pause(self, event: Mapping[str, Any]) -> Row:
-        backfill = self._tracked(event)
-        return {"paused": backfills.pause(self.db, backfill["id"], "manual", minutes=None)}
+        backfill = tracking.named(self.db, event["repository"])
+        return {"paused": backfills.pause(self.db, backfill.id, "manual", minutes=None)}
 
     def _resume(self, event: Mapping[str, Any]) -> Row:
         """A paused backfill goes on. One that is active or completed stays so, unless failed pull requests are retried."""
-        backfill = self._tracked(event)
-        retried = pull_requests.retry_failed(self.db, backfill["repository_id"]) if event.get("retry_failed") else 0
-        resumed = backfills.resume(self.db, backfill["id"])
+        backfill = tracking.named(self.db, event["repository"])
+        retried = pull_requests.retry_failed(self.db, backfill.repository_id) if event.get("retry_failed") else 0
+        resumed = backfills.resume(self.db, backfill.id)
         if retried:
-            backfills.reopen(self.db, [backfill["id"]], FAILED_RETRY_HOURS)
+            completed.reopen(self.db, [backfill.id], FAILED_RETRY_HOURS)
         if resumed or retried:
-            self.queues.request_plan(backfill["repository_id"])
-        status = backfills.of_repository(self.db, backfill["repository_id"])
-        return {"resumed": resumed, "retried": retried, "status": (status or backfill)["status"]}
+            self.queues.request_plan(backfill.repository_id)
+        status = backfills.of_repository(self.db, backfill.repository_id)
+        return {"resumed": resumed, "retried": retried, "status": (status or backfill).status}
 
     def _priority(self, event: Mapping[str, Any]) -> Row:
-        backfill = self._tracked(event)
-        backfills.set_priority(self.db, backfill["id"], event["priority"])
+        backfill = tracking.named(self.db, event["repository"])
+        backfills.set_priority(self.db, backfill.id, event["priority"])
         return {"priority": event["priority"]}
 
     def _gaps(self, event: Mapping[str, Any]) -> Row:
@@ -176,10 +188,10 @@ class Console:
 
         Without ``unread`` those are left out that are only not read yet.
         """
-        backfill = self._tracked(event)
+        backfill = tracking.named(self.db, event["repository"])
         found = gaps.of_repository(
             self.db,
-            backfill["repository_id"],
+            backfill.repository_id,
             after=event.get("after", 0),
             limit=MOST_GAPS + 1,
             unread=event.get("unread", True),
@@ -187,7 +199,7 @@ class Console:
         page = fitting([asdict(each) for each in found[:MOST_GAPS]])
         return {
             "gaps": page,
-            "counts": gaps.counts(self.db, backfill["repository_id"]),
+            "counts": gaps.counts(self.db, backfill.repository_id),
             "more": len(page) < len(found),
             "after": page[-1]["number"] if page else 0,
         }
@@ -198,8 +210,8 @@ class Console:
 
     def _chunks(self, event: Mapping[str, Any]) -> Row:
         """The newest chunks of a repository, or those of one ``status``."""
-        backfill = self._tracked(event)
-        found = chunk_history.newest(self.db, backfill["id"], event.get("limit", MOST_CHUNKS), event.get("status"))
+        backfill = tracking.named(self.db, event["repository"])
+        found = chunk_history.newest(self.db, backfill.id, event.get("limit", MOST_CHUNKS), event.get("status"))
         return {"chunks": fitting([asdict(each) for each in found])}
 
     def _doctor(self, _: Mapping[str, Any]) -> Row:
@@ -209,7 +221,7 @@ class Console:
 
     def _sync(self, event: Mapping[str, Any]) -> Row:
         """Ask a worker to read pull requests now. ``missing``: numbers that GitHub does not have; ``waits``: why it takes longer."""
-        backfill = self._tracked(event)
+        backfill = tracking.named(self.db, event["repository"])
         wanted = sorted(set(event["pr_numbers"]))
         missing = self._missing(backfill, wanted)
         if len(missing) == len(wanted):
@@ -221,27 +233,25 @@ class Console:
         answer: Row = {"requested": len(some), "asked_at": asked_at}
         if missing:
             answer["missing"] = missing
-        if backfill["status"] == "paused" and backfill["paused_until"] is not None:
-            until = f"{backfill['paused_until']:%Y-%m-%d %H:%M} UTC"
-            answer["waits"] = (
-                f"the backfill is paused ({backfill['pause_reason']}) until {until}, or until you resume it"
-            )
+        if backfill.status == "paused" and backfill.paused_until is not None:
+            until = f"{backfill.paused_until:%Y-%m-%d %H:%M} UTC"
+            answer["waits"] = f"the backfill is paused ({backfill.pause_reason}) until {until}, or until you resume it"
         return answer
 
     def _synced(self, event: Mapping[str, Any]) -> Row:
         """What became of a sync request that was made at ``since``: a row per number, with ``state`` and ``reason``."""
-        backfill = self._tracked(event)
+        backfill = tracking.named(self.db, event["repository"])
         try:
             since = datetime.fromisoformat(event["since"])
         except ValueError as error:
             raise ContractViolation("since", f"must be a time in ISO 8601 ({error})") from None
-        synced = sync_requests.synced(self.db, backfill["id"], sorted(set(event["pr_numbers"])), since)
+        synced = sync_requests.synced(self.db, backfill.id, sorted(set(event["pr_numbers"])), since)
         return {"pull_requests": [asdict(each) for each in synced]}
 
-    def _missing(self, backfill: Row, wanted: list[int]) -> list[int]:
+    def _missing(self, backfill: Backfill, wanted: list[int]) -> list[int]:
         """Numbers that are not stored, and of which GitHub says that it has no such pull request."""
-        known = {row["number"] for row in pull_requests.by_numbers(self.db, backfill["repository_id"], wanted)}
-        repository = repositories.get(self.db, backfill["repository_id"])
+        known = {row["number"] for row in pull_requests.by_numbers(self.db, backfill.repository_id, wanted)}
+        repository = repositories.get(self.db, backfill.repository_id)
         unknown = [number for number in wanted if number not in known]
         if not unknown or repository is None:
             return []
@@ -288,18 +298,6 @@ class Console:
             self.queues.delete_dead_letter(letter)
         missing = wanted - {each.message_id for each in letters}
         return {"discarded": len(letters), "missing": sorted(missing), "hidden": max(0, waiting - len(seen))}
-
-    def _tracked(self, event: Mapping[str, Any]) -> Row:
-        name = event["repository"]
-        backfill = self._find(name)
-        if backfill is None:
-            raise ContractViolation("repository", f"{name} is not tracked; run: backfill add {name}")
-        return backfill
-
-    def _find(self, full_name: str) -> Row | None:
-        owner, name = full_name.split("/")
-        repository = repositories.find(self.db, owner, name)
-        return backfills.of_repository(self.db, repository.id) if repository else None
 
 
 def fitting(rows: Sequence[Row]) -> list[Row]:

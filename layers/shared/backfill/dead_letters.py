@@ -77,7 +77,7 @@ def _plan_again(db: Database, queues: Queues, letter: DeadLetter) -> str | None:
         event("a dead letter is of a repository that was removed", repository_id=request.repository_id)
         return None
     outbox.request_plan(db, queues, backfill)
-    event("a dead letter was matched", repository_id=request.repository_id, status=backfill["status"])
+    event("a dead letter was matched", repository_id=request.repository_id, status=backfill.status)
     return None
 
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import cycle, islice
 
-from backfill import priority
+from backfill import priority, tracking
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
 from backfill.github import cost, packing
 from backfill.github.client import GitHub
 from backfill.limits import FLOOR, SERVER_SHARE
 from backfill.messages import PlanEvent
-from backfill.planning import MOST_BACKFILLS, Row, tracked
-from backfill.store import backfills, budget, chunks, forecasts
-from backfill.store.connection import Database
+from backfill.model import Backfill
+from backfill.planner.run import MOST_BACKFILLS
+from backfill.store import backfills, budget, chunks, forecasts, progress
+from backfill.store.connection import Database, Row
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
 # Sizes that a prediction packs exactly; of more it takes every n-th.
@@ -94,7 +95,7 @@ class Forecaster:
             for work, finish in zip(asked, finishes, strict=False):
                 seconds = with_resets(finish, rate, known, now)
                 rows.append(_row(work, pace, seconds) | {"finish": (now + timedelta(seconds=seconds)).isoformat()})
-            completed = backfills.counts(self.db)["completed"]
+            completed = progress.counts(self.db)["completed"]
         total = {field: sum(row[field] for row in rows) for field in _SUMMED}
         last = max(rows, key=lambda row: row["seconds"], default={"seconds": 0, "finish": now.isoformat()})
         return {
@@ -109,12 +110,12 @@ class Forecaster:
         """The backfills that are asked for, and the other active ones, which take their share meanwhile."""
         named = request.repository or request.repository_id
         try:
-            only = tracked(self.db, request) if named else None
+            only = tracking.of_event(self.db, request) if named else None
         except ContractViolation:
             if request.repository is None:
                 raise
             return [self._untracked(request)], [_roughly(row) for row in forecasts.active(self.db, None)]
-        rows = forecasts.active(self.db, only["id"] if only else None)
+        rows = forecasts.active(self.db, only.id if only else None)
         count = 1 if only else MOST_BACKFILLS
         return [self._work(row, request) for row in rows[:count]], [_roughly(row) for row in rows[count:]]
 
@@ -129,12 +130,12 @@ class Forecaster:
             "last_processed_cursor": None,
             **repository,
         }
-        size, most = priority.marks(backfill, request.chunk_size, request.max_chunks)
+        size, most = priority.scale("normal", backfill["chunk_size"], backfill["max_chunks"])
         work = Work(f"{repository['owner']}/{repository['name']}", None, "untracked", size * most, 0, 0, 0, 0, 0, 0, "")
         return self._with_unlisted(work, backfill, total, 0, size, most)
 
     def _work(self, row: Row, request: PlanEvent) -> Work:
-        size, most = priority.marks(row, request.chunk_size, request.max_chunks)
+        size, most = priority.marks(Backfill.from_row(row), request.chunk_size, request.max_chunks)
         listed = forecasts.sizes_left(self.db, row["repository_id"], SAMPLE, FAILED_RETRY_HOURS)
         left = listed[0]["remaining"] if listed else 0
         predicted = scaled(listed, left, size)
@@ -316,7 +317,7 @@ def _row(work: Work, pace: float, seconds: float) -> Row:
 
 def _roughly(row: Row) -> Work:
     """An active backfill that nobody asked about: enough to know what share it takes."""
-    size, most = priority.marks(row)
+    size, most = priority.marks(Backfill.from_row(row))
     left = max(0, row["total_prs"] - row["processed_prs"])
     points = round(left * AVERAGE_POINTS)
     return Work("", row["repository_id"], row["status"], size * most, 0, left, 0, 0, points, points, "averages")

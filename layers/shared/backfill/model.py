@@ -123,3 +123,70 @@ class Repository:
     def full_name(self) -> str:
         """``owner/name``."""
         return f"{self.owner}/{self.name}"
+
+
+class BackfillStatus(StrEnum):
+    """The column status of progressive_backfill_state."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """One repository's backfill, as a statement returned it. docs/data.md explains each column."""
+
+    id: str
+    repository_id: str
+    status: BackfillStatus
+    metadata: Mapping[str, str]
+    chunk_size: int
+    max_chunks: int
+    total_prs: int
+    listed_prs: int
+    unlisted_prs: int
+    processed_prs: int
+    last_processed_cursor: str | None
+    listing_page_size: int
+    listing_started_at: datetime | None
+    listing_completed_at: datetime | None
+    scan_cursor: str | None
+    scan_until: datetime | None
+    updates_watermark: datetime | None
+    examined_at: datetime | None
+    pause_reason: str | None
+    paused_until: datetime | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """From a whole row of progressive_backfill_state."""
+        return cls(**{**{name: row[name] for name in cls.__slots__}, "status": BackfillStatus(row["status"])})
+
+    @property
+    def priority(self) -> str:
+        """high, normal or low."""
+        return self.metadata.get("priority") or "normal"
+
+    @property
+    def is_oldest_first(self) -> bool:
+        """Whether chunks begin with the oldest pull requests."""
+        return self.metadata.get("order") == "oldest_first"
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether its listing has ended."""
+        return self.listing_completed_at is not None
+
+    @property
+    def is_refreshing(self) -> bool:
+        """Whether a refresh is under way."""
+        return self.scan_until is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A planner's exclusive right to a backfill, and the backfill as it is under this lease."""
+
+    token: str
+    backfill: Backfill

@@ -10,7 +10,8 @@ from backfill.github.client import GitHub
 from backfill.github.errors import Forbidden, TooLarge, Unexplained, UnknownField
 from backfill.queues import Queues
 from backfill.store import backfills, names, repositories
-from backfill.store.connection import Database, Row
+from backfill.store.backfills import Added
+from backfill.store.connection import Database
 from backfill.store.names import Wanted
 
 # Names of one request.
@@ -45,33 +46,31 @@ def track(
     """
     row, total = found
     repository = repositories.upsert(db, row)
-    backfill = backfills.add(
-        db, repository.id, total_prs=total, chunk_size=wanted.chunk_size, metadata=dict(wanted.metadata)
-    )
+    added = backfills.add(db, repository.id, total_prs=total, chunk_size=wanted.chunk_size, metadata=wanted.metadata)
     names.forget(db, wanted.owner, wanted.name)
     paused: dict[str, str] = {}
     if unsupported is None:
         queues.request_plan(repository.id)
     else:
-        backfills.pause(db, backfill["id"], unsupported.code, minutes=None, error=str(unsupported)[:2000])
+        backfills.pause(db, added.backfill.id, unsupported.code, minutes=None, error=str(unsupported)[:2000])
         paused = {"paused": str(unsupported)}
     return {
         **paused,
         "repository": repository.full_name,
         "repository_id": repository.id,
-        "created": backfill["created"],
-        "changed": _changed(backfill),
-        "total_prs": backfill["total_prs"],
+        "created": added.created,
+        "changed": _changed(added),
+        "total_prs": added.backfill.total_prs,
     }
 
 
-def _changed(backfill: Row) -> dict[str, dict[str, Any]]:
+def _changed(added: Added) -> dict[str, dict[str, Any]]:
     """Which settings of a tracked repository are others now: ``{"priority": {"from": "normal", "to": "high"}}``."""
-    if backfill["created"]:
+    if added.created:
         return {}
-    before, now = backfill["metadata_before"] or {}, backfill["metadata"]
+    before, now = added.metadata_before or {}, added.backfill.metadata
     pairs = {
-        "chunk_size": (backfill["chunk_size_before"], backfill["chunk_size"]),
+        "chunk_size": (added.chunk_size_before, added.backfill.chunk_size),
         "priority": (before.get("priority", "normal"), now.get("priority", "normal")),
         "order": (before.get("order", "newest_first"), now.get("order", "newest_first")),
     }

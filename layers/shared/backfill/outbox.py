@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backfill.errors import NotSent
-from backfill.model import Waiting
+from backfill.model import Backfill, Waiting
 from backfill.queues import BATCH, LONGEST_DELAY_SECONDS, Queues
-from backfill.store import backfills, dispatches
-from backfill.store.connection import Database, Row
+from backfill.store import dispatches, leases
+from backfill.store.connection import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,17 @@ def _send(db: Database, queues: Queues, waiting: Sequence[Waiting]) -> Sent:
     return Sent(sent, len(waiting) - sent)
 
 
-def request_plan(db: Database, queues: Queues, backfill: Row, seconds: float = 0, *, arrived: bool = False) -> None:
-    """Ask for the next planning of a backfill, after ``seconds``, unless it is asked for already; ``arrived``: by the
-    request that asks once more.
+def request_plan(
+    db: Database, queues: Queues, backfill: Backfill, seconds: float = 0, *, arrived: bool = False
+) -> None:
+    """Request the next planning of a backfill, after ``seconds``, unless a request is on its way. ``arrived``: the request
+    that should have been on its way is the one at hand.
 
-    While a planner holds the lease, the request comes after the lease's end: it would find it taken and go away. The
-    planner itself asks once more when it is done before (``backfills.end_lease``); one that died cannot.
+    While a planner holds the lease, the request comes after the lease's end: it would find it taken and go away. A living
+    planner requests planning itself when it ends the lease (``leases.end``); a dead one cannot.
     """
-    reserved = backfills.reserve_plan(db, backfill["id"], arrived=arrived)
-    if reserved is not None:
-        delay = min(max(seconds, reserved["lease_seconds"]), LONGEST_DELAY_SECONDS)
-        queues.request_plan(backfill["repository_id"], delay)
-        backfills.note_plan_sent(db, backfill["id"], reserved["reserved_at"], delay)
+    reservation = leases.reserve_plan(db, backfill.id, arrived=arrived)
+    if reservation is not None:
+        delay = min(max(seconds, reservation.lease_seconds), LONGEST_DELAY_SECONDS)
+        queues.request_plan(backfill.repository_id, delay)
+        leases.note_plan_sent(db, backfill.id, reservation, delay)

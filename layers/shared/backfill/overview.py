@@ -10,7 +10,7 @@ from typing import Any
 
 from backfill.error_codes import ErrorCode
 from backfill.queues import Queues
-from backfill.store import backfills, budget, names
+from backfill.store import budget, names, progress
 from backfill.store.connection import Database
 
 Row = dict[str, Any]
@@ -45,15 +45,15 @@ MOST_BACKFILLS = 1000
 
 
 def overview(db: Database, queues: Queues, repository_id: str | None = None, after_id: str | None = None) -> Row:
-    """``backfills`` (in the order of their ids, from the one after ``after_id``, if that is given; rows of ``backfills.progress``, each with its ``condition``, at most MOST_BACKFILLS), ``counts`` of
+    """``backfills`` (in the order of their ids, from the one after ``after_id``, if that is given; rows of ``progress.rows``, each with its ``condition``, at most MOST_BACKFILLS), ``counts`` of
     all by status, ``budget``, and how many ``dead_letters`` there are. Reads only."""
-    rows = backfills.progress(db, repository_id, MOST_BACKFILLS, after_id)
+    rows = progress.rows(db, repository_id, MOST_BACKFILLS, after_id)
     latest = budget.latest(db)
     for row in rows:
         row["condition"] = condition(row, latest)
     return {
         "backfills": rows,
-        "counts": backfills.counts(db),
+        "counts": progress.counts(db),
         "budget": latest,
         "dead_letters": queues.dead_letters_waiting(),
         # Accepted, and not a backfill yet; each with its reason.
@@ -79,7 +79,7 @@ _PAUSES = {
 
 
 def condition(row: Mapping[str, Any], latest_budget: Mapping[str, Any] | None) -> Condition:
-    """Of one row of ``backfills.progress``, beside the ``budget.latest`` of its GitHub identity."""
+    """Of one row of ``progress.rows``, beside the ``budget.latest`` of its GitHub identity."""
     if row["status"] == "completed":
         if row["failed_prs"] and not row["unchecked"]:
             return Condition(

@@ -32,20 +32,20 @@ def accept(db: Database, queues: Queues, request: SyncRequest, body: str) -> Han
             )
         event("a message is of a repository that was removed", repository=request.repository)
         return Handled.REMOVED
-    held = sync_requests.held(db, backfill["id"], request.pr_numbers)
+    held = sync_requests.held(db, backfill.id, request.pr_numbers)
     if ChunkStatus.PROCESSING in held.values():
         # A worker may be reading an older state than this person wants.
         return _busy(queues, body)
-    sync_requests.hurry(db, backfill["id"], list(held))
+    sync_requests.hurry(db, backfill.id, list(held))
     known = pull_requests.by_numbers(db, repository.id, request.pr_numbers)
     free = _in_order([number for number in request.pr_numbers if number not in held], known)
     try:
         with db.transaction():
-            for numbers in cut(free, backfill["chunk_size"], len(free)):
-                chunks.create(db, backfill["id"], numbers, origin=Origin.MESSAGE)
+            for numbers in cut(free, backfill.chunk_size, len(free)):
+                chunks.create(db, backfill.id, numbers, origin=Origin.MESSAGE)
     except chunks.InAnotherChunk:
         return _busy(queues, body)
-    outbox.send_all(db, queues, backfill_id=backfill["id"])
+    outbox.send_all(db, queues, backfill_id=backfill.id)
     count("SyncRequests")
     return Handled.ACCEPTED
 

@@ -126,7 +126,7 @@ class Worker:
     def _book(self, claim: Claim) -> None:
         """What a superseded attempt has cost is spent all the same."""
         spent = self._spent(claim)
-        backfills.book(self.db, claim.chunk.backfill_id, points=spent.points, requests=spent.requests)
+        backfills.book(self.db, claim.chunk.backfill_id, spent)
 
     def _read_and_store(self, claim: Claim) -> Outcome:
         members = self._members(claim)
@@ -221,7 +221,7 @@ class Worker:
         backfill = backfills.get(self.db, backfill_id)
         if backfill is None:
             return
-        _, most = priority.marks(backfill)
+        most = priority.marks(backfill).chunks
         if priority.is_low(chunks.outstanding(self.db, backfill_id).planned, most):
             outbox.request_plan(self.db, self.queues, backfill, seconds)
 

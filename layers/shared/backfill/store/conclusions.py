@@ -97,10 +97,9 @@ def _transition(outcome: Outcome) -> tuple[str, dict[str, Any]]:
 
 def _note(db: Database, backfill_id: str, outcome: Outcome, spent: Spent) -> bool:
     """Book what was spent, and what the outcome means for the backfill; True if it pauses the backfill."""
-    cost = {"points": spent.points, "requests": spent.requests}
     if isinstance(outcome, Completed) or (isinstance(outcome, Retried) and outcome.keep is not None):
         # Of a chunk that keeps some members, the others were stored.
-        backfills.record_success(db, backfill_id, **cost)
+        backfills.record_success(db, backfill_id, spent)
         return False
     paused = False
     match outcome:
@@ -112,5 +111,5 @@ def _note(db: Database, backfill_id: str, outcome: Outcome, spent: Spent) -> boo
             paused = backfills.record_error(
                 db, backfill_id, reason[:MOST_TEXT], pause_minutes=ERROR_PAUSE_MINUTES, is_outage=is_outage
             )
-    backfills.book(db, backfill_id, **cost)
+    backfills.book(db, backfill_id, spent)
     return paused

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from backfill.store.backfills import STALLED_HOURS
 from backfill.store.chunks import MAY_RUN
 from backfill.store.connection import Database, Row
+from backfill.store.progress import STALLED_HOURS
 
 # The partial indexes keep completed backfills and chunks out of it, however many there are. Of the completed ones it reads
 # the one whose check for changes is the oldest, which is the first of the index by which the planner chooses.

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from backfill import pull_request_fields
 from backfill.error_codes import ErrorCode
+from backfill.model import Backfill
 from backfill.store.connection import Database, Row, RowsRefused, as_text
 from backfill.store.identities import (
     AUTHORS,
@@ -501,12 +502,12 @@ def store_details(
     return accepted
 
 
-def to_detail(db: Database, backfill: Row, limit: int, *, oldest_first: bool) -> list[Row]:
+def to_detail(db: Database, backfill: Backfill, limit: int, *, oldest_first: bool) -> list[Row]:
     """Listed pull requests that have no current detail and are in no unfinished chunk, in the order of chunks."""
     return db.rows(
         _TO_DETAIL_OLDEST if oldest_first else _TO_DETAIL_NEWEST,
-        repository_id=backfill["repository_id"],
-        backfill_id=backfill["id"],
+        repository_id=backfill.repository_id,
+        backfill_id=backfill.id,
         retry_hours=FAILED_RETRY_HOURS,
         limit=limit,
     )

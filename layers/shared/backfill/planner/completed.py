@@ -1,0 +1,162 @@
+"""Check completed backfills for changes: a hundred repositories cost one request and one point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from backfill import pauses, priority
+from backfill.errors import Deferred, Permanent, Retryable
+from backfill.github.errors import Forbidden, TooLarge, Unexplained
+from backfill.observability import problem
+from backfill.outcomes import CREDENTIALS_PAUSE_MINUTES, UNAVAILABLE_PAUSE_MINUTES
+from backfill.planner import lease
+from backfill.planner.changes import RepositoryState, counts_differ, has_moved, moment
+from backfill.planner.failures import MOST_TEXT
+from backfill.planner.lease import Held
+from backfill.planner.means import Means, Part
+from backfill.planner.refresh import ask, refresh
+from backfill.store import backfills, completed, leases, repositories
+from backfill.store.completed import Resting
+from backfill.store.pull_requests import FAILED_RETRY_HOURS
+
+# Repositories of one request (GitHub takes 100 ids).
+CHECKED_AT_ONCE = 100
+# Completed backfills that are read from the database at once: to choose a hundred costs as much as to choose them all.
+READ_AT_ONCE = 10_000
+# After this many failed requests in a row the trouble is GitHub's as a whole. One bad repository among a hundred is found
+# after seven.
+MOST_REFUSALS = 10
+
+Answers = Mapping[str, RepositoryState | Unexplained | None]
+
+
+def check(means: Means, began: datetime) -> tuple[list[str], Part]:
+    """Check every completed backfill once a round; the ids of those that became active."""
+    reopened: list[str] = []
+    checked = 0
+    while resting := completed.to_check(means.db, READ_AT_ONCE, began):
+        if not means.has_time_for_check():
+            return reopened, Part(False, moved=checked)
+        try:
+            for some, answers in _answers(means, resting):
+                again, limit = _bring_up_to_date(means, some, answers)
+                reopened += again
+                if limit is not None:
+                    is_done = not completed.to_check(means.db, 1, began)
+                    return reopened, Part(is_done, limit.seconds, checked)
+                checked += len(some)
+        except Deferred as limit:
+            return reopened, Part(False, limit.seconds, checked)
+        except (Retryable, Permanent) as error:
+            # GitHub, or the token: the next heartbeat asks again.
+            problem("completed backfills could not be checked for changes", error=str(error))
+            return reopened, Part(True, moved=checked)
+    return reopened, Part(True, moved=checked)
+
+
+def is_current(resting: Resting, now: RepositoryState) -> bool:
+    """Whether GitHub has nothing new of a completed repository."""
+    if has_moved(moment(now.latest_updated_at), resting.updates_watermark):
+        return False
+    # GitHub used to count pull requests that it hides, and hides none any more.
+    is_explained = resting.unlisted_prs != 0 and now.total_prs == resting.listed_prs
+    has_other_total = now.total_prs != resting.total_prs
+    return not (
+        is_explained or has_other_total or counts_differ(now.total_prs, resting.listed_prs, resting.unlisted_prs)
+    )
+
+
+def _answers(means: Means, resting: Sequence[Resting]) -> Iterator[tuple[Sequence[Resting], Answers]]:
+    """GitHub's answer about each, while there is time. A repository that spoils the answer for others is found by dividing
+    them, and gets the error."""
+    waiting = [resting[start : start + CHECKED_AT_ONCE] for start in range(0, len(resting), CHECKED_AT_ONCE)]
+    refusals = 0
+    while waiting and means.has_time_for_check():
+        some = waiting.pop(0)
+        try:
+            answers = ask(means.github, [each.node_id for each in some])
+        except (Forbidden, TooLarge, Unexplained) as error:
+            refusals += 1
+            half = len(some) // 2
+            if half:
+                waiting = [some[:half], some[half:], *waiting]
+            else:
+                _note_unchecked(means, some[0], error)
+            if refusals == MOST_REFUSALS:
+                raise
+            continue
+        refusals = 0
+        yield some, answers
+
+
+def _bring_up_to_date(means: Means, resting: Sequence[Resting], answers: Answers) -> tuple[list[str], Deferred | None]:
+    """Bring completed backfills up to date with GitHub's answers; the ids of those with work again, and the limit that
+    interrupted this.
+
+    A few statements for all of them: in most, nothing has changed. A backfill that the time or a limit leaves out is not
+    noted as checked, and this round asks again.
+    """
+    present, checked = _sorted(means, resting, answers)
+    repositories.refresh(means.db, [now.repository for _, now in present])
+    limit: Deferred | None = None
+    for each, now in present:
+        try:
+            if is_current(each, now) or (limit is None and _refresh(means, each)):
+                checked.add(each.id)
+        except Deferred as met:
+            limit = met
+    completed.note_checked(means.db, sorted(checked))
+    return completed.reopen(means.db, [each.id for each, _ in present], FAILED_RETRY_HOURS), limit
+
+
+def _sorted(
+    means: Means, resting: Sequence[Resting], answers: Answers
+) -> tuple[list[tuple[Resting, RepositoryState]], set[str]]:
+    """The backfills whose repositories GitHub shows, with its answers; and the ids of those that it does not have."""
+    missing = [each for each in resting if answers[each.node_id] is None]
+    if missing:
+        again = repositories.note_unavailable(means.db, [each.repository_id for each in missing])
+        for each in missing:
+            if each.repository_id in again:
+                backfills.pause(means.db, each.id, "repository_unavailable", minutes=UNAVAILABLE_PAUSE_MINUTES)
+    present = []
+    for each in resting:
+        now = answers[each.node_id]
+        if isinstance(now, Unexplained):
+            _note_unchecked(means, each, now)
+        elif now is not None:
+            present.append((each, now))
+    return present, {each.id for each in missing}
+
+
+def _refresh(means: Means, resting: Resting) -> bool:
+    """List new and changed pull requests of a completed backfill, under its lease; False if that failed or time is short."""
+    if not means.has_time_for_check():
+        return False
+    repository = repositories.get(means.db, resting.repository_id)
+    taken = lease.take(means, resting.id)
+    if taken is None or repository is None:
+        # Another run has the lease, or the repository was removed.
+        return True
+    held = Held(means, taken, repository, priority.marks(taken.backfill))
+    try:
+        refresh(held)
+    except Deferred:
+        raise
+    except (Retryable, Permanent) as error:
+        _note_unchecked(means, resting, error)
+        return False
+    finally:
+        leases.end(means.db, held.lease, has_progressed=held.pages > 0)
+    return True
+
+
+def _note_unchecked(means: Means, resting: Resting, error: Exception) -> None:
+    """One completed repository could not be checked. It keeps the error, and the next round asks again."""
+    problem("a completed repository could not be checked for changes", backfill=resting.id, error=str(error))
+    text = str(error)[:MOST_TEXT]
+    completed.note_unchecked(means.db, resting.id, text)
+    if isinstance(error, Forbidden):
+        backfills.pause(means.db, resting.id, error.code, minutes=CREDENTIALS_PAUSE_MINUTES, error=text)
+        pauses.note_pause(means.db)
