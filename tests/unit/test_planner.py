@@ -22,10 +22,10 @@ from backfill.github.errors import (
     UnknownField,
     Unreachable,
 )
+from backfill.github.finding import RepositoryState
 from backfill.github.packing import COUNTS, PAGE
 from backfill.model import Backfill, BackfillStatus
 from backfill.planner import changes, cutting, failures, turn
-from backfill.planner.changes import RepositoryState
 from backfill.planner.completed import is_current
 from backfill.planner.means import Margins, Part
 from backfill.planner.run import follow_up_seconds

@@ -10,7 +10,7 @@ from backfill.errors import Permanent, Retryable
 from backfill.github import documents, finding, listing
 from backfill.github.auth import Credentials
 from backfill.github.errors import UnknownField, understood
-from backfill.github.finding import Examined, Found
+from backfill.github.finding import Found, States
 from backfill.github.governor import Governor
 from backfill.github.listing import ListedNumbers, ListingPage
 from backfill.github.reading import ChunkDetails, ChunkReader, Terms
@@ -75,7 +75,7 @@ class GitHub:
         return self._finder.find(names)
 
     @understood()
-    def examine(self, node_ids: Sequence[str]) -> Examined:
+    def examine(self, node_ids: Sequence[str]) -> States:
         """Ask for the totals and the newest change of up to 100 repositories at once."""
         return finding.examine(self._session, node_ids)
 

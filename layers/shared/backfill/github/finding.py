@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from backfill.errors import Permanent, Retryable
@@ -100,30 +100,32 @@ def _found(node: Node) -> Found:
     return Found(records.repository(node), int(node["pullRequests"]["totalCount"]))
 
 
-class Examined(NamedTuple):
-    """``by_id``: identity, ``total_prs`` and ``latest_updated_at`` of each repository; the points spent.
+class RepositoryState(NamedTuple):
+    """A repository's row, its count of pull requests, and its newest ``updatedAt``."""
 
-    None stands for a repository that GitHub does not have, Unexplained for a null without a reason.
-    """
-
-    by_id: dict[str, Row | Unexplained | None]
-    points: int
+    repository: Row
+    total_prs: int
+    latest_updated_at: str | None
 
 
-def examine(session: Session, node_ids: Sequence[str]) -> Examined:
+# By node id. None: GitHub has no such repository. Unexplained: a null without a reason.
+States = Mapping[str, RepositoryState | Unexplained | None]
+
+
+def examine(session: Session, node_ids: Sequence[str]) -> States:
     """Ask for the totals and the newest change of up to 100 repositories at once."""
     weight = cost.weight([cost.Connection(1)], parents=len(node_ids))
     price = Price(cost.points(weight), cost.seconds(listed=len(node_ids)))
     reply = session.query(documents.EXAMINE, {"ids": list(node_ids)}, price)
-    found: dict[str, Row | Unexplained | None] = dict.fromkeys(node_ids)
+    found: dict[str, RepositoryState | Unexplained | None] = dict.fromkeys(node_ids)
     for index, (node_id, node) in enumerate(zip(node_ids, reply.data["nodes"], strict=True)):
         if node:
             newest = [each for each in node["pullRequests"]["nodes"] if each]
-            found[node_id] = {
-                "repository": records.repository(node),
-                "total_prs": node["pullRequests"]["totalCount"],
-                "latest_updated_at": newest[0]["updatedAt"] if newest else None,
-            }
+            found[node_id] = RepositoryState(
+                records.repository(node),
+                node["pullRequests"]["totalCount"],
+                newest[0]["updatedAt"] if newest else None,
+            )
         elif ("nodes", index) not in reply.missing:
             found[node_id] = Unexplained(f"GitHub gave null for repository {node_id} without a reason")
-    return Examined(found, reply.cost or 1)
+    return found

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 from backfill.model import Backfill
 
@@ -16,15 +14,6 @@ OVERLAP = timedelta(minutes=10)
 HIDDEN_LISTING_EVERY = timedelta(days=1)
 # GitHub's times are whole seconds: in the last minute another change may still get a time that is known already.
 SETTLING = timedelta(seconds=60)
-
-
-@dataclass(frozen=True, slots=True)
-class RepositoryState:
-    """GitHub's answer to a check: the repository's row, its count of pull requests, and its newest ``updatedAt``."""
-
-    repository: Mapping[str, Any]
-    total_prs: int
-    latest_updated_at: str | None
 
 
 def has_moved(latest: datetime | None, watermark: datetime | None) -> bool:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from backfill import pauses, priority
 from backfill.errors import Deferred, Permanent, Retryable
 from backfill.github.errors import Forbidden, TooLarge, Unexplained
+from backfill.github.finding import RepositoryState, States
 from backfill.observability import problem
 from backfill.outcomes import CREDENTIALS_PAUSE_MINUTES, UNAVAILABLE_PAUSE_MINUTES
 from backfill.planner import lease
-from backfill.planner.changes import RepositoryState, counts_differ, has_moved, moment
+from backfill.planner.changes import counts_differ, has_moved, moment
 from backfill.planner.failures import MOST_TEXT
 from backfill.planner.lease import Held
 from backfill.planner.means import Means, Part
-from backfill.planner.refresh import ask, refresh
+from backfill.planner.refresh import refresh
 from backfill.store import backfills, completed, leases, repositories
 from backfill.store.completed import Resting
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
@@ -27,8 +28,6 @@ READ_AT_ONCE = 10_000
 # After this many failed requests in a row the trouble is GitHub's as a whole. One bad repository among a hundred is found
 # after seven.
 MOST_REFUSALS = 10
-
-Answers = Mapping[str, RepositoryState | Unexplained | None]
 
 
 def check(means: Means, began: datetime) -> tuple[list[str], Part]:
@@ -67,7 +66,7 @@ def is_current(resting: Resting, now: RepositoryState) -> bool:
     )
 
 
-def _answers(means: Means, resting: Sequence[Resting]) -> Iterator[tuple[Sequence[Resting], Answers]]:
+def _answers(means: Means, resting: Sequence[Resting]) -> Iterator[tuple[Sequence[Resting], States]]:
     """GitHub's answer about each, while there is time. A repository that spoils the answer for others is found by dividing
     them, and gets the error."""
     waiting = [resting[start : start + CHECKED_AT_ONCE] for start in range(0, len(resting), CHECKED_AT_ONCE)]
@@ -75,7 +74,7 @@ def _answers(means: Means, resting: Sequence[Resting]) -> Iterator[tuple[Sequenc
     while waiting and means.has_time_for_check():
         some = waiting.pop(0)
         try:
-            answers = ask(means.github, [each.node_id for each in some])
+            answers = means.github.examine([each.node_id for each in some])
         except (Forbidden, TooLarge, Unexplained) as error:
             refusals += 1
             half = len(some) // 2
@@ -90,7 +89,7 @@ def _answers(means: Means, resting: Sequence[Resting]) -> Iterator[tuple[Sequenc
         yield some, answers
 
 
-def _bring_up_to_date(means: Means, resting: Sequence[Resting], answers: Answers) -> tuple[list[str], Deferred | None]:
+def _bring_up_to_date(means: Means, resting: Sequence[Resting], answers: States) -> tuple[list[str], Deferred | None]:
     """Bring completed backfills up to date with GitHub's answers; the ids of those with work again, and the limit that
     interrupted this.
 
@@ -111,7 +110,7 @@ def _bring_up_to_date(means: Means, resting: Sequence[Resting], answers: Answers
 
 
 def _sorted(
-    means: Means, resting: Sequence[Resting], answers: Answers
+    means: Means, resting: Sequence[Resting], answers: States
 ) -> tuple[list[tuple[Resting, RepositoryState]], set[str]]:
     """The backfills whose repositories GitHub shows, with its answers; and the ids of those that it does not have."""
     missing = [each for each in resting if answers[each.node_id] is None]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from backfill.github.client import GitHub
 from backfill.github.errors import InvalidQuery, RepositoryUnavailable, TooLarge, Unexplained
+from backfill.github.finding import RepositoryState
 from backfill.observability import count, event
 from backfill.planner import listing
 from backfill.planner.changes import (
-    RepositoryState,
     counts_differ,
     has_moved,
     is_far_enough,
@@ -104,18 +102,10 @@ def _read_page(held: Held) -> None:
 def _state_of(held: Held) -> RepositoryState:
     """GitHub's word on this repository now. Raises what stands in the way."""
     repository = held.repository
-    now = ask(held.means.github, [repository.node_id])[repository.node_id]
+    now = held.means.github.examine([repository.node_id])[repository.node_id]
     if isinstance(now, Unexplained):
         raise now
     if now is None:
         raise RepositoryUnavailable(f"GitHub has no {repository.full_name} for this token")
     repositories.refresh(held.means.db, [now.repository])
     return now
-
-
-def ask(github: GitHub, node_ids: Sequence[str]) -> Mapping[str, RepositoryState | Unexplained | None]:
-    """GitHub's answer about up to 100 repositories; None if it has no such repository."""
-    found, _ = github.examine(node_ids)
-    return {
-        node_id: RepositoryState(**answer) if isinstance(answer, dict) else answer for node_id, answer in found.items()
-    }
