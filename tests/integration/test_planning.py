@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backfill.errors import ContractViolation, Deferred
+from backfill.github.finding import RepositoryState
 from backfill.messages import PlanEvent
 from backfill.overview import Condition, Kind, overview
 from backfill.store import backfills, chunks, repositories
@@ -408,10 +409,11 @@ def test_a_count_that_no_listing_explains_does_not_list_for_ever(
     examine = stack.github.examine
 
     def examining(ids: Any) -> Any:
-        found, points = examine(ids)
         return {
-            key: {**row, "total_prs": row["total_prs"] + 1} for key, row in found.items() if isinstance(row, dict)
-        }, points
+            key: state._replace(total_prs=state.total_prs + 1)
+            for key, state in examine(ids).items()
+            if isinstance(state, RepositoryState)
+        }
 
     monkeypatch.setattr(stack.github, "examine", examining)
     stack.add(ONE)
@@ -495,10 +497,11 @@ def test_a_count_that_is_explained_again_is_no_explanation_for_the_next(
     with monkeypatch.context() as patch:
 
         def examining(ids: Any) -> Any:
-            found, points = examine(ids)
             return {
-                key: {**row, "total_prs": row["total_prs"] - 1} for key, row in found.items() if isinstance(row, dict)
-            }, points
+                key: state._replace(total_prs=state.total_prs - 1)
+                for key, state in examine(ids).items()
+                if isinstance(state, RepositoryState)
+            }
 
         def counting(node_id: str, cursor: str | None, **options: int) -> Any:
             page = list_pull_requests(node_id, cursor, **options)
