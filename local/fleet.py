@@ -229,7 +229,7 @@ def _serve(mailbox: Mailbox, function: str, database_url: str, api_url: str, sec
                 else:
                     Worker(db, github, queues, seconds_left).handle(chunk_message(message.body), message.body)
         except ContractViolation as violation:
-            queues.bury(message.body, str(violation), Source.PLANS if function == PLANNER else Source.CHUNKS)
+            queues.add_dead_letter(message.body, str(violation), Source.PLANS if function == PLANNER else Source.CHUNKS)
         except Exception:
             mailbox.note(traceback.format_exc())
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backfill import wiring
+from backfill.chunk_worker.handled import Handled
 from backfill.chunk_worker.worker import Worker
 from backfill.errors import ContractViolation
 from backfill.messages import chunk_message
@@ -23,19 +24,19 @@ def handler(sqs_event: dict[str, Any], context: Any) -> dict[str, Any]:
                 outcome = _handled(worker, record["body"])
                 event("message handled", outcome=outcome)
             except Exception:
-                # Nothing half is stored: the message comes back, and ends in the dead-letter queue if this goes on.
+                # Nothing is stored in part. The message comes back, and is a dead letter after five receives.
                 logger.exception("a chunk message failed")
                 count("UnhandledErrors")
                 failed.append({"itemIdentifier": record["messageId"]})
     return {"batchItemFailures": failed}
 
 
-def _handled(worker: Worker, body: str) -> str:
-    """What became of the message. One that breaks its contract can never succeed: it is buried with its reason."""
+def _handled(worker: Worker, body: str) -> Handled:
+    """What became of the message. A message that breaks its contract can never succeed: it becomes a dead letter with its reason."""
     try:
         return worker.handle(chunk_message(body), body)
     except ContractViolation as violation:
         count("InvalidMessages")
         problem("a chunk message breaks its contract", field=violation.field, rule=violation.rule)
-        worker.queues.bury(body, str(violation))
-        return "buried"
+        worker.queues.add_dead_letter(body, str(violation))
+        return Handled.DEAD_LETTER

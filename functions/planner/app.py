@@ -42,10 +42,10 @@ def _answer(request: PlanEvent, context: Any) -> dict[str, Any]:
 
 
 def _handle(body: str, context: Any) -> None:
-    """One message. What breaks its contract, or names nothing that is tracked, can never succeed: it is buried."""
+    """One message. What breaks its contract, or names nothing that is tracked, can never succeed: it becomes a dead letter."""
     try:
         _answer(plan_message(body), context)
     except ContractViolation as violation:
         count("InvalidMessages")
         problem("a plan message breaks its contract", field=violation.field, rule=violation.rule)
-        wiring.queues().bury(body, str(violation), Source.PLANS)
+        wiring.queues().add_dead_letter(body, str(violation), Source.PLANS)

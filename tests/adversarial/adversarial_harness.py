@@ -55,8 +55,8 @@ class Sqs(MemoryQueues):
         self.deaths = list[str]()
         self._said: dict[str, str] = {}
 
-    def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
-        super().bury(body, reason, source)
+    def add_dead_letter(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
+        super().add_dead_letter(body, reason, source)
         self.deaths.append(reason)
 
     def deliver(self, function: str, message: Message, handle: Callable[[str], str]) -> str:
@@ -145,12 +145,12 @@ class Deployed(Stack):
         return "planned"
 
     def _handled(self, handle: Callable[[str], str], body: str, source: Source) -> str:
-        """As the functions do: what breaks its contract is buried."""
+        """As the functions do: a message that breaks its contract is a dead letter."""
         try:
             return handle(body)
         except ContractViolation as violation:
-            self.queues.bury(body, str(violation), source)
-            return f"buried: {violation}"
+            self.queues.add_dead_letter(body, str(violation), source)
+            return f"dead letter: {violation}"
 
 
 class Contended(Database):

@@ -82,7 +82,7 @@ def calls(deployed: Deployed) -> set[Call]:
     # A sync request becomes a chunk, which the worker sends.
     invoke("console", {"action": "sync", "repository": NAME, "pr_numbers": [first]})
     deployed.wait("the sync request is done", lambda: chunks_of_messages(deployed) == ["completed"])
-    # Messages that break their contract are buried.
+    # Messages that break their contract are dead letters.
     send("PLAN_QUEUE_URL", schema_version=9)
     send("CHUNK_QUEUE_URL", schema_version=9)
     deployed.wait("two dead letters", lambda: deployed.dead_letters() == 2)

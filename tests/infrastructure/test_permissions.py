@@ -24,7 +24,7 @@ OWN: dict[str, dict[str, set[str]]] = {
         # Lambda polls the queue as this role; the planner asks for more planning of the same backfill.
         "PlanQueue": POLL | {"sqs:SendMessage"},
         "ChunkQueue": {"sqs:SendMessage"},
-        # A plan request that breaks its contract is buried by the planner itself, with the reason. The heartbeat takes back
+        # A plan request that breaks its contract becomes a dead letter by the planner itself, with the reason. The heartbeat takes back
         # the work of dead letters.
         "DeadLetterQueue": {"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     },
@@ -33,7 +33,7 @@ OWN: dict[str, dict[str, set[str]]] = {
         # Deferred and retried chunks are sent again.
         "ChunkQueue": POLL | {"sqs:SendMessage"},
         "PlanQueue": {"sqs:SendMessage"},
-        # A message that breaks its contract is buried by the worker itself, with the reason.
+        # A message that breaks its contract becomes a dead letter by the worker itself, with the reason.
         "DeadLetterQueue": {"sqs:SendMessage"},
     },
     "RecoveryRole": {

@@ -265,7 +265,7 @@ class Broker:
         if message in queue:
             queue.remove(message)
 
-    def bury(self, body: str, reason: str, source: Source) -> None:
+    def add_dead_letter(self, body: str, reason: str, source: Source) -> None:
         self._numbers += 1
         self.dead.append(DeadLetter(f"m{self._numbers}", body, "receipt", reason, source))
 
@@ -301,9 +301,9 @@ class SteppedQueues(Queues):
             self._broker.send(self._broker.plans, plan_body(repository_id), delay_seconds)
             self.hasty_plans += round(delay_seconds) == 0
 
-    def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
+    def add_dead_letter(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
         with self._point():
-            self._broker.bury(body, reason, source)
+            self._broker.add_dead_letter(body, reason, source)
 
     def redrive(self, letter: DeadLetter) -> None:
         with self._point():

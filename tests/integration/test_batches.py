@@ -75,7 +75,7 @@ def test_a_message_that_fails_comes_back_alone_and_becomes_a_dead_letter(
     assert stack.simulator.statistics()["detailed_again"] == 0
 
 
-def test_a_message_that_breaks_its_contract_is_buried_and_its_batch_is_handled(stack: Stack) -> None:
+def test_a_message_that_breaks_its_contract_is_a_dead_letter_and_its_batch_is_handled(stack: Stack) -> None:
     functions, queues = stack.queues.functions, stack.queues
     functions.deliver(PLANNER, plan)
     queues.chunks.insert(1, "no json")

@@ -753,7 +753,7 @@ class ChunkLife(RuleBasedStateMachine):
                 self.stored[message.chunk_id] += 1
             assert queues.hasty_plans == 0 or outcome in ("completed", "failed"), f"no brake after {outcome}"
         except ContractViolation as violation:
-            queues.bury(body, str(violation))
+            queues.add_dead_letter(body, str(violation))
 
     def _command(self, actor: Actor, event: dict[str, Any]) -> dict[str, Any]:
         self.persons += 1

@@ -118,7 +118,7 @@ def test_json_is_as_the_page_says(stack: Stack, ask: Callable[..., Any]) -> None
     ask("sync", "sync", "octo/one", "1", "2")
     ask("resume", "resume", "octo/one")
     ask("priority", "priority", "octo/one", "low")
-    stack.queues.bury("{}", "wrong")
+    stack.queues.add_dead_letter("{}", "wrong")
     assert ask("dead-letters list", "dead-letters", "list")["dead_letters"]
     ask("dead-letters redrive", "dead-letters", "redrive")
     ask("dead-letters discard", "dead-letters", "discard", "--all")

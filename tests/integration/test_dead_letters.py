@@ -86,12 +86,12 @@ def test_letters_behind_empty_receives_are_found_by_long_polling() -> None:
 def test_a_letter_goes_back_to_the_queue_that_sqs_or_its_attribute_names() -> None:
     by_name = '{"schema_version": 1, "repository": "octo/one"}'
     moved = {"DeadLetterQueueSourceArn": "arn:aws:sqs:eu-west-1:123456789012:s-chunks"}
-    buried = {"source": {"StringValue": "plans", "DataType": "String"}}
+    refused = {"source": {"StringValue": "plans", "DataType": "String"}}
     aws = Aws(
         [
             message(1, by_name, Attributes=moved),
-            message(2, by_name, MessageAttributes=buried),
-            message(3, "nonsense", MessageAttributes=buried),
+            message(2, by_name, MessageAttributes=refused),
+            message(3, "nonsense", MessageAttributes=refused),
             message(4, by_name),
             message(5, "nonsense"),
         ]

@@ -84,7 +84,7 @@ def test_a_token_that_ends_soon(
 
 def test_a_refused_token_is_told_and_the_rest_is_looked_at(stack: Stack, simulator: Simulator) -> None:
     simulator.tokens.personal = "another"
-    stack.queues.bury("{}", "wrong")
+    stack.queues.add_dead_letter("{}", "wrong")
     found = examined(stack)
     assert found["GitHub"]["result"] == "failed"
     assert "401" in found["GitHub"]["found"] and "GitHub secret" in found["GitHub"]["advice"]

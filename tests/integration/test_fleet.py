@@ -23,7 +23,7 @@ def test_a_mailbox_delivers_in_time_goes_on_with_chains_and_keeps_dead_letters()
     assert message is not None and (message.body, message.trace) == ("now", None)
     with functions.invocation(CHUNK_WORKER, message.trace):
         queues.request_plan(None)
-        queues.bury("bad", "a reason")
+        queues.add_dead_letter("bad", "a reason")
     assert queues.chunks_waiting() == 2, "one is in flight, one is delayed"
     mailbox.acknowledge(CHUNK_WORKER, message.receipt)
     assert queues.chunks_waiting() == 1

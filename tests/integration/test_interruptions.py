@@ -257,11 +257,11 @@ def test_a_worker_that_lost_its_claim_leaves_no_trace(
 # SQS
 
 
-def test_what_cannot_be_buried_comes_back(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_that_cannot_become_a_dead_letter_comes_back(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(body: str, reason: str) -> None:
         raise ClientError({"Error": {"Code": "ServiceUnavailable"}}, "SendMessage")
 
-    stack.queues.bury = refuse  # type: ignore[method-assign,assignment]
+    stack.queues.add_dead_letter = refuse  # type: ignore[method-assign,assignment]
     assert handled(stack, "no json", monkeypatch) == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
 
 
@@ -286,7 +286,7 @@ def test_a_deferred_message_that_sqs_does_not_take_again_comes_back(stack: Stack
         ('{"schema_version": 1, "repository": "octo/unknown", "pr_numbers": [1]}', "run: backfill add octo/unknown"),
     ],
 )
-def test_a_message_that_can_never_succeed_is_buried_with_its_reason_in_log_and_metric(
+def test_a_message_that_can_never_succeed_is_a_dead_letter_with_its_reason_in_log_and_metric(
     stack: Stack,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -303,7 +303,7 @@ def test_a_message_that_can_never_succeed_is_buried_with_its_reason_in_log_and_m
     assert metric(capsys, "InvalidMessages") == [1.0]
 
 
-def test_a_plan_request_that_can_never_succeed_is_buried_too(
+def test_a_plan_request_that_can_never_succeed_is_a_dead_letter_too(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wire(stack, monkeypatch)

@@ -159,7 +159,7 @@ class Soak:
             try:
                 message = chunk_message(body)
             except ContractViolation as violation:
-                queues.bury(body, str(violation))
+                queues.add_dead_letter(body, str(violation))
                 return
             if worker.handle(message, body) == "completed" and isinstance(message, Dispatch):
                 with self.lock:
@@ -229,7 +229,7 @@ class Soak:
 
     def trouble_it(self) -> None:
         rng = random.Random(self.rng.random())
-        events = [self.outage, self.cut, self.jump, self.pause_in_sql, self.resume_in_sql, self.bury_all, self.edit]
+        events = [self.outage, self.cut, self.jump, self.pause_in_sql, self.resume_in_sql, self.lose_all, self.edit]
         weights = [3, 6, 8, 2, 6, 1, 12]
         while not self.ended.wait(rng.uniform(0.05, 0.4)):
             (event,) = rng.choices(events, weights)
@@ -268,7 +268,7 @@ class Soak:
     def resume_in_sql(self, _: random.Random) -> None:
         self.db.execute("UPDATE progressive_backfill_state SET status = 'active' WHERE status = 'paused'")
 
-    def bury_all(self, _: random.Random) -> None:
+    def lose_all(self, _: random.Random) -> None:
         """No function is reached until SQS gives up."""
         with self.lock:
             for queue in (self.broker.chunks, self.broker.plans):
@@ -376,7 +376,7 @@ def test_sixteen_threads_lose_nothing_and_never_deadlock(database_url: str, caps
             (deadlocks,) = soak.db.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
             assert deadlocks == {"deadlocks": 0}
             # The soak has to have met what it is for.
-            met = ("outage", "cut", "jump", "bury_all", "pause_in_sql", "sync", "remove", "add", "DatabaseUnavailable")
+            met = ("outage", "cut", "jump", "lose_all", "pause_in_sql", "sync", "remove", "add", "DatabaseUnavailable")
             assert all(soak.happened[each] for each in met), soak.happened
             tell(json.dumps({**soak.happened, "chunks": len(soak.completed)}))
     finally:

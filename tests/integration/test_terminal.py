@@ -301,7 +301,7 @@ def test_an_exit_status_tells_trouble_from_health(served: Served, backfill: Play
     assert backfill(80, "status", "--exit-code").status == 3
     assert backfill(80, "status", "octo/two", LONG, "--exit-code").status == 0
     assert backfill(80, "status", "octo/two", "octo/failed", "--exit-code").status == 3
-    served.stack.queues.bury("{}", "wrong")
+    served.stack.queues.add_dead_letter("{}", "wrong")
     served.stack.db.execute("DELETE FROM repositories WHERE name = 'failed'")
     assert backfill(80, "status", "--exit-code").status == 3
     assert backfill(80, "status", "octo/two", "--exit-code").status == 0

@@ -33,7 +33,7 @@ class Source(StrEnum):
 class DeadLetter:
     """A message of the dead-letter queue; ``receipt`` deletes it.
 
-    ``reason`` is why it was buried there; SQS itself gives none when it moves a message that was received too often.
+    ``reason`` is why the product gave up on it; SQS itself gives none when it moves a message that was received too often.
     ``source`` is the queue that it comes from; None where neither SQS nor the letter tells.
     ``was_redriven``: it was in the dead-letter queue before, and was sent again.
     """
@@ -109,7 +109,7 @@ class Queues:
         redriven = {"redriven": {"DataType": "String", "StringValue": "yes"}}
         self._sqs.send_message(QueueUrl=url, MessageBody=letter.body, MessageAttributes=redriven)
 
-    def bury(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
+    def add_dead_letter(self, body: str, reason: str, source: Source = Source.CHUNKS) -> None:
         """Put a message that can never succeed into the dead-letter queue; ``source`` is the queue that it comes from."""
         attributes = {
             "reason": {"DataType": "String", "StringValue": reason[:1000]},

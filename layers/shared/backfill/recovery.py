@@ -39,34 +39,26 @@ class Recovery:
 
     def recover(self, request: RecoveryEvent) -> dict[str, int]:
         """One run; its counts, or those of what it would do. ``dry_run`` says which."""
+        empty = self.queues.chunks_waiting() == 0
         if request.dry_run:
-            return {"dry_run": True, **self._look(request)}
-        report = {"dry_run": False, **asdict(self._recover(request))}
+            found = recoveries.recoverable(self.db, request.stuck_threshold, request.cleanup_days, queue_is_empty=empty)
+            return {"dry_run": True, **found, "dead_letters": self.queues.dead_letters_waiting()}
+        report = {"dry_run": False, **asdict(self._recover(request, queue_is_empty=empty))}
         event("recovered", **report)
         return report
 
-    def _look(self, request: RecoveryEvent) -> dict[str, int]:
-        found = recoveries.recoverable(
-            self.db, request.stuck_threshold, request.cleanup_days, queue_is_empty=self._is_queue_empty()
-        )
-        return {**asdict(found), "dead_letters": self.queues.dead_letters_waiting()}
-
-    def _recover(self, request: RecoveryEvent) -> Recovered:
-        empty = self._is_queue_empty()
+    def _recover(self, request: RecoveryEvent, *, queue_is_empty: bool) -> Recovered:
         backfills.resume_due(self.db)
         with self.db.transaction():
             taken = recoveries.requeue_expired(self.db, request.stuck_threshold, MOST_SENT)
         failed = sum(each.status is ChunkStatus.FAILED for each in taken)
         dead = dead_letters.take_back(self.db, self.queues)
-        lost = recoveries.requeue_lost(self.db, request.stuck_threshold, MOST_SENT, queue_is_empty=empty)
+        lost = recoveries.requeue_lost(self.db, request.stuck_threshold, MOST_SENT, queue_is_empty=queue_is_empty)
         sent = outbox.send(self.db, self.queues, limit=MOST_SENT).accepted
         deleted = self._clean_up(request.cleanup_days)
         count("ChunksRecovered", len(taken) - failed + lost)
         count("DeadLettersLeft", dead.left)
         return Recovered(len(taken) - failed, failed, lost, sent, dead.matched, dead.left, deleted)
-
-    def _is_queue_empty(self) -> bool:
-        return self.queues.chunks_waiting() == 0
 
     def _clean_up(self, days: int) -> int:
         deleted = 0

@@ -23,7 +23,7 @@ class Handled(StrEnum):
     REMOVED = "removed"
     ACCEPTED = "accepted"
     BUSY = "busy"
-    BURIED = "buried"
+    DEAD_LETTER = "dead letter"
 
 
 _ENDINGS: dict[type[outcomes.Ending], Handled] = {

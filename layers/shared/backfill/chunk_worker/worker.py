@@ -101,7 +101,9 @@ class Worker:
         looked_before = isinstance(error, RepositoryUnavailable) and bool(
             repositories.note_unavailable(self.db, [claim.repository.id])
         )
-        outcome = outcomes.decide(error, self._attempt(claim), backfills.now(self.db), looked_before=looked_before)
+        outcome = outcomes.decide(
+            error, Attempt.of(claim.chunk, self._spent(claim)), backfills.now(self.db), looked_before=looked_before
+        )
         return self._write(claim, outcome)
 
     def _after_break(self, claim: Claim, broken: DatabaseUnavailable) -> Ending:
@@ -110,7 +112,9 @@ class Worker:
         This is not an error of the backfill: a restart of Postgres meets all its workers at once, and would pause it.
         While Postgres is away this raises DatabaseUnavailable, and the message comes back when the lease has ended.
         """
-        outcome = outcomes.retried(broken, self._attempt(claim), backfills.now(self.db), counts=False)
+        outcome = outcomes.retried(
+            broken, Attempt.of(claim.chunk, self._spent(claim)), backfills.now(self.db), counts=False
+        )
         try:
             return self._write(claim, outcome)
         except StaleClaim:
@@ -227,9 +231,6 @@ class Worker:
 
     def _spent(self, claim: Claim) -> Spent:
         return self.github.spent - claim.spent_before
-
-    def _attempt(self, claim: Claim) -> Attempt:
-        return Attempt.of(claim.chunk, self._spent(claim))
 
 
 def _tell(ending: Ending) -> None:

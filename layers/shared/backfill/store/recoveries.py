@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from backfill.model import Chunk, ChunkStatus, Dispatch
 from backfill.outcomes import MAX_ATTEMPTS
 from backfill.store.chunks import MAY_RUN
@@ -89,17 +87,6 @@ _COUNT = f"""
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Recoverable:
-    """What a recovery would requeue, fail, send and delete."""
-
-    requeued: int
-    failed: int
-    lost: int
-    unsent: int
-    old: int
-
-
 def requeue_expired(db: Database, threshold_minutes: int, limit: int) -> list[Chunk]:
     """Inside a transaction: requeue, or fail, chunks whose claim has expired; the chunks as they are now."""
     rows = db.rows(_REQUEUE_EXPIRED, threshold_minutes=threshold_minutes, limit=limit, max_attempts=MAX_ATTEMPTS)
@@ -129,13 +116,8 @@ def clean_up(db: Database, days: int, batch: int) -> int:
     return db.execute(_CLEAN_UP, days=days, batch=batch)
 
 
-def recoverable(db: Database, threshold_minutes: int, cleanup_days: int, *, queue_is_empty: bool) -> Recoverable:
-    """What a recovery would do now, by reading only."""
-    (row,) = db.rows(
-        _COUNT,
-        threshold_minutes=threshold_minutes,
-        days=cleanup_days,
-        queue_is_empty=queue_is_empty,
-        max_attempts=MAX_ATTEMPTS,
-    )
-    return Recoverable(**row)
+def recoverable(db: Database, threshold_minutes: int, cleanup_days: int, *, queue_is_empty: bool) -> dict[str, int]:
+    """How many chunks a recovery would requeue, fail, send and delete now, by reading only."""
+    limits = {"threshold_minutes": threshold_minutes, "days": cleanup_days, "max_attempts": MAX_ATTEMPTS}
+    (row,) = db.rows(_COUNT, **limits, queue_is_empty=queue_is_empty)
+    return row
