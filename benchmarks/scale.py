@@ -221,7 +221,7 @@ def operate(db: RecordingDatabase, real: Repository, *, repetitions: int = REPET
     # The page of all backfills reads each of them, to sort and to count: 10,000 rows, and none of a larger table whole.
     # An index in its order would change with every chunk. large_scans is not asked about it.
     with closing(RecordingDatabase(db._url)) as page:
-        shown = len(overview(page, MemoryQueues())["backfills"])
+        shown = len(overview(page, MemoryQueues()).backfills)
         spent[PAGE] = statistics.median(_seconds(page, lambda: overview(page, MemoryQueues())) for _ in range(3))
         spent["widget and status, per backfill shown"] = spent[PAGE] / shown
         scanned = {table for tables in large_scans(page).values() for table in tables}

@@ -9,7 +9,7 @@ from typing import Any
 
 from backfill.chunk_worker.worker import Worker
 from backfill.console import Console
-from backfill.forecasting import Forecaster
+from backfill.forecast.forecast import Forecaster
 from backfill.github.auth import Credentials
 from backfill.github.client import GitHub
 from backfill.github.governor import Governor

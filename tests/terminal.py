@@ -255,9 +255,9 @@ class Served:
         if function == "recovery":
             return self.stack.recovery.recover(recovery_event(event))
         request = planner_event(event)
-        return (
-            self.stack.forecaster.forecast(request) if request.dry_run else self.stack.planner.plan(request).as_json()
-        )
+        if request.dry_run:
+            return self.stack.forecaster.forecast(request).as_json()
+        return self.stack.planner.plan(request).as_json()
 
     def close(self) -> None:
         """Free the port."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from backfill import wiring
 from backfill.errors import ContractViolation
-from backfill.forecasting import Forecaster
+from backfill.forecast.forecast import Forecaster
 from backfill.messages import PlanEvent, plan_message, planner_event
 from backfill.observability import about, count, logger, metrics, problem
 from backfill.planner.run import Planner
@@ -37,7 +37,7 @@ def _answer(request: PlanEvent, context: Any) -> dict[str, Any]:
         return wiring.seconds_left(context)
 
     if request.dry_run:
-        return Forecaster(wiring.database(), wiring.github_of_dry_runs(), seconds_left).forecast(request)
+        return Forecaster(wiring.database(), wiring.github_of_dry_runs(), seconds_left).forecast(request).as_json()
     return Planner(wiring.database(), wiring.github(), wiring.queues(), seconds_left).plan(request).as_json()
 
 

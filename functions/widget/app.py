@@ -18,5 +18,5 @@ def handler(event: dict[str, Any], context: Any) -> str:
     if event.get("describe"):
         return DESCRIPTION
     db = wiring.database()
-    seen = overview(db, wiring.queues())
+    seen = overview(db, wiring.queues()).as_json()
     return render(seen, view(event), function_arn=context.invoked_function_arn, now=backfills.now(db))

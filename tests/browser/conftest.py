@@ -56,7 +56,7 @@ class InProcess:
             if function == "console":
                 # The buttons never ask GitHub: an operator without one is enough.
                 return act_and_show(Console(self.db, None, self.queues), event, ARN)  # type: ignore[arg-type]
-            seen = overview(self.db, self.queues)
+            seen = overview(self.db, self.queues).as_json()
             return render(seen, view(event), function_arn=ARN, now=backfills.now(self.db))
 
 

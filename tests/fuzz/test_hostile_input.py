@@ -236,7 +236,7 @@ def test_the_page_holds_no_markup_of_anybody_elses(stack: Stack, number: int) ->
     usual: set[str] = set()
     db.execute("UPDATE progressive_backfill_state SET last_error = 'an error', last_error_at = now(), error_count = 1")
     for event in ({}, {"widgetContext": {"width": 300}}, {"filter": "nothing"}, {"filter": "octo"}, {"state": "done"}):
-        page = render(overview(db, stack.queues), view(event), function_arn=ARN, now=backfills.now(db))
+        page = render(overview(db, stack.queues).as_json(), view(event), function_arn=ARN, now=backfills.now(db))
         usual |= {tag for tag, _ in Tags(page).found}
 
     def check(drawn: tuple[Any, str, str]) -> None:
@@ -249,7 +249,7 @@ def test_the_page_holds_no_markup_of_anybody_elses(stack: Stack, number: int) ->
             "UPDATE progressive_backfill_state SET last_error = :error, last_error_at = now()", error=storable[1]
         )
         page = render(
-            overview(db, stack.queues),
+            overview(db, stack.queues).as_json(),
             view(event if isinstance(event, dict) else {}),
             function_arn=ARN,
             now=backfills.now(db),

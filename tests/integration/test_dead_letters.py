@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from backfill import outbox
-from backfill.console import PAGE_BYTES
+from backfill.answers import PAGE_BYTES
 from backfill.messages import RecoveryEvent
 from backfill.queues import DeadLetter, Queues, Source
 from backfill.store import chunks

@@ -59,7 +59,7 @@ def test_a_dry_run_writes_nothing_anywhere(stack: Stack, when: str) -> None:
         PlanEvent(dry_run=True, repository_id=stack.state(SMALL)["repository_id"]),
         PlanEvent(dry_run=True, repository=LARGE),
     ):
-        answer = stack.forecaster.forecast(request)
+        answer = stack.forecaster.forecast(request).as_json()
         assert answer["dry_run"]
     assert whole_database(stack.db) == before
     assert (stack.queues.plans, stack.queues.chunks, stack.queues.dead) == queued
@@ -75,7 +75,7 @@ def test_what_is_listed_is_foreseen_without_asking_github(stack: Stack) -> None:
     while stack.queues.plans:
         stack.plan_once()
     served = stack.simulator.statistics()["requests"]
-    (row,) = stack.forecaster.forecast(DRY)["backfills"]
+    (row,) = stack.forecaster.forecast(DRY).as_json()["backfills"]
     assert (row["pull_requests_to_list"], row["pull_requests_to_detail"], row["basis"]) == (0, 560, "listed sizes")
     assert stack.simulator.statistics()["requests"] == served
 
@@ -88,7 +88,7 @@ def test_points_and_github_s_time_are_foreseen(stack: Stack, name: str, begin: s
     if begin == "listed":
         stack.plan_once()
     already = stack.state(name)["points_spent"] if begin == "listed" else 0
-    (row,) = stack.forecaster.forecast(PlanEvent(dry_run=True, repository=name))["backfills"]
+    (row,) = stack.forecaster.forecast(PlanEvent(dry_run=True, repository=name)).as_json()["backfills"]
     if begin == "untracked":
         assert (row["status"], row["repository_id"], stack.db.rows("SELECT FROM repositories")) == (
             "untracked",
@@ -127,7 +127,11 @@ def test_the_finish_that_is_foreseen_is_when_it_ends(database_url: str, db: Data
         ):
             fleet.add(name)
             assert fleet.wait(lambda db: bool(db.rows(_HALF_WAY)), 120)
-            (row,) = Stack(db, simulator).forecaster.forecast(PlanEvent(dry_run=True, repository=name))["backfills"]
+            (row,) = (
+                Stack(db, simulator)
+                .forecaster.forecast(PlanEvent(dry_run=True, repository=name))
+                .as_json()["backfills"]
+            )
             foreseen = datetime.fromisoformat(row["finish"])
             began = foreseen - timedelta(seconds=row["seconds"])
             assert fleet.completed(300)

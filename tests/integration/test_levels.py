@@ -116,7 +116,7 @@ def test_a_completed_backfill_that_nobody_checks_is_a_level_and_trouble(db: Data
         id=never["id"],
     )
     assert 5 * 3600 <= levels.read(db)["OldestCheck"] < 5 * 3600 + 60
-    told = {row["repository"]: row["condition"] for row in overview(db, MemoryQueues())["backfills"]}
+    told = {each.progress.repository: each.condition for each in overview(db, MemoryQueues()).backfills}
     assert [told[f"octo/repository-{number}"].code for number in range(3)] == ["completed", "unchecked", "unchecked"]
     assert told["octo/repository-0"].why.startswith("checked for changes at 20")
     assert told["octo/repository-1"].kind == "trouble"

@@ -279,8 +279,8 @@ def test_a_scan_that_is_interrupted_goes_on_with_the_next_page(
     assert 1 <= len(cursors) <= 4
     assert (stack.state()["status"], first["reopened"]) == ("active", 1)
     assert len(stack.queues.plans) == 1, "it goes on before its chunks are read"
-    (row,) = overview(stack.db, stack.queues)["backfills"]
-    assert row["condition"] == Condition("listing", Kind.WORKING, "what has changed, newest first")
+    (shown,) = overview(stack.db, stack.queues).backfills
+    assert shown.condition == Condition("listing", Kind.WORKING, "what has changed, newest first")
     stack.run()
     assert (stack.state()["status"], stack.state()["scan_until"]) == ("completed", None)
     assert len(cursors) == len(set(cursors)) >= 5

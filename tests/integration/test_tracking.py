@@ -273,6 +273,8 @@ def test_the_page_tells_of_names_and_fits_into_an_answer(stack: Stack) -> None:
     for name in ("nowhere", "other"):
         names.accept(stack.db, names.Wanted("octo", name, None, {}), "server time", 60)
     arn = "arn:aws:lambda:eu-west-1:123456789012:function:s-widget"
-    html = render(overview(stack.db, stack.queues), View(rows=200), function_arn=arn, now=backfills.now(stack.db))
+    html = render(
+        overview(stack.db, stack.queues).as_json(), View(rows=200), function_arn=arn, now=backfills.now(stack.db)
+    )
     assert "octo/nowhere is not a backfill yet: server time (1 more: backfill status)" in html
     assert len(json.dumps(html)) < 6_291_556

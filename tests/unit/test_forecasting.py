@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backfill.forecasting import until_done, with_resets
+from backfill.forecast.pace import until_done, with_resets
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

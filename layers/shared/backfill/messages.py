@@ -6,7 +6,7 @@ The messages that the product sends are written here too.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -77,6 +77,11 @@ def chunk_message(body: str) -> Dispatch | SyncRequest:
 def dispatch_body(dispatch: Dispatch) -> str:
     """The chunk message of a dispatch."""
     return json.dumps({"schema_version": 1, "chunk_id": dispatch.chunk_id, "dispatch_id": dispatch.dispatch_id})
+
+
+def sync_body(repository: str, pr_numbers: Sequence[int]) -> str:
+    """The chunk message of a sync request."""
+    return json.dumps({"schema_version": 1, "repository": repository, "pr_numbers": list(pr_numbers)})
 
 
 def plan_message(body: str) -> PlanEvent:

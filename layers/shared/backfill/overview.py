@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,8 +12,7 @@ from backfill.error_codes import ErrorCode
 from backfill.queues import Queues
 from backfill.store import budget, names, progress
 from backfill.store.connection import Database
-
-Row = dict[str, Any]
+from backfill.store.progress import Progress
 
 
 class Kind(StrEnum):
@@ -44,22 +43,56 @@ class Condition:
 MOST_BACKFILLS = 1000
 
 
-def overview(db: Database, queues: Queues, repository_id: str | None = None, after_id: str | None = None) -> Row:
-    """``backfills`` (in the order of their ids, from the one after ``after_id``, if that is given; rows of ``progress.rows``, each with its ``condition``, at most MOST_BACKFILLS), ``counts`` of
-    all by status, ``budget``, and how many ``dead_letters`` there are. Reads only."""
-    rows = progress.rows(db, repository_id, MOST_BACKFILLS, after_id)
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One backfill, and the state that a person reads from it."""
+
+    progress: Progress
+    condition: Condition
+
+    def as_json(self) -> dict[str, Any]:
+        """A row of the status and of the page, which take the condition apart themselves."""
+        return {**asdict(self.progress), "condition": self.condition}
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """``counts``: all backfills by status. ``requested``: names that are accepted and not a backfill yet, each with a reason.
+
+    ``advice``: parts of the queries that the token may not ask for, and what to do about it.
+    """
+
+    backfills: Sequence[Shown]
+    counts: Mapping[str, int]
+    budget: Mapping[str, Any] | None
+    dead_letters: int
+    requested: Sequence[names.Requested]
+    advice: Sequence[Mapping[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """What the console answers and the page shows."""
+        return {
+            "backfills": [each.as_json() for each in self.backfills],
+            "counts": self.counts,
+            "budget": self.budget,
+            "dead_letters": self.dead_letters,
+            "requested": [asdict(each) for each in self.requested],
+            "advice": [dict(each) for each in self.advice],
+        }
+
+
+def overview(db: Database, queues: Queues, repository_id: str | None = None, after_id: str | None = None) -> Overview:
+    """Up to MOST_BACKFILLS backfills: one, or all, or those after ``after_id`` in the order of their ids. Reads only."""
     latest = budget.latest(db)
-    for row in rows:
-        row["condition"] = condition(row, latest)
-    return {
-        "backfills": rows,
-        "counts": progress.counts(db),
-        "budget": latest,
-        "dead_letters": queues.dead_letters_waiting(),
-        # Accepted, and not a backfill yet; each with its reason.
-        "requested": [asdict(each) for each in names.requested(db)],
-        "advice": [{**each, "advice": _ADVICE.get(each["part"], each["reason"])} for each in budget.advice(db)],
-    }
+    rows = progress.rows(db, repository_id, MOST_BACKFILLS, after_id)
+    return Overview(
+        [Shown(each, condition(each, latest)) for each in rows],
+        progress.counts(db),
+        latest,
+        queues.dead_letters_waiting(),
+        names.requested(db),
+        [{**each, "advice": _ADVICE.get(each["part"], each["reason"])} for each in budget.advice(db)],
+    )
 
 
 # What a part of the queries that a token may not ask for means to the operator.
@@ -78,29 +111,29 @@ _PAUSES = {
 }
 
 
-def condition(row: Mapping[str, Any], latest_budget: Mapping[str, Any] | None) -> Condition:
-    """Of one row of ``progress.rows``, beside the ``budget.latest`` of its GitHub identity."""
-    if row["status"] == "completed":
-        if row["failed_prs"] and not row["unchecked"]:
+def condition(row: Progress, latest_budget: Mapping[str, Any] | None) -> Condition:
+    """The state of a backfill, beside the ``budget.latest`` of its GitHub identity."""
+    if row.status == "completed":
+        if row.failed_prs and not row.unchecked:
             return Condition(
-                "completed_with_failures", Kind.TROUBLE, f"{row['failed_prs']:,} pull requests could not be read"
+                "completed_with_failures", Kind.TROUBLE, f"{row.failed_prs:,} pull requests could not be read"
             )
-        if row["incomplete_prs"] and not row["unchecked"]:
+        if row.incomplete_prs and not row.unchecked:
             return Condition(
                 "completed_incomplete",
                 Kind.DONE,
-                f"{row['incomplete_prs']:,} pull requests lack what GitHub does not give; see: backfill gaps",
+                f"{row.incomplete_prs:,} pull requests lack what GitHub does not give; see: backfill gaps",
             )
         return _checked(row)
-    if row["status"] == "paused":
+    if row.status == "paused":
         return _paused(row)
     return _trouble(row) or _wait(row, latest_budget) or _work(row)
 
 
-def _checked(row: Mapping[str, Any]) -> Condition:
+def _checked(row: Progress) -> Condition:
     """Completed is what GitHub had at the last check: without checks nobody knows of a change, or that the token is revoked."""
-    when = f"{row['checked_at']:%Y-%m-%d %H:%M} UTC"
-    if row["unchecked"]:
+    when = f"{row.checked_at:%Y-%m-%d %H:%M} UTC"
+    if row.unchecked:
         return Condition(
             "unchecked",
             Kind.TROUBLE,
@@ -109,35 +142,35 @@ def _checked(row: Mapping[str, Any]) -> Condition:
     return Condition("completed", Kind.DONE, f"checked for changes at {when}")
 
 
-def _paused(row: Mapping[str, Any]) -> Condition:
-    reason = row["pause_reason"]
+def _paused(row: Progress) -> Condition:
+    reason = row.pause_reason or "manual"
     if reason == "manual":
         return Condition("paused", Kind.RESTING, "by an operator, until somebody resumes it")
     why = _PAUSES.get(reason, reason.replace("_", " "))
-    if row["paused_until"]:
-        why += f"; tried again at {row['paused_until']:%Y-%m-%d %H:%M} UTC"
+    if row.paused_until:
+        why += f"; tried again at {row.paused_until:%Y-%m-%d %H:%M} UTC"
     return Condition(reason, Kind.TROUBLE, why)
 
 
-def _trouble(row: Mapping[str, Any]) -> Condition | None:
-    if row["expired_leases"]:
-        lost = row["expired_leases"]
+def _trouble(row: Progress) -> Condition | None:
+    if row.expired_leases:
+        lost = row.expired_leases
         return Condition(
             "worker_lost",
             Kind.TROUBLE,
             f"the worker of {'a chunk' if lost == 1 else f'{lost} chunks'} did not come back within its lease",
         )
-    if row["stalled"]:
-        return Condition("stalled", Kind.TROUBLE, f"no progress since {row['progressed_at']:%Y-%m-%d %H:%M} UTC")
+    if row.stalled:
+        return Condition("stalled", Kind.TROUBLE, f"no progress since {row.progressed_at:%Y-%m-%d %H:%M} UTC")
     return None
 
 
-def _wait(row: Mapping[str, Any], latest_budget: Mapping[str, Any] | None) -> Condition | None:
-    if row["processing"] or row["due"]:
+def _wait(row: Progress, latest_budget: Mapping[str, Any] | None) -> Condition | None:
+    if row.processing or row.due:
         return None
-    if row["next_at"]:
-        code = "waiting_for_github" if row["next_code"] == ErrorCode.DEFERRED else "retrying"
-        return Condition(code, Kind.WAITING, _until(row["next_at"], row["next_error"]))
+    if row.next_at:
+        code = "waiting_for_github" if row.next_code == ErrorCode.DEFERRED else "retrying"
+        return Condition(code, Kind.WAITING, _until(row.next_at, row.next_error))
     if latest_budget and latest_budget["waits_until"]:
         why = _until(latest_budget["waits_until"], latest_budget["wait_reason"])
         return Condition("waiting_for_github", Kind.WAITING, why)
@@ -152,15 +185,15 @@ def _until(at: datetime, reason: str | None) -> str:
     return f"until {at:%H:%M} UTC ({_LIMITS.get(reason or '', reason or 'no reason')})"
 
 
-def _work(row: Mapping[str, Any]) -> Condition:
-    if row["consecutive_errors"]:
-        return Condition("retrying", Kind.WAITING, f"{row['consecutive_errors']} errors in a row")
-    if row["listing_completed_at"] is None:
-        return Condition("listing", Kind.WORKING, f"{row['listed_prs']:,} of {row['total_prs']:,} listed")
-    if row["processing"]:
-        return Condition("detailing", Kind.WORKING, f"{row['processing']} in work, {row['pending']} waiting")
-    if row["scan_until"] is not None:
+def _work(row: Progress) -> Condition:
+    if row.consecutive_errors:
+        return Condition("retrying", Kind.WAITING, f"{row.consecutive_errors} errors in a row")
+    if row.listing_completed_at is None:
+        return Condition("listing", Kind.WORKING, f"{row.listed_prs:,} of {row.total_prs:,} listed")
+    if row.processing:
+        return Condition("detailing", Kind.WORKING, f"{row.processing} in work, {row.pending} waiting")
+    if row.scan_until is not None:
         return Condition("listing", Kind.WORKING, "what has changed, newest first")
-    if row["pending"]:
-        return Condition("queued", Kind.WAITING, f"{row['pending']} chunks wait for a worker")
+    if row.pending:
+        return Condition("queued", Kind.WAITING, f"{row.pending} chunks wait for a worker")
     return Condition("queued", Kind.WAITING, "waits for the planner")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from backfill.model import Backfill
 from backfill.store.connection import Database, Row
 
 # Every n-th of what is left, so that young and old pull requests have their part in the sample.
@@ -41,6 +44,23 @@ _ACTIVE = """
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Pull requests that were detailed within the last hour, and the seconds in which a worker detailed any."""
+
+    pull_requests: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """A backfill with the present name and node id of its repository."""
+
+    backfill: Backfill
+    full_name: str
+    node_id: str
+
+
 def sizes_left(db: Database, repository_id: str, sample: int, retry_hours: int) -> list[Row]:
     """Connection sizes of listed pull requests without current detail, at most about ``sample`` of them; every row says
     how many there are as ``remaining``."""
@@ -52,11 +72,14 @@ def largest_number(db: Database, repository_id: str) -> int:
     return int((db.one(_LARGEST_NUMBER, repository_id=repository_id) or {"number": 0})["number"])
 
 
-def pace(db: Database) -> Row:
-    """``pull_requests`` that were detailed within the last hour, and the ``seconds`` in which that happened."""
-    return db.one(_PACE) or {"pull_requests": 0, "seconds": 0.0}
+def pace(db: Database) -> Pace:
+    """The pace of the last hour."""
+    return Pace(**db.rows(_PACE)[0])
 
 
-def active(db: Database, backfill_id: str | None) -> list[Row]:
-    """Active backfills with their repositories, and the named one whatever its state, first."""
-    return db.rows(_ACTIVE, backfill_id=backfill_id)
+def active(db: Database, backfill_id: str | None) -> list[Active]:
+    """Active backfills, and the named one whatever its state, first."""
+    return [
+        Active(Backfill.from_row(row), f"{row['owner']}/{row['name']}", row["node_id"])
+        for row in db.rows(_ACTIVE, backfill_id=backfill_id)
+    ]

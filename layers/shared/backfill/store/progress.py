@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Self
+
 from backfill.store.connection import Database, Row
 
 # An active backfill without progress for this long is stalled: no budget window of GitHub's is longer than an hour.
@@ -55,13 +61,65 @@ _STORED = """
 """
 
 
-def rows(db: Database, repository_id: str | None, limit: int, after_id: str | None = None) -> list[Row]:
-    """Rows of backfill_progress with the state of their chunks (``next_…``: of the pending one that comes next), of one
-    repository or of all: active first, then paused, then completed, which were ``checked_at`` for changes.
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A row of backfill_progress (docs/data.md), with the state of its backfill and of its chunks.
+
+    ``next_…`` are of the pending chunk that comes next.
+    """
+
+    repository_id: str
+    repository: str
+    url: str | None
+    status: str
+    priority: str | None
+    total_prs: int
+    listed_prs: int
+    processed_prs: int
+    failed_prs: int
+    incomplete_prs: int
+    percent: Decimal | None
+    points_spent: int
+    prs_per_hour: Decimal | None
+    waiting_until: datetime | None
+    estimated_finish: datetime | None
+    pause_reason: str | None
+    paused_until: datetime | None
+    consecutive_errors: int
+    last_error: str | None
+    last_processed_at: datetime | None
+    backfill_id: str
+    chunk_size: int
+    requests_made: int
+    listing_completed_at: datetime | None
+    scan_until: datetime | None
+    created_at: datetime
+    last_error_at: datetime | None
+    progressed_at: datetime
+    stalled: bool
+    checked_at: datetime
+    unchecked: bool
+    pending: int
+    processing: int
+    failed: int
+    expired_leases: int
+    due: int
+    next_at: datetime | None
+    next_code: str | None
+    next_error: str | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """From a row of the statement. A newer schema's view may have more columns."""
+        return cls(**{name: row[name] for name in cls.__slots__})
+
+
+def rows(db: Database, repository_id: str | None, limit: int, after_id: str | None = None) -> list[Progress]:
+    """One repository or all: active first, then paused, then completed, in the order of their last progress.
 
     With ``after_id`` they come in the order of their ids, from the next one on.
     """
-    return db.rows(
+    found = db.rows(
         _PROGRESS,
         repository_id=repository_id,
         after_id=after_id,
@@ -69,6 +127,7 @@ def rows(db: Database, repository_id: str | None, limit: int, after_id: str | No
         unchecked_hours=UNCHECKED_HOURS,
         limit=limit,
     )
+    return [Progress.from_row(row) for row in found]
 
 
 def counts(db: Database) -> dict[str, int]:

@@ -27,7 +27,7 @@ def act_and_show(console: Console, event: Mapping[str, Any], function_arn: str) 
         notice = _act(console, event)
     except ContractViolation as violation:
         notice = f"Not done: {violation}"
-    seen = overview(console.db, console.queues)
+    seen = overview(console.db, console.queues).as_json()
     now = backfills.now(console.db)
     return render(seen, view(event), function_arn=function_arn, now=now, notice=notice)
 

@@ -1,0 +1,1 @@
+"""A dry run: what backfills take before they take it. Reads only; Postgres itself refuses writes."""
