@@ -12,6 +12,7 @@ from backfill.answers import Json, fitting, plain
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
 from backfill.github.client import GitHub
 from backfill.github.errors import RepositoryUnavailable
+from backfill.github.finding import Found
 from backfill.messages import console_event, sync_body
 from backfill.model import Backfill
 from backfill.observability import event as log
@@ -72,7 +73,7 @@ class Console:
         pairs = [each.split("/") for each in dict.fromkeys(asked)]
         wanted = [Wanted(owner, name, event.get("chunk_size"), metadata) for owner, name in pairs]
         wait, reason = naming.AGAIN_SECONDS, "GitHub has not answered yet"
-        found: dict[str, naming.Found | naming.Refusal] = {}
+        found: dict[str, Found | naming.Refusal] = {}
         try:
             found = naming.find(self.github, wanted)
         except Deferred as limit:
@@ -88,7 +89,7 @@ class Console:
             raise RepositoryUnavailable(rows[0]["error"])
         return rows[0]
 
-    def _added(self, wanted: Wanted, found: naming.Found | naming.Refusal | None, reason: str, wait: float) -> Json:
+    def _added(self, wanted: Wanted, found: Found | naming.Refusal | None, reason: str, wait: float) -> Json:
         """What became of one name: a backfill, an error, or accepted (``waits``: for what)."""
         if isinstance(found, Permanent):
             return {"repository": wanted.full_name, "error": str(found)}
@@ -102,7 +103,7 @@ class Console:
                 "total_prs": 0,
                 "waits": why,
             }
-        return dict(naming.track(self.db, self.queues, wanted, found, self.github.unsupported))
+        return _tracked(naming.track(self.db, self.queues, wanted, found, self.github.unsupported))
 
     def remove(self, event: Event) -> Json:
         """Track a repository no more. ``done`` is false while there is data left to delete: then ask again."""
@@ -272,6 +273,17 @@ class Console:
     def discard(self, event: Event) -> Json:
         """Delete the dead letters that are named, or all."""
         return asdict(letters.discard(self.queues, frozenset(event.get("message_ids", ()))))
+
+
+def _tracked(tracked: naming.Tracked) -> Json:
+    answer = {
+        "repository": tracked.repository.full_name,
+        "repository_id": tracked.repository.id,
+        "created": tracked.created,
+        "changed": {name: {"from": old, "to": new} for name, (old, new) in tracked.changed.items()},
+        "total_prs": tracked.total_prs,
+    }
+    return answer if tracked.paused is None else {**answer, "paused": tracked.paused}
 
 
 def _row(shown: Json) -> Json:

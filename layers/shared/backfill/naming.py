@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from backfill.errors import Permanent, Retryable
 from backfill.github.client import GitHub
 from backfill.github.errors import Forbidden, TooLarge, Unexplained, UnknownField
+from backfill.github.finding import Found
+from backfill.model import Repository
 from backfill.queues import Queues
 from backfill.store import backfills, names, repositories
 from backfill.store.backfills import Added
@@ -19,8 +21,21 @@ MOST_NAMES = 100
 # Names that GitHub cannot answer for, without a word on when it can, are asked for again after this.
 AGAIN_SECONDS = 60.0
 
-Found = tuple[dict[str, Any], int]
 Refusal = Permanent | Retryable
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A tracked repository. ``changed``: settings that are others now, with the value before and the present one.
+
+    ``paused``: what the server's schema lacks, so that its backfill waits for a newer server.
+    """
+
+    repository: Repository
+    created: bool
+    changed: Mapping[str, tuple[object, object]]
+    total_prs: int
+    paused: str | None
 
 
 def find(github: GitHub, wanted: Sequence[Wanted]) -> dict[str, Found | Refusal]:
@@ -39,7 +54,7 @@ def find(github: GitHub, wanted: Sequence[Wanted]) -> dict[str, Found | Refusal]
 
 def track(
     db: Database, queues: Queues, wanted: Wanted, found: Found, unsupported: UnknownField | None = None
-) -> Mapping[str, Any]:
+) -> Tracked:
     """Begin the backfill of a repository that GitHub knows, or change what is named of it.
 
     ``unsupported``: the server cannot answer the queries. The backfill is paused with that reason, until it is resumed.
@@ -48,24 +63,16 @@ def track(
     repository = repositories.upsert(db, row)
     added = backfills.add(db, repository.id, total_prs=total, chunk_size=wanted.chunk_size, metadata=wanted.metadata)
     names.forget(db, wanted.owner, wanted.name)
-    paused: dict[str, str] = {}
     if unsupported is None:
         queues.request_plan(repository.id)
     else:
         backfills.pause(db, added.backfill.id, unsupported.code, minutes=None, error=str(unsupported)[:2000])
-        paused = {"paused": str(unsupported)}
-    return {
-        **paused,
-        "repository": repository.full_name,
-        "repository_id": repository.id,
-        "created": added.created,
-        "changed": _changed(added),
-        "total_prs": added.backfill.total_prs,
-    }
+    paused = None if unsupported is None else str(unsupported)
+    return Tracked(repository, added.created, _changed(added), added.backfill.total_prs, paused)
 
 
-def _changed(added: Added) -> dict[str, dict[str, Any]]:
-    """Which settings of a tracked repository are others now: ``{"priority": {"from": "normal", "to": "high"}}``."""
+def _changed(added: Added) -> Mapping[str, tuple[object, object]]:
+    """Settings of a repository that was tracked before, where they are others now."""
     if added.created:
         return {}
     before, now = added.metadata_before or {}, added.backfill.metadata
@@ -74,4 +81,4 @@ def _changed(added: Added) -> dict[str, dict[str, Any]]:
         "priority": (before.get("priority", "normal"), now.get("priority", "normal")),
         "order": (before.get("order", "newest_first"), now.get("order", "newest_first")),
     }
-    return {name: {"from": old, "to": new} for name, (old, new) in pairs.items() if old != new}
+    return {name: (old, new) for name, (old, new) in pairs.items() if old != new}

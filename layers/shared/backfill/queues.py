@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -133,7 +133,7 @@ class Queues:
 
         return collect(receive, most)
 
-    def _letter(self, message: dict[str, Any]) -> DeadLetter:
+    def _letter(self, message: Mapping[str, Any]) -> DeadLetter:
         told = {name: each.get("StringValue") for name, each in message.get("MessageAttributes", {}).items()}
         source = Source(told["source"]) if told.get("source") in list(Source) else None
         # SQS says where it moved a message from that was received too often.

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 from backfill.github.packing import Part
+from backfill.github.records import Node
 from backfill.github.refusals import below
 from backfill.github.replies import Reply
 
@@ -75,7 +75,7 @@ def by_number(reply: Reply, groups: Mapping[str, Group], numbers: Mapping[int, i
     ``reply`` holds the repository's node; ``groups`` are by alias, ``numbers`` by place in the request. What a node id does not
     show may have another one by now: only its number says whether GitHub has it.
     """
-    found: dict[int, dict[str, Any]] = {place: {} for place in numbers}
+    found: dict[int, Node] = {place: {} for place in numbers}
     lacking: set[int] = set()
     refused = {path: refusal for path, refusal in reply.refused.items() if path[0] not in groups}
     for alias, group in groups.items():

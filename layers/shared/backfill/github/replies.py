@@ -19,6 +19,7 @@ from backfill.github.errors import (
     Unreachable,
     understood,
 )
+from backfill.github.records import Node
 from backfill.github.refusals import Judged, Path, Refusal, judge, rate_limit, why_forbidden
 from backfill.limits import LONGEST_WINDOW_SECONDS
 
@@ -32,7 +33,7 @@ MOST_POINTS = 2**31 - 1
 class Reply:
     """A usable reply of ``size`` bytes, with what is ``missing`` or ``refused`` in it (see backfill.github.refusals)."""
 
-    data: dict[str, Any]
+    data: Node
     missing: frozenset[Path]
     cost: int | None
     limit: int | None
@@ -91,7 +92,7 @@ def classify_installation_token(status: int, headers: Mapping[str, str], body: b
     raise Unreachable(f"GitHub answered {status} without a token when asked for one of the app's installation")
 
 
-def _raise_for_access(status: int, headers: Mapping[str, str], answer: dict[str, Any] | None, body: bytes) -> None:
+def _raise_for_access(status: int, headers: Mapping[str, str], answer: Node | None, body: bytes) -> None:
     """Refusals that have nothing to do with what was asked: credentials, limits, permissions."""
     if status == 401:
         transient = header.whole(headers, "x-ratelimit-limit") == POINTS_OF_NOBODY
@@ -107,7 +108,7 @@ def _raise_for_access(status: int, headers: Mapping[str, str], answer: dict[str,
         raise Forbidden(why_forbidden(_message(answer), needs_single_sign_on=bool(headers.get("x-github-sso"))))
 
 
-def _limit(status: int, headers: Mapping[str, str], answer: dict[str, Any] | None, body: bytes) -> str | None:
+def _limit(status: int, headers: Mapping[str, str], answer: Node | None, body: bytes) -> str | None:
     """``primary`` or ``secondary`` if the reply is a rate limit, else None. Only the text tells one 403 from another."""
     is_refused = status in (403, 429)
     if answer is None and is_refused:
@@ -128,7 +129,7 @@ def _wait(kind: str, headers: Mapping[str, str]) -> float | None:
     return seconds
 
 
-def _reply(data: dict[str, Any], judged: Judged, headers: Mapping[str, str], size: int) -> Reply:
+def _reply(data: Node, judged: Judged, headers: Mapping[str, str], size: int) -> Reply:
     """``rateLimit`` is null where an Enterprise Server limits nothing."""
     budget = data.get("rateLimit") or {}
     try:
@@ -155,7 +156,7 @@ def _until_reset(budget: Mapping[str, Any], headers: Mapping[str, str]) -> float
     return min(LONGEST_WINDOW_SECONDS, seconds) if seconds > 0 else None
 
 
-def _object(body: bytes) -> dict[str, Any] | None:
+def _object(body: bytes) -> Node | None:
     """The JSON object that a body holds, or None."""
     try:
         answer = json.loads(body)
@@ -164,7 +165,7 @@ def _object(body: bytes) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def _message(answer: dict[str, Any] | None) -> str:
+def _message(answer: Node | None) -> str:
     return str(answer.get("message", ""))[:500] if answer else ""
 
 

@@ -21,6 +21,7 @@ from backfill.github.errors import (
     is_charged,
 )
 from backfill.github.governor import LONGEST_SLEEP_SECONDS, Governor
+from backfill.github.records import Node
 from backfill.github.replies import Reply
 from backfill.github.request_size import LARGEST, RequestSize
 from backfill.github.transport import Transport
@@ -172,12 +173,12 @@ class Session:
             problem("a request was too large", error=str(error), asked=asked, size=self._light_size.value)
 
 
-def repository_node(reply: Reply, node_id: str) -> dict[str, Any]:
+def repository_node(reply: Reply, node_id: str) -> Node:
     """The repository of a reply. Raises RepositoryUnavailable where GitHub does not have it."""
     node = reply.data.get("node")
     if not node:
         if ("node",) in reply.missing:
             raise RepositoryUnavailable(f"GitHub has no repository with the node id {node_id}")
         raise Unexplained("GitHub gave null for the repository without a reason")
-    found: dict[str, Any] = node
+    found: Node = node
     return found

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from backfill import naming
 from backfill.errors import Deferred, Permanent, Retryable
 from backfill.github.errors import InvalidQuery
+from backfill.github.finding import Found
 from backfill.observability import problem
 from backfill.planner.failures import MOST_TEXT
 from backfill.planner.means import Means, Part
@@ -39,7 +40,7 @@ def resolve(means: Means) -> Part:
     return done
 
 
-def _track(means: Means, wanted: Wanted, answer: naming.Found | naming.Refusal) -> None:
+def _track(means: Means, wanted: Wanted, answer: Found | naming.Refusal) -> None:
     """Begin the backfill of one name, or keep the reason why GitHub does not give it."""
     if isinstance(answer, (Permanent, Retryable)):
         problem("GitHub does not answer for a name", repository=wanted.full_name, error=str(answer))
