@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from backfill import __version__
-from cli import inspecting, sentences, statuses, tables, waiting
+from cli import inspecting, organisations, sentences, statuses, tables, waiting
 from cli.asking import complain, console_answer, err, failed, invoke, out, print_json, print_json_line, stack_of, tell
 from cli.names import NotAName, names_of_file, unique
 from cli.options import (
@@ -101,6 +101,12 @@ def add(
         bool | None,
         typer.Option("--oldest-first/--newest-first", help="The order of reading; newest first if not given."),
     ] = None,
+    org: organisations.Org = None,
+    include: organisations.Include = None,
+    exclude: organisations.Exclude = None,
+    forks: organisations.Forks = None,
+    archived: organisations.Archived = None,
+    dry_run: organisations.DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Track repositories and begin their backfills. Adding one again changes only the options that you give.
@@ -108,14 +114,22 @@ def add(
     If GitHub cannot answer yet, the names are accepted and the planner asks again; backfill status shows them.
     Exit status 1: GitHub does not show some of them. The others are added.
 
+    With --org, all repositories of an organisation or a user are tracked, and new ones join at the next heartbeat.
+
     Example: backfill add kubernetes/kubernetes https://github.com/pytorch/pytorch --priority high
     """
     names = unique([*(repositories or ()), *_names_of(file)])
-    if not names:
-        raise typer.BadParameter("give a REPOSITORY, or --file")
+    rule = organisations.rule(include, exclude, forks, archived)
+    if sum([bool(names), org is not None]) != 1:
+        raise typer.BadParameter("give either REPOSITORY or --file, or --org")
+    if org is None and (rule or dry_run):
+        raise typer.BadParameter("--include, --exclude, --forks, --archived and --dry-run belong to --org")
     wanted: dict[str, Any] = {} if priority is None else {"priority": priority.value}
     wanted |= {} if chunk_size is None else {"chunk_size": chunk_size}
     wanted |= {} if oldest_first is None else {"oldest_first": oldest_first}
+    if org is not None:
+        organisations.add(context, {"organisation": org, "rule": rule, "dry_run": dry_run, **wanted}, as_json)
+        return
     stack = stack_of(context)
     answers: list[dict[str, Any]] = []
     for start in range(0, len(names), MOST_NAMES):
@@ -162,7 +176,8 @@ def _names_of(file: str | None) -> list[str]:
 @app.command()
 def remove(
     context: typer.Context,
-    repository: Repository,
+    repository: OptionalRepository = None,
+    org: organisations.Org = None,
     delete_data: Annotated[
         bool,
         typer.Option("--delete-data/--keep-data", help="Also delete its pull requests; they are kept if not given."),
@@ -171,8 +186,19 @@ def remove(
 ) -> None:
     """Stop tracking a repository. Workers that still read for it store nothing.
 
+    With --org, an organisation is not followed any more. Its repositories stay tracked, and new ones do not join.
+
     Example: backfill remove pytorch/pytorch --delete-data
     """
+    if (repository is None) == (org is None):
+        raise typer.BadParameter("give either a REPOSITORY or --org")
+    if org is not None:
+        if delete_data:
+            raise typer.BadParameter(
+                "--delete-data belongs to a REPOSITORY; the repositories of an organisation stay tracked"
+            )
+        organisations.remove(context, org, as_json)
+        return
     event = {"action": "remove", "repository": repository, "delete_data": delete_data}
     answer = console_answer(context, event)
     while not answer["done"]:
@@ -228,6 +254,7 @@ def status(
     context: typer.Context,
     repositories: Repositories = None,
     named: NamedByOption = None,
+    org: organisations.Org = None,
     follow: Annotated[bool, typer.Option("--watch", help="Show progress until nothing is active.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Also list every completed backfill.")] = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 3 if something is in trouble.")] = False,
@@ -238,11 +265,18 @@ def status(
     With --exit-code: 0 healthy, 3 trouble. Trouble is a backfill that needs a person, a failed pull request, a name
     that GitHub does not know and, if you name no repositories, a dead letter.
 
+    With --org, the repositories of an organisation are summed up.
+
     Example: backfill status --watch
     """
     if follow and as_json:
         raise typer.BadParameter("--watch and --json exclude each other")
     names = unique([*(repositories or ()), *([named] if named else ())])
+    if org is not None:
+        if names or follow:
+            raise typer.BadParameter("--org excludes REPOSITORY and --watch")
+        organisations.status(context, org, exit_code=exit_code, as_json=as_json)
+        return
 
     def fetch() -> dict[str, Any]:
         return statuses.whole(lambda event: plain(stack_of(context).invoke("console", event)), names)

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9._-]+")
+_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 # git@github.com:OWNER/NAME.git, as `git clone` takes it.
 _SSH = re.compile(r"(?:[^@/:]+@)?(?P<host>[^@/:]+):(?P<path>[^/].*)")
 
@@ -35,6 +36,27 @@ def repository_name(text: str) -> str:
     wanted = wanted.removesuffix(".git")
     if not _NAME.fullmatch(wanted):
         raise NotAName(f"{text!r} is not OWNER/NAME, as in pytorch/pytorch, and not an address of GitHub")
+    return wanted
+
+
+def owner_name(text: str) -> str:
+    """The name of an organisation or a user, or any address below it on GitHub. Raises NotAName.
+
+    >>> owner_name("https://github.com/orgs/pytorch/repositories")
+    'pytorch'
+    """
+    wanted = text.strip()
+    place = _place(wanted)
+    if place is not None:
+        host, path = place
+        parts = [part for part in path.split("/") if part]
+        if parts[:1] == ["orgs"]:
+            parts = parts[1:]
+        wanted = parts[0] if parts and _is_github(host) else ""
+    if not _OWNER.fullmatch(wanted):
+        raise NotAName(
+            f"{text!r} is not the name of an organisation or a user, as pytorch, and not its address on GitHub"
+        )
     return wanted
 
 

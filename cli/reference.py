@@ -71,8 +71,8 @@ def _section(name: str, command: Any) -> str:
     lines = [f"## backfill {name}", "", *_flowing(text), "```sh", example.strip(), "```", ""]
     lines += ["| argument or option | meaning |", "|---|---|"]
     lines += [f"| `{given}` | {meaning} |" for given, meaning in parameters(command)]
-    for shape in (name, f"{name} --dry-run"):
-        if shape in SHAPES:
+    for shape in SHAPES:
+        if shape == name or shape.startswith(f"{name} --"):
             lines += ["", f"`backfill {shape} --json`:", "", "```json", json.dumps(SHAPES[shape], indent=1), "```"]
     return "\n".join([*lines, ""])
 

@@ -85,6 +85,39 @@ _CHUNK = {
     "error": "text or null",
 }
 
+_ORGANISATION = {
+    "organisation": "text",
+    "is_user": "true or false or null",
+    "is_listed": "true or false",
+    "is_refused": "true or false",
+    "listed_at": "time or null",
+    "reason": "text or null",
+    "total_repositories": "number or null",
+    "hidden_repositories": "number or null",
+}
+_FOLLOWED = {
+    "ok": "true or false",
+    **_ORGANISATION,
+    "rule": {"include": ["text"], "exclude": ["text"], "forks": "true or false", "archived": "true or false"},
+    "tracked": "number",
+    "removed": "number",
+    "active": "number",
+    "paused": "number",
+    "completed": "number",
+    "in_trouble": "number",
+    "forks_left_out": "number",
+    "archived_left_out": "number",
+    "names_left_out": "number",
+    "archived": "number",
+    "gone": "number",
+    "total_prs": "number",
+    "processed_prs": "number",
+    "points_spent": "number",
+    "archived_names": ["text"],
+    "gone_names": ["text"],
+    "paused_names": ["text"],
+}
+
 SHAPES: dict[str, Shape] = {
     "add": {
         "repositories": [
@@ -98,6 +131,25 @@ SHAPES: dict[str, Shape] = {
             }
         ],
         "failed": [{"repository": "text", "error": "text"}],
+    },
+    "add --org": {**_FOLLOWED, "created": "true or false", "joined": "number", "waits?": "text"},
+    "add --org --dry-run": {
+        "ok": "true or false",
+        "organisation": "text",
+        "is_user": "true or false",
+        "total_repositories": "number",
+        "looked_at": "number",
+        "hidden_repositories": "number or null",
+        "fates": {
+            "joins": "number",
+            "tracked": "number",
+            "removed": "number",
+            "fork": "number",
+            "archived": "number",
+            "name": "number",
+        },
+        "pull_requests": "number",
+        "points": "number",
     },
     "remove": {"ok": "true or false", "removed": "true or false", "done": "true or false"},
     "plan": {
@@ -152,9 +204,11 @@ SHAPES: dict[str, Shape] = {
                 "given_up_at": "time or null",
             }
         ],
+        "organisations?": [_ORGANISATION],
         "advice": [{"identity": "text", "part": "text", "reason": "text", "advice": "text"}],
         "unknown?": ["text"],
     },
+    "status --org": _FOLLOWED,
     "pause": {"ok": "true or false", "paused": "true or false"},
     "resume": {"ok": "true or false", "resumed": "true or false", "retried": "number", "status": "text"},
     "priority": {"ok": "true or false", "priority": "text"},

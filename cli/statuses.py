@@ -43,6 +43,7 @@ def _only(answer: Row, names: Sequence[str]) -> Row:
         **answer,
         "backfills": [rows[name] for name in wanted if name in rows],
         "requested": requested,
+        "organisations": [],
         "unknown": [name for name in names if name.lower() not in known],
     }
 
@@ -56,6 +57,6 @@ def is_healthy(answer: Row, *, everything: bool) -> bool:
     """True without backfills in trouble and refused names and, for ``everything``, without dead letters."""
     if any(is_trouble(row) for row in answer["backfills"]):
         return False
-    if any(each["is_refused"] for each in answer.get("requested", ())):
+    if any(each["is_refused"] for each in (*answer.get("requested", ()), *answer.get("organisations", ()))):
         return False
     return not (everything and answer.get("dead_letters"))

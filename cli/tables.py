@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from cli import organisations
 from cli.sentences import condition, count, moment
 from cli.statuses import is_trouble
 
@@ -42,7 +43,11 @@ def status(out: Console, answer: Row, *, everything: bool) -> None:
     for each in answer.get("requested", ()):
         again = "not asked for any more" if each["given_up_at"] else f"asked again at {moment(each['ask_at'])}"
         out.print(f"{each['repository']} is not a backfill yet, {again}: {each['reason']}", markup=False)
+    for each in answer.get("organisations", ()):
+        out.print(organisations.short(each), markup=False)
     if not rows:
+        if answer.get("organisations"):
+            return
         if not answer.get("requested") and not answer.get("unknown"):
             out.print("Nothing is tracked yet; begin with: backfill add OWNER/NAME")
         return

@@ -53,6 +53,7 @@ How the tables hang together:
                                     ├─ pull_request_labels, pull_request_assignees
                                     ├─ pull_request_review_requests
                                     └─ pull_request_closing_issues
+    tracked_organisations ── organisation_repositories ── repositories
     contributors    authors and reviewers of all of these; a deleted user is a null author_id
     github_budget   points and server time, one row per GitHub identity
 """

@@ -1221,6 +1221,48 @@ COMMENT ON COLUMN labels.color IS 'Color, as six hexadecimal digits. [Label.colo
 
 COMMENT ON COLUMN labels.other_node_id IS 'The same id in GitHub''s other form. Null if GitHub has shown one form only. [Label.id; details]';
 
+CREATE TABLE organisation_repositories (
+    organisation_id uuid NOT NULL,
+    github_id bigint NOT NULL,
+    repository_id uuid,
+    full_name text NOT NULL,
+    is_fork boolean NOT NULL,
+    is_archived boolean NOT NULL,
+    total_prs integer NOT NULL,
+    left_out text,
+    listing_number integer NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    joined_at timestamp with time zone,
+    gone_at timestamp with time zone,
+    CONSTRAINT organisation_repositories_left_out_check CHECK ((left_out = ANY (ARRAY['fork'::text, 'archived'::text, 'name'::text])))
+);
+
+COMMENT ON TABLE organisation_repositories IS 'Repositories that the lists of tracked organisations have shown. [product; planner]';
+
+COMMENT ON COLUMN organisation_repositories.organisation_id IS 'The organisation. [product; planner]';
+
+COMMENT ON COLUMN organisation_repositories.github_id IS 'GitHub''s number of the repository. [Repository.databaseId; planner]';
+
+COMMENT ON COLUMN organisation_repositories.repository_id IS 'The repository that joined. Null if it did not join, or its data is deleted. [product; planner]';
+
+COMMENT ON COLUMN organisation_repositories.full_name IS 'owner/name at the last listing that showed it. [Repository.nameWithOwner; planner]';
+
+COMMENT ON COLUMN organisation_repositories.is_fork IS 'Whether it is a fork. [Repository.isFork; planner]';
+
+COMMENT ON COLUMN organisation_repositories.is_archived IS 'Whether it is archived. [Repository.isArchived; planner]';
+
+COMMENT ON COLUMN organisation_repositories.total_prs IS 'Pull requests that GitHub counted at the last listing. [PullRequestConnection.totalCount; planner]';
+
+COMMENT ON COLUMN organisation_repositories.left_out IS 'Why the rule leaves it out: fork, archived or name. Null if it fits. [product; planner]';
+
+COMMENT ON COLUMN organisation_repositories.listing_number IS 'The last listing that showed it. [product; planner]';
+
+COMMENT ON COLUMN organisation_repositories.first_seen_at IS 'When a listing first showed it. [product; planner]';
+
+COMMENT ON COLUMN organisation_repositories.joined_at IS 'When its backfill began, or was found. A repository joins once: one that you remove stays away. Null if it did not join. [product; planner]';
+
+COMMENT ON COLUMN organisation_repositories.gone_at IS 'When a whole listing no longer showed it: deleted, transferred or hidden. Null while it is shown. [product; planner]';
+
 CREATE TABLE planner_round (
     is_only_row boolean DEFAULT true NOT NULL,
     began_at timestamp with time zone,
@@ -1499,6 +1541,62 @@ COMMENT ON COLUMN reviews.submitted_at IS 'When the review was submitted. Null w
 
 COMMENT ON COLUMN reviews.updated_at IS 'When the review last changed. [PullRequestReview.updatedAt; details]';
 
+CREATE TABLE tracked_organisations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    node_id text,
+    login text NOT NULL,
+    is_user boolean,
+    rule jsonb NOT NULL,
+    chunk_size integer,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    listing_number integer DEFAULT 0 NOT NULL,
+    listing_cursor text,
+    listing_started_at timestamp with time zone,
+    listed_at timestamp with time zone,
+    asked_at timestamp with time zone,
+    total_repositories integer,
+    hidden_repositories integer,
+    reason text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT rule_is_whole CHECK ((NOT ((((jsonb_typeof((rule -> 'include'::text)) IS DISTINCT FROM 'array'::text) OR (jsonb_typeof((rule -> 'exclude'::text)) IS DISTINCT FROM 'array'::text)) OR (jsonb_typeof((rule -> 'forks'::text)) IS DISTINCT FROM 'boolean'::text)) OR (jsonb_typeof((rule -> 'archived'::text)) IS DISTINCT FROM 'boolean'::text)))),
+    CONSTRAINT tracked_organisations_chunk_size_check CHECK (((chunk_size >= 1) AND (chunk_size <= 100))),
+    CONSTRAINT tracked_organisations_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text))
+);
+
+COMMENT ON TABLE tracked_organisations IS 'Organisations and users whose repositories are tracked. New repositories that fit the rule join. [product; operator]';
+
+COMMENT ON COLUMN tracked_organisations.id IS 'Key. [product; operator]';
+
+COMMENT ON COLUMN tracked_organisations.node_id IS 'GitHub''s key. Null until GitHub has answered. [RepositoryOwner.id; planner]';
+
+COMMENT ON COLUMN tracked_organisations.login IS 'Its name at the last listing. [RepositoryOwner.login; planner]';
+
+COMMENT ON COLUMN tracked_organisations.is_user IS 'Whether it is a user. Null until GitHub has answered. [RepositoryOwner.__typename; planner]';
+
+COMMENT ON COLUMN tracked_organisations.rule IS 'Which repositories join: {"include": [globs], "exclude": [globs], "forks": boolean, "archived": boolean}. [product; operator]';
+
+COMMENT ON COLUMN tracked_organisations.chunk_size IS 'chunk_size of repositories that join. Null: the default. [product; operator]';
+
+COMMENT ON COLUMN tracked_organisations.metadata IS 'metadata of repositories that join. [product; operator]';
+
+COMMENT ON COLUMN tracked_organisations.listing_number IS 'Number of the listing that is under way, or of the last one. [product; planner]';
+
+COMMENT ON COLUMN tracked_organisations.listing_cursor IS 'Where the listing continues. Null: at its beginning. [PageInfo.endCursor; planner]';
+
+COMMENT ON COLUMN tracked_organisations.listing_started_at IS 'When the listing that is under way began. Null: none is. [product; planner]';
+
+COMMENT ON COLUMN tracked_organisations.listed_at IS 'When the last whole listing ended. Null before the first. [product; planner]';
+
+COMMENT ON COLUMN tracked_organisations.asked_at IS 'When a listing last ended, whole or with an error. Null before the first. [product; planner]';
+
+COMMENT ON COLUMN tracked_organisations.total_repositories IS 'Repositories that GitHub counts. Null until GitHub has answered. [RepositoryConnection.totalCount; planner]';
+
+COMMENT ON COLUMN tracked_organisations.hidden_repositories IS 'Repositories that GitHub counts and does not show to the token. Null before the first whole listing. [product; planner]';
+
+COMMENT ON COLUMN tracked_organisations.reason IS 'Why the last listing did not end. Null if it ended. [product; planner]';
+
+COMMENT ON COLUMN tracked_organisations.created_at IS 'When it was added. [product; operator]';
+
 ALTER TABLE ONLY backfill_chunk_members
     ADD CONSTRAINT backfill_chunk_members_pkey PRIMARY KEY (backfill_state_id, number);
 
@@ -1531,6 +1629,9 @@ ALTER TABLE ONLY github_withheld
 
 ALTER TABLE ONLY labels
     ADD CONSTRAINT labels_pkey PRIMARY KEY (node_id);
+
+ALTER TABLE ONLY organisation_repositories
+    ADD CONSTRAINT organisation_repositories_pkey PRIMARY KEY (organisation_id, github_id);
 
 ALTER TABLE ONLY planner_round
     ADD CONSTRAINT planner_round_pkey PRIMARY KEY (is_only_row);
@@ -1574,6 +1675,12 @@ ALTER TABLE ONLY requested_names
 ALTER TABLE ONLY reviews
     ADD CONSTRAINT reviews_pkey PRIMARY KEY (node_id);
 
+ALTER TABLE ONLY tracked_organisations
+    ADD CONSTRAINT tracked_organisations_node_id_key UNIQUE (node_id);
+
+ALTER TABLE ONLY tracked_organisations
+    ADD CONSTRAINT tracked_organisations_pkey PRIMARY KEY (id);
+
 CREATE INDEX backfills_to_ask ON progressive_backfill_state USING btree (asked_at NULLS FIRST) WHERE (status = 'completed'::text);
 
 CREATE INDEX backfills_to_examine ON progressive_backfill_state USING btree (examined_at NULLS FIRST) WHERE (status = 'completed'::text);
@@ -1609,6 +1716,10 @@ CREATE INDEX contributors_by_other_node_id ON contributors USING btree (other_no
 CREATE INDEX labels_by_other_node_id ON labels USING btree (other_node_id) WHERE (other_node_id IS NOT NULL);
 
 CREATE INDEX labels_by_repository ON labels USING btree (repository_id);
+
+CREATE INDEX organisation_repositories_by_repository ON organisation_repositories USING btree (repository_id);
+
+CREATE UNIQUE INDEX organisations_without_node_id ON tracked_organisations USING btree (lower(login)) WHERE (node_id IS NULL);
 
 CREATE INDEX pull_request_numbers_to_ask_again ON pull_request_numbers USING btree (ask_again_at) WHERE (ask_again_at IS NOT NULL);
 
@@ -1690,6 +1801,12 @@ ALTER TABLE ONLY files
 
 ALTER TABLE ONLY labels
     ADD CONSTRAINT labels_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES repositories(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY organisation_repositories
+    ADD CONSTRAINT organisation_repositories_organisation_id_fkey FOREIGN KEY (organisation_id) REFERENCES tracked_organisations(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY organisation_repositories
+    ADD CONSTRAINT organisation_repositories_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES repositories(id) ON DELETE SET NULL;
 
 ALTER TABLE ONLY progressive_backfill_state
     ADD CONSTRAINT progressive_backfill_state_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES repositories(id) ON DELETE CASCADE;

@@ -23,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from backfill.console import Console
 from backfill.errors import BackfillError
 from backfill.messages import planner_event, recovery_event
 from local.in_process import Stack
@@ -251,7 +252,8 @@ class Served:
 
     def _run(self, function: str, event: dict[str, Any]) -> Any:
         if function == "console":
-            return self.stack.console.act(event)
+            github = self.stack.forecaster.github if event.get("dry_run") else self.stack.github
+            return Console(self.stack.db, github, self.stack.queues).act(event)
         if function == "recovery":
             return self.stack.recovery.recover(recovery_event(event))
         request = planner_event(event)

@@ -13,7 +13,8 @@ from backfill.observability import logger, metrics
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | str:
     """One action: its answer, or for CloudWatch (``widgetContext``) the widget with what it did."""
-    console = Console(wiring.database(), wiring.github(), wiring.queues())
+    github = wiring.github_of_dry_runs() if isinstance(event, dict) and event.get("dry_run") else wiring.github()
+    console = Console(wiring.database(), github, wiring.queues())
     if "widgetContext" not in event:
         return console.act(event)
     from backfill.widget.acting import act_and_show

@@ -15,12 +15,16 @@ Node = dict[str, Any]
 
 @dataclass(slots=True)
 class Repository:
-    """One repository: its own fields, and its pull requests by number."""
+    """One repository: its own fields, and its pull requests by number.
+
+    ``hidden``: the token sees nothing of it. ``withheld``: its owner's list counts it and shows null in its place.
+    """
 
     node: Node
     pull_requests: dict[int, Node]
     former_names: set[str] = field(default_factory=set)
     hidden: bool = False
+    withheld: bool = False
 
     @property
     def full_name(self) -> str:
@@ -35,6 +39,10 @@ class Repository:
         self.former_names = {*self.former_names, self.full_name.lower()}
         place = {"nameWithOwner": full_name, "name": name, "url": f"https://github.com/{full_name}"}
         self.node = {**self.node, **place, "owner": {**self.node["owner"], "login": owner}}
+
+    def set(self, **fields: Any) -> None:
+        """New values of the repository itself, as ``isArchived=True``."""
+        self.node = {**self.node, **fields}
 
     def change(self, number: int, **fields: Any) -> None:
         """New values of a pull request, as of now."""
@@ -111,7 +119,7 @@ def _generated(rng: random.Random, full_name: str, size: int) -> Repository:
     start = datetime(2018, 1, 1, tzinfo=UTC)
     people = [_person(full_name, index, rng) for index in range(max(5, size // 10))]
     numbers = sorted(rng.sample(range(1, 2 * size + 1), size))
-    step = timedelta(days=2000) / (2 * size)
+    step = timedelta(days=2000) / max(1, 2 * size)
     pull_requests = [_pull_request(rng, full_name, n, start + n * step, people) for n in numbers]
     node = {
         "id": f"R_{full_name}",

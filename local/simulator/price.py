@@ -23,7 +23,7 @@ from graphql import (
 
 CONNECTIONS = {
     "pullRequests", "labels", "assignees", "reviewRequests", "closingIssuesReferences", "comments", "reviews",
-    "reviewThreads", "commits", "files",
+    "reviewThreads", "commits", "files", "repositories",
 }  # fmt: skip
 MOST_NODES = 500_000
 # Seconds of GitHub's time: per request, per pull request of a light listing, and per pull request with connections.
@@ -142,7 +142,7 @@ def _walk(
             price.weight += parents
             below = parents * first
             price.nodes += below
-            if name == "pullRequests":
+            if name in ("pullRequests", "repositories"):
                 price.listed += below
         _walk(field_node.selection_set, below, price, variables, fragments)
 

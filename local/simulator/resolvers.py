@@ -7,13 +7,16 @@ import bisect
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError
 
 from local.simulator.data import Node, Repository
 from local.simulator.node_ids import other_form
 from local.simulator.price import CONNECTIONS
+
+if TYPE_CHECKING:
+    from local.simulator.owners import Owners
 
 # Where GitHub ends a connection, whatever its totalCount says.
 ENDS = {"commits": 250}
@@ -88,7 +91,7 @@ class Repositories(dict[str, Repository]):
         return None
 
 
-def root(repositories: Repositories, rate_limit: Node | None, viewer: str) -> Node:
+def root(repositories: Repositories, owners: Owners, rate_limit: Node | None, viewer: str) -> Node:
     """The fields of Query for one request; ``viewer`` is a login."""
 
     def repository(info: Any, owner: str, name: str, followRenames: bool = True) -> Any:
@@ -97,14 +100,25 @@ def root(repositories: Repositories, rate_limit: Node | None, viewer: str) -> No
             return not_found(f"Could not resolve to a Repository with the name '{owner}/{name}'.")
         return RepositoryView(found)
 
+    def owner(info: Any, login: str) -> Any:
+        return owners.named(login)
+
     def node(info: Any, id: str) -> Any:
-        return repositories.node(id)
+        found = None if id in repositories else owners.node(id)
+        return found or repositories.node(id)
 
     def nodes(info: Any, ids: list[str]) -> Any:
         return [repositories.node(each) for each in ids]
 
     person = {"__typename": "User", "id": f"U_{viewer}", "databaseId": 1, "login": viewer, "avatarUrl": "", "url": ""}
-    return {"rateLimit": rate_limit, "repository": repository, "node": node, "nodes": nodes, "viewer": person}
+    return {
+        "rateLimit": rate_limit,
+        "repository": repository,
+        "repositoryOwner": owner,
+        "node": node,
+        "nodes": nodes,
+        "viewer": person,
+    }
 
 
 class View(dict[str, Any]):
@@ -134,7 +148,7 @@ class RepositoryView(dict[str, Any]):
             keyed = sorted((each[key], each["number"]) for each in repository.pull_requests.values())
             if order["direction"] == "DESC":
                 keyed.reverse()
-            rows = _page_by_key(keyed, page.get("first"), page.get("after"), order["direction"] == "DESC")
+            rows = page_by_key(keyed, page.get("first"), page.get("after"), order["direction"] == "DESC")
             chosen = [View(repository.pull_requests[number], repository) for _, number in rows[0]]
             return {"totalCount": len(keyed), "nodes": chosen, "pageInfo": rows[1]}
 
@@ -180,7 +194,7 @@ def _item(name: str, node: Node, repository: Repository) -> Node:
     return node if CONNECTIONS.isdisjoint(node) else View(node, repository)
 
 
-def _page_by_key(
+def page_by_key(
     keyed: list[tuple[str, int]], first: int | None, after: str | None, descending: bool
 ) -> tuple[list[tuple[str, int]], Node]:
     """Cursors hold the sort value and the number: what is inserted or deleted elsewhere does not shift the page."""

@@ -21,23 +21,36 @@ scalar GitObjectID
 enum OrderDirection { ASC DESC }
 enum PullRequestOrderField { CREATED_AT UPDATED_AT }
 enum PullRequestState { OPEN CLOSED MERGED }
+enum RepositoryOrderField { CREATED_AT NAME PUSHED_AT UPDATED_AT }
+enum RepositoryAffiliation { OWNER COLLABORATOR ORGANIZATION_MEMBER }
+input RepositoryOrder { field: RepositoryOrderField! direction: OrderDirection! }
 input PullRequestOrder { field: PullRequestOrderField! direction: OrderDirection! }
 
 type Query {
   rateLimit(dryRun: Boolean = false): RateLimit
   viewer: User!
   repository(owner: String!, name: String!, followRenames: Boolean = true): Repository
+  repositoryOwner(login: String!): RepositoryOwner
   node(id: ID!): Node
   nodes(ids: [ID!]!): [Node]!
 }
 type RateLimit { cost: Int! limit: Int! nodeCount: Int! remaining: Int! resetAt: DateTime! used: Int! }
 interface Node { id: ID! }
-interface RepositoryOwner { login: String! id: ID! }
+interface RepositoryOwner {
+  login: String! id: ID! url: URI!
+  repositories(first: Int, last: Int, after: String, before: String, orderBy: RepositoryOrder, ownerAffiliations: [RepositoryAffiliation]): RepositoryConnection!
+}
 interface Actor { login: String! avatarUrl: URI! url: URI! }
-type User implements Actor & Node & RepositoryOwner { id: ID! databaseId: Int login: String! avatarUrl: URI! url: URI! }
+type User implements Actor & Node & RepositoryOwner {
+  id: ID! databaseId: Int login: String! avatarUrl: URI! url: URI!
+  repositories(first: Int, last: Int, after: String, before: String, orderBy: RepositoryOrder, ownerAffiliations: [RepositoryAffiliation]): RepositoryConnection!
+}
 type Bot implements Actor & Node { id: ID! databaseId: Int login: String! avatarUrl: URI! url: URI! }
 type Mannequin implements Actor & Node { id: ID! databaseId: Int login: String! avatarUrl: URI! url: URI! }
-type Organization implements Actor & Node & RepositoryOwner { id: ID! databaseId: Int login: String! avatarUrl: URI! url: URI! }
+type Organization implements Actor & Node & RepositoryOwner {
+  id: ID! databaseId: Int login: String! avatarUrl: URI! url: URI!
+  repositories(first: Int, last: Int, after: String, before: String, orderBy: RepositoryOrder, ownerAffiliations: [RepositoryAffiliation]): RepositoryConnection!
+}
 type EnterpriseUserAccount implements Actor & Node { id: ID! login: String! avatarUrl: URI! url: URI! }
 type Team implements Node { id: ID! databaseId: Int combinedSlug: String! slug: String! avatarUrl: URI url: URI! }
 union RequestedReviewer = Bot | Mannequin | Team | User
@@ -93,6 +106,7 @@ type PullRequestReviewComment implements Node {
   createdAt: DateTime! updatedAt: DateTime! url: URI! authorAssociation: String! author: Actor commit: Commit
   originalCommit: Commit outdated: Boolean! replyTo: PullRequestReviewComment pullRequestReview: PullRequestReview
 }
+type RepositoryConnection { totalCount: Int! pageInfo: PageInfo! nodes: [Repository] }
 type PullRequestConnection { totalCount: Int! pageInfo: PageInfo! nodes: [PullRequest] }
 type LabelConnection { totalCount: Int! pageInfo: PageInfo! nodes: [Label] }
 type UserConnection { totalCount: Int! pageInfo: PageInfo! nodes: [User] }

@@ -36,6 +36,7 @@ from local.simulator.documents import Documents
 from local.simulator.execution import Unusual, answer_of
 from local.simulator.failures import Failure, encoded
 from local.simulator.limits import Limited, Limits
+from local.simulator.owners import Owners
 from local.simulator.price import BASE_SECONDS, Price, Refused, price_of
 from local.simulator.resolvers import Repositories, held, root
 from local.simulator.rest import Rest
@@ -109,6 +110,7 @@ class Simulator:
         ``token``: the only personal token that is good; None takes any, unless there is an ``app``.
         """
         self.repositories = Repositories({each.node["id"]: each for each in repositories})
+        self.owners = Owners(self.repositories)
         self.speed, self.clock_ahead = speed, clock_ahead
         self.limits = Limits(limit, window, speed, self.clock)
         self.rest = Rest(self.repository, Limits(5000, window, speed, self.clock))
@@ -157,9 +159,23 @@ class Simulator:
         for each in failures:
             self.scripted.extend([*[None] * (every - 1), each])
 
+    def create(self, *repositories: Repository) -> None:
+        """Repositories that somebody creates now."""
+        for each in repositories:
+            self.repositories[each.node["id"]] = each
+
+    def delete(self, full_name: str) -> None:
+        """Somebody deletes a repository."""
+        del self.repositories[self.repository_named(full_name).node["id"]]
+
     def repository(self, full_name: str) -> Repository | None:
         """By present or former name."""
         return self.repositories.named(full_name)
+
+    def repository_named(self, full_name: str) -> Repository:
+        """By present name, also a hidden one. Raises ValueError."""
+        (found,) = [each for each in list(self.repositories.values()) if each.full_name == full_name]
+        return found
 
     def statistics(self) -> dict[str, Any]:
         """What was served so far."""
@@ -248,7 +264,9 @@ class Simulator:
         if poisoned is not None:
             self.served["poisoned"] += 1
             return Answer(502, self._headers(), self.poison[poisoned].encode())
-        answer = self._executed(document, variables, root(self.repositories, self.limits.rate_limit(price), "viewer"))
+        answer = self._executed(
+            document, variables, root(self.repositories, self.owners, self.limits.rate_limit(price), "viewer")
+        )
         changed = failure.change(answer) if failure is not None and failure.change is not None else answer
         content = encoded(changed)
         with self._lock:

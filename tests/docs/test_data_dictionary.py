@@ -19,7 +19,7 @@ from graphql import (
     visit,
 )
 
-from backfill.github import documents
+from backfill.github import documents, organisations
 from backfill.github.detail_query import DetailQuery
 from backfill.github.documents import with_fragments
 from backfill.github.packing import Part
@@ -81,6 +81,7 @@ def asked() -> set[tuple[str, str]]:
         fields.append(details.connection(Part(name, 10, nested=nested)))
     details.pull_request("p1", 1, " ".join(fields))
     texts = [documents.LISTING, documents.UPDATED, documents.EXAMINE, documents.FIND, documents.VIEWER, details.text()]
+    texts.append(organisations.BY_LOGIN)
     texts.append(with_fragments("query Q { viewer { ...actor } }"))
     info, found = TypeInfo(SCHEMA), set()
 

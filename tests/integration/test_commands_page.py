@@ -114,6 +114,11 @@ def test_json_is_as_the_page_says(stack: Stack, ask: Callable[..., Any]) -> None
     assert ask("gaps", "gaps", "octo/failed")["gaps"]
     assert ask("chunks", "chunks", "octo/one")["chunks"]
     ask("open", "open", "octo/one", "--no-browser")
+    ask("add --org --dry-run", "add", "--org", "octo", "--exclude", "*x", "--dry-run")
+    ask("add --org", "add", "--org", "octo", "--no-forks")
+    ask("status --org", "status", "--org", "octo")
+    assert ask("status", "status")["organisations"][0]["organisation"] == "octo"
+    ask("remove", "remove", "--org", "octo")
     ask("pause", "pause", "octo/one")
     ask("sync", "sync", "octo/one", "1", "2")
     ask("resume", "resume", "octo/one")

@@ -18,6 +18,7 @@ from local.simulator import Repository, Simulator, generate
 from local.simulator.documents import Documents
 from local.simulator.execution import Unusual, answer_of
 from local.simulator.node_ids import other_form
+from local.simulator.owners import Owners
 from local.simulator.resolvers import Repositories, root
 from local.simulator.server import schema
 
@@ -183,9 +184,13 @@ def world() -> tuple[Repositories, Repository]:
 def both(text: str, variables: dict[str, Any], repositories: Repositories) -> tuple[Any, ExecutionResult]:
     """The answers of the simulator's executor, and of graphql-core."""
     document = parse(text)
-    result = execute(schema(), document, root(repositories, RATE_LIMIT, "me"), other_form, variables)
+    result = execute(
+        schema(), document, root(repositories, Owners(repositories), RATE_LIMIT, "me"), other_form, variables
+    )
     assert isinstance(result, ExecutionResult)
-    return answer_of(schema(), document, root(repositories, RATE_LIMIT, "me"), variables, other_form), result
+    return answer_of(
+        schema(), document, root(repositories, Owners(repositories), RATE_LIMIT, "me"), variables, other_form
+    ), result
 
 
 def test_the_answers_are_those_of_graphql_core() -> None:
@@ -235,8 +240,8 @@ def test_what_is_not_as_the_schema_says_is_graphql_core_s(unusual: str) -> None:
     repositories = Repositories({repository.node["id"]: repository})
     document = parse(query.text())
     with pytest.raises(Unusual):
-        answer_of(schema(), document, root(repositories, RATE_LIMIT, "me"), variables, str)
-    theirs = execute(schema(), document, root(repositories, RATE_LIMIT, "me"), str, variables)
+        answer_of(schema(), document, root(repositories, Owners(repositories), RATE_LIMIT, "me"), variables, str)
+    theirs = execute(schema(), document, root(repositories, Owners(repositories), RATE_LIMIT, "me"), str, variables)
     assert isinstance(theirs, ExecutionResult)
     with Simulator([repository], speed=50_000) as simulator:
         answer = json.loads(simulator.answer({"query": query.text(), "variables": variables}).body)
@@ -258,4 +263,4 @@ def test_what_is_not_as_the_schema_says_is_graphql_core_s(unusual: str) -> None:
 def test_errors_and_directives_are_graphql_core_s(text: str, variables: dict[str, Any]) -> None:
     repositories, _ = world()
     with pytest.raises((Unusual, GraphQLError)):
-        answer_of(schema(), parse(text), root(repositories, RATE_LIMIT, "me"), variables, str)
+        answer_of(schema(), parse(text), root(repositories, Owners(repositories), RATE_LIMIT, "me"), variables, str)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from backfill import __version__, diagnosing, letters, naming, tracking
+from backfill import __version__, diagnosing, letters, naming, organisations, tracking
 from backfill.answers import Json, fitting, plain
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
 from backfill.github.client import GitHub
@@ -32,6 +32,7 @@ from backfill.store import (
 )
 from backfill.store.connection import Database
 from backfill.store.names import Wanted
+from backfill.store.organisations import Settings
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
 Event = Mapping[str, Any]
@@ -64,11 +65,12 @@ class Console:
 
     def add(self, event: Event) -> Json:
         """Names are accepted at once. What GitHub cannot answer for yet, the planner asks again."""
-        metadata = {}
-        if "priority" in event:
-            metadata["priority"] = event["priority"]
-        if "oldest_first" in event:
-            metadata["order"] = "oldest_first" if event["oldest_first"] else "newest_first"
+        metadata = _metadata(event)
+        if "organisation" in event:
+            settings = Settings(event.get("rule", {}), metadata, event.get("chunk_size"))
+            if event.get("dry_run"):
+                return organisations.preview(self.db, self.github, event["organisation"], settings).as_json()
+            return organisations.add(self.db, self.github, self.queues, event["organisation"], settings)
         asked = event["repositories"] if "repositories" in event else [event["repository"]]
         pairs = [each.split("/") for each in dict.fromkeys(asked)]
         wanted = [Wanted(owner, name, event.get("chunk_size"), metadata) for owner, name in pairs]
@@ -107,6 +109,9 @@ class Console:
 
     def remove(self, event: Event) -> Json:
         """Track a repository no more. ``done`` is false while there is data left to delete: then ask again."""
+        if "organisation" in event:
+            organisations.remove(self.db, event["organisation"])
+            return {"removed": True, "done": True}
         owner, name = event["repository"].split("/")
         forgotten = names.forget(self.db, owner, name)
         repository = repositories.find(self.db, owner, name)
@@ -127,6 +132,8 @@ class Console:
 
         A page of all: with ``page`` they come in the order of their ids, ``after`` that of the last one.
         """
+        if "organisation" in event:
+            return organisations.status(self.db, event["organisation"])
         backfill = tracking.find(self.db, event["repository"]) if "repository" in event else None
         if "repository" in event and backfill is None:
             return self._accepted(event)
@@ -142,6 +149,7 @@ class Console:
             **answer,
             "backfills": page,
             "requested": answer["requested"] if only is None else [],
+            "organisations": organisations.all_of_them(self.db) if only is None else [],
             "more": len(page) < len(rows) or (len(rows) == MOST_BACKFILLS and only is None),
             "after_id": page[-1]["backfill_id"] if page else FIRST_ID,
         }
@@ -273,6 +281,16 @@ class Console:
     def discard(self, event: Event) -> Json:
         """Delete the dead letters that are named, or all."""
         return asdict(letters.discard(self.queues, frozenset(event.get("message_ids", ()))))
+
+
+def _metadata(event: Event) -> dict[str, str]:
+    """What an add names of the settings that a backfill keeps in its metadata."""
+    metadata = {}
+    if "priority" in event:
+        metadata["priority"] = event["priority"]
+    if "oldest_first" in event:
+        metadata["order"] = "oldest_first" if event["oldest_first"] else "newest_first"
+    return metadata
 
 
 def _tracked(tracked: naming.Tracked) -> Json:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backfill.errors import Permanent, Retryable
-from backfill.github import documents, finding, listing
+from backfill.github import documents, finding, listing, organisations
 from backfill.github.auth import Credentials
 from backfill.github.errors import UnknownField, understood
 from backfill.github.finding import Found, States
 from backfill.github.governor import Governor
 from backfill.github.listing import ListedNumbers, ListingPage
+from backfill.github.organisations import OwnerPage
 from backfill.github.reading import ChunkDetails, ChunkReader, Terms
 from backfill.github.records import Listed
 from backfill.github.session import Session
@@ -68,6 +69,11 @@ class GitHub:
     def repository(self, owner: str, name: str) -> Found:
         """A repository by name. Renames are followed."""
         return finding.one(self._session, owner, name)
+
+    @understood()
+    def owned(self, login: str, node_id: str | None, cursor: str | None, page_size: int) -> OwnerPage:
+        """A page of the repositories that an organisation or a user owns, by its node id where that is known."""
+        return organisations.owned(self._session, login, node_id, cursor, page_size)
 
     @understood()
     def find(self, names: finding.Names) -> dict[str, Found | Permanent | Retryable]:

@@ -12,7 +12,7 @@ from backfill.errors import ContractViolation
 from backfill.messages import PlanEvent
 from backfill.model import Backfill
 from backfill.observability import event, note_levels
-from backfill.planner import completed, names, turn
+from backfill.planner import completed, names, organisations, turn
 from backfill.planner.means import Margins, Means, Part
 from backfill.planner.turn import Planned
 from backfill.store import backfills, leases, levels, pull_requests, removals, rounds
@@ -63,9 +63,10 @@ class Planner(Means):
             return Report(resumed, taken, 0, planned)
         began = rounds.go_on(means.db) if request.is_message else rounds.begin(means.db)
         named = names.resolve(means)
+        followed = organisations.follow(means, began)
         reopened, checked = completed.check(means, began)
         planned, done = _round(means, request, began)
-        _follow_up(means, (named, checked, done))
+        _follow_up(means, (named, followed, checked, done))
         return Report(resumed, taken, len(reopened), planned)
 
 

@@ -80,6 +80,11 @@ _FIND = """
     LIMIT 1
 """
 
+_TRACKED = """
+    SELECT r.github_id FROM repositories AS r JOIN progressive_backfill_state AS s ON s.repository_id = r.id
+    WHERE r.github_id = ANY(CAST(:github_ids AS bigint[]))
+"""
+
 # The first NOT_FOUND is only noted. A second look decides, minutes later; a success in between forgets the first.
 _NOTE_UNAVAILABLE = """
     WITH before AS (SELECT id, unavailable_since FROM repositories
@@ -103,6 +108,11 @@ def upsert(db: Database, repository: Mapping[str, Any]) -> Repository:
     return Repository.from_row(found)
 
 
+def upsert_all(db: Database, repositories: Sequence[Mapping[str, Any]]) -> None:
+    """Insert or refresh several, in one round trip."""
+    _write(db, repositories, may_insert=True)
+
+
 def refresh(db: Database, repositories: Sequence[Mapping[str, Any]]) -> None:
     """Refresh repositories from GitHub's answer, in one round trip; what has not changed is not even locked. One that was
     removed meanwhile does not come back."""
@@ -124,6 +134,11 @@ def get(db: Database, repository_id: str) -> Repository | None:
     """By uuid."""
     row = db.one("SELECT * FROM repositories WHERE id = CAST(:id AS uuid)", id=repository_id)
     return Repository.from_row(row) if row else None
+
+
+def tracked(db: Database, github_ids: Sequence[int]) -> set[int]:
+    """Those of GitHub's numbers that have a backfill."""
+    return {row["github_id"] for row in db.rows(_TRACKED, github_ids=list(github_ids))}
 
 
 def note_available(db: Database, repository_id: str) -> None:
