@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pg8000.exceptions import DatabaseError
@@ -12,7 +13,7 @@ from pg8000.exceptions import DatabaseError
 from backfill.error_codes import ErrorCode
 from backfill.errors import LeaseLost, StaleClaim
 from backfill.model import Chunk, Spent
-from backfill.outcomes import MAX_ATTEMPTS, Completed, Deferred
+from backfill.outcomes import MAX_ATTEMPTS, Completed, Deferred, Outcome
 from backfill.store import (
     backfills,
     chunks,
@@ -26,7 +27,7 @@ from backfill.store import (
     sync_requests,
 )
 from backfill.store.connection import Database
-from tests.integration.rows import backfill_of, details, give_back
+from tests.integration.rows import BROKEN, backfill_of, details, give_back
 
 
 def claimed(db: Database, chunk: Chunk) -> Chunk:
@@ -56,6 +57,47 @@ def test_the_redelivered_message_of_a_dead_worker_takes_over_when_the_lease_has_
     assert second.attempts == 2
     with pytest.raises(StaleClaim):
         conclusions.conclude(db, first, Completed(), Spent(1, 1))
+
+
+def test_an_outcome_and_its_booking_are_one_round_trip(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    backfill = backfill_of(db, 1, 2, 3)
+    mine = [claimed(db, chunks.create(db, backfill["id"], [number])) for number in (1, 2, 3)]
+    later = Deferred(backfills.now(db), ErrorCode.DEFERRED, "points are spent")
+    trips: list[int] = []
+    pipeline = Database.pipeline
+
+    def counted(self: Database, statements: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[dict[str, Any]]]:
+        trips.append(len(statements))
+        return pipeline(self, statements)
+
+    monkeypatch.setattr(Database, "pipeline", counted)
+    with db.transaction():
+        conclusions.conclude(db, mine[0], Completed(), Spent(1, 2))
+        conclusions.conclude(db, mine[1], later, Spent(1, 2))
+        conclusions.conclude(db, mine[2], BROKEN, Spent(1, 2))
+    monkeypatch.undo()
+    assert trips == [2, 2, 3]
+    assert db.one("SELECT points_spent, requests_made FROM progressive_backfill_state") == {
+        "points_spent": 3,
+        "requests_made": 6,
+    }
+
+
+def test_a_worker_that_lost_its_claim_changes_neither_its_chunk_nor_its_backfill(db: Database) -> None:
+    chunk = chunks.create(db, backfill_of(db, 1)["id"], [1])
+    first = claimed(db, chunk)
+    db.execute("UPDATE backfill_chunks SET lease_expires_at = now() - interval '1 second'")
+    claimed(db, chunk)
+    outcomes: list[Outcome] = [Completed(), BROKEN]
+    for outcome in outcomes:
+        with pytest.raises(StaleClaim), db.transaction():
+            conclusions.conclude(db, first, outcome, Spent(1, 1))
+    assert db.one("SELECT points_spent, last_processed_at FROM progressive_backfill_state") == {
+        "points_spent": 0,
+        "last_processed_at": None,
+    }
+    assert db.one("SELECT status, points FROM backfill_chunks") == {"status": "processing", "points": 0}
+    assert db.one("SELECT detail_failed_at FROM pull_requests") == {"detail_failed_at": None}
 
 
 def test_a_chunk_that_has_spent_its_attempts_is_not_claimed_again(db: Database) -> None:

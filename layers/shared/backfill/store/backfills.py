@@ -38,18 +38,12 @@ _RESUME_DUE = """
 """
 
 # Points of attempts that failed or were deferred are spent too.
-_BOOK = """
+BOOK = """
     UPDATE progressive_backfill_state SET points_spent = points_spent + :points, requests_made = requests_made + :requests
     WHERE id = :id AND (:points, :requests) <> (0, 0)
 """
 
 _NOTE_ERROR = "UPDATE progressive_backfill_state SET last_error = :error, last_error_at = now() WHERE id = :id"
-
-_RECORD_SUCCESS = """
-    UPDATE progressive_backfill_state SET consecutive_errors = 0, last_processed_at = now(), idle_runs = 0,
-           points_spent = points_spent + :points, requests_made = requests_made + :requests
-    WHERE id = :id
-"""
 
 # Counts the error, then pauses at the limit, in one transaction. The second of two workers that fail at once waits for the
 # first one's count, and cannot miss it. An UPDATE that names the status of a paused backfill is a person's pause (see
@@ -139,17 +133,12 @@ def resume_due(db: Database) -> list[str]:
 
 def book(db: Database, backfill_id: str, spent: Spent) -> None:
     """Add the cost of work that did not succeed."""
-    db.execute(_BOOK, id=backfill_id, points=spent.points, requests=spent.requests)
+    db.execute(BOOK, id=backfill_id, points=spent.points, requests=spent.requests)
 
 
 def note_error(db: Database, backfill_id: str, error: str) -> None:
     """Show an error in the status. The backfill continues."""
     db.execute(_NOTE_ERROR, id=backfill_id, error=error[:2000])
-
-
-def record_success(db: Database, backfill_id: str, spent: Spent) -> None:
-    """A chunk completed: the next error is the first in a row again."""
-    db.execute(_RECORD_SUCCESS, id=backfill_id, points=spent.points, requests=spent.requests)
 
 
 def record_error(db: Database, backfill_id: str, error: str, *, pause_minutes: int, is_outage: bool = False) -> bool:

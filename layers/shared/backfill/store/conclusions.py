@@ -49,28 +49,36 @@ _FAIL_MEMBERS = """
     WITH locked AS (
         SELECT p.repository_id, p.number, c.error, c.error_code
         FROM backfill_chunks AS c JOIN pull_requests AS p ON p.repository_id = c.repository_id AND p.number = ANY(c.pr_numbers)
-        WHERE c.id = ANY(:ids) AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
+        WHERE c.id = ANY(:ids) AND c.status = 'failed' AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
         ORDER BY p.repository_id, p.number FOR UPDATE OF p)
     UPDATE pull_requests AS p SET detail_error = l.error, detail_error_code = l.error_code, detail_failed_at = now()
     FROM locked AS l WHERE p.repository_id = l.repository_id AND p.number = l.number
 """
 
+# The next error of the backfill is the first in a row again.
+_SUCCEED = """
+    UPDATE progressive_backfill_state SET consecutive_errors = 0, last_processed_at = now(), idle_runs = 0,
+           points_spent = points_spent + :points, requests_made = requests_made + :requests
+    WHERE id = :id
+"""
+
 
 def conclude(db: Database, chunk: Chunk, outcome: Outcome, spent: Spent) -> bool:
-    """Inside a transaction: write what became of a claimed chunk. True if it pauses the backfill.
+    """Inside a transaction: write what became of a claimed chunk, in one round trip for most. True if it pauses the backfill.
 
-    The chunk is locked before its backfill, as everywhere. Raises StaleClaim.
+    The locks are in the common order: chunk, pull requests, backfill. Raises StaleClaim.
     """
-    statement, parameters = _transition(outcome)
-    claim = {"id": chunk.id, "claim_token": chunk.claim_token, "points": spent.points, "requests": spent.requests}
-    if db.one(statement, **claim, **parameters) is None:
+    cost = {"points": spent.points, "requests": spent.requests}
+    transition, parameters = _transition(outcome)
+    statements = [(transition, {"id": chunk.id, "claim_token": chunk.claim_token, **cost, **parameters})]
+    if isinstance(outcome, Failed):
+        statements.append((_FAIL_MEMBERS, {"ids": [chunk.id]}))
+    statements.append((_SUCCEED if _has_stored(outcome) else backfills.BOOK, {"id": chunk.backfill_id, **cost}))
+    if not db.pipeline(statements)[0]:
         raise StaleClaim(f"chunk {chunk.id} was taken back from this worker")
-    match outcome:
-        case Failed():
-            fail_members(db, chunk.id)
-        case Split(_, moved):
-            chunks.create(db, chunk.backfill_id, moved, origin=chunk.origin)
-    return _note(db, chunk.backfill_id, outcome, spent)
+    if isinstance(outcome, Split):
+        chunks.create(db, chunk.backfill_id, outcome.moved, origin=chunk.origin)
+    return _pause(db, chunk.backfill_id, outcome)
 
 
 def fail_members(db: Database, *chunk_ids: str) -> None:
@@ -95,21 +103,22 @@ def _transition(outcome: Outcome) -> tuple[str, dict[str, Any]]:
     return _RELEASE, {**how, "error": outcome.reason[:MOST_TEXT], "error_code": outcome.code}
 
 
-def _note(db: Database, backfill_id: str, outcome: Outcome, spent: Spent) -> bool:
-    """Book what was spent, and what the outcome means for the backfill; True if it pauses the backfill."""
-    if isinstance(outcome, Completed) or (isinstance(outcome, Retried) and outcome.keep is not None):
-        # Of a chunk that keeps some members, the others were stored.
-        backfills.record_success(db, backfill_id, spent)
+def _has_stored(outcome: Outcome) -> bool:
+    """Of a chunk that keeps some members, the others were stored."""
+    return isinstance(outcome, Completed) or (isinstance(outcome, Retried) and outcome.keep is not None)
+
+
+def _pause(db: Database, backfill_id: str, outcome: Outcome) -> bool:
+    """Count an error of the backfill, or pause it at once; True if it is paused now."""
+    if _has_stored(outcome):
         return False
-    paused = False
     match outcome:
         case Stopped(_, minutes, code, reason):
             backfills.pause(db, backfill_id, code, minutes=minutes, error=reason[:MOST_TEXT])
-            paused = True
+            return True
         case Retried(reason=reason, counts=True) | Failed(reason=reason, counts=True):
             is_outage = isinstance(outcome, Retried) and outcome.is_outage
-            paused = backfills.record_error(
+            return backfills.record_error(
                 db, backfill_id, reason[:MOST_TEXT], pause_minutes=ERROR_PAUSE_MINUTES, is_outage=is_outage
             )
-    backfills.book(db, backfill_id, spent)
-    return paused
+    return False
