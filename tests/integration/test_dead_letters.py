@@ -145,7 +145,7 @@ def test_a_sync_request_that_fails_again_stays_for_the_operator(stack: Stack) ->
         stack.queues.drop(stack.queues.chunks.pop(0), Source.CHUNKS)
         stack.heartbeat()
         assert len(stack.queues.dead) == times
-    # Whoever receives a letter and leaves it hides it for a minute.
+    # A letter that is received and left is hidden for a minute.
     stack.queues.now += 60
     assert stack.recovery.recover(RecoveryEvent())["dead_letters_left"] == 1
     stack.queues.now += 60

@@ -1,4 +1,4 @@
-"""Workers that are interrupted: by the end of their time, by Postgres, by recovery; and messages by hand."""
+"""Workers that are interrupted: by the end of their time, by Postgres, by recovery; and sync requests."""
 
 from __future__ import annotations
 
@@ -316,7 +316,7 @@ def test_a_plan_request_that_can_never_succeed_is_a_dead_letter_too(
     assert "InvalidMessages" in capsys.readouterr().out
 
 
-# Messages by hand
+# Sync requests
 
 
 def test_a_message_by_hand_becomes_bounded_chunks_of_its_own(stack: Stack) -> None:
@@ -404,7 +404,7 @@ def test_planning_that_was_asked_for_while_a_planner_held_the_lease_is_asked_for
 
 
 def test_a_total_that_shrank_is_noticed_though_the_vanished_were_known_before(stack: Stack) -> None:
-    """A message by hand found that it is gone; the total of the completed backfill is GitHub's all the same."""
+    """A sync request found that it is gone; the total of the completed backfill is GitHub's all the same."""
     stack.run()
     held = next(iter(stack.simulator.repositories.values())).pull_requests
     number = min(held)

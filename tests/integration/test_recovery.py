@@ -241,7 +241,7 @@ def test_dead_letters_of_settled_chunks_are_harmless_and_removed(
             "m", '{"schema_version": 1, "repository": "octo/unknown", "pr_numbers": [1]}', "r", "repository: unknown"
         ),
         DeadLetter("m", '{"schema_version": 1, "repository": "octo/hello", "pr_numbers": [1]}', "r", was_redriven=True),
-        # Buried for its reason from the chunk queue, where it was no plan request.
+        # Refused by the worker with this reason; the chunk queue has no plan requests.
         DeadLetter("m", '{"schema_version": 1}', "r", "event: must have either chunk_id and dispatch_id"),
     ],
 )

@@ -39,7 +39,7 @@ def later(**wait: float) -> datetime:
 LIMIT = errors.Deferred(later(seconds=90), 90.0, "server time")
 FIRST, LAST = attempt(1), attempt(5)
 CASES: list[tuple[Exception, Attempt, Outcome]] = [
-    # Limits are no errors: no attempt, whichever it is.
+    # A limit is not an error: no attempt is counted, whichever attempt it is.
     (LIMIT, FIRST, Deferred(later(seconds=90), ErrorCode.DEFERRED, "server time")),
     (LIMIT, LAST, Deferred(later(seconds=90), ErrorCode.DEFERRED, "server time")),
     # Errors that may pass: 30, 60, 120, 240 seconds, then failed.

@@ -1,4 +1,4 @@
-"""Errors that say what to do. Decisions are taken on the type, never on the text of a message."""
+"""Errors that say what to do. Decide on the type, never on the text of a message."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Retryable(BackfillError):
 
 
 class Deferred(BackfillError):
-    """Nothing is wrong: the work may go on at ``until``, in ``seconds`` from now. No attempt is counted.
+    """Nothing is wrong: the work may continue at ``until``, in ``seconds`` from now. No attempt is counted.
 
-    ``until`` is by the clock of whoever set it, the database's; delays are made of ``seconds``, which no clock bends.
+    ``until`` is by the database's clock. Delays use ``seconds``, which depends on no clock.
     """
 
     def __init__(self, until: datetime, seconds: float, reason: str) -> None:
@@ -32,7 +32,7 @@ class Deferred(BackfillError):
 
 
 class Permanent(BackfillError):
-    """Trying again cannot help. ``code`` is a stable word for columns and metrics."""
+    """A retry cannot help. ``code`` is a stable word for columns and metrics."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
@@ -40,35 +40,35 @@ class Permanent(BackfillError):
 
 
 class StaleClaim(BackfillError):
-    """The chunk belongs to somebody else by now: roll back everything and acknowledge the message."""
+    """Recovery or another worker has the chunk. Roll everything back and acknowledge the message."""
 
 
 class Removed(BackfillError):
-    """The operator removed the repository meanwhile: acknowledge the message, there is nothing left to do."""
+    """The operator has removed the repository. Acknowledge the message: nothing is left to do."""
 
 
 class DatabaseUnavailable(BackfillError):
-    """Postgres cannot be reached or ended the connection; after a COMMIT the result may be unknown.
+    """Postgres cannot be reached or ended the connection. After a COMMIT the result may be unknown.
 
-    No attempt of a chunk and no error of a backfill is to blame, so this is not Retryable: SQS brings the message back.
+    This is not Retryable: it counts neither as an attempt nor as an error of a backfill. SQS returns the message.
     """
 
     code: ClassVar[ErrorCode] = ErrorCode.DATABASE_UNAVAILABLE
 
 
 class LeaseLost(Retryable):
-    """The backfill has had another planner since, whose business it is now: nothing of this one's is stored any more."""
+    """Another planner took over the lease. Discard this run's uncommitted work."""
 
     def __init__(self) -> None:
         super().__init__("another planner took the backfill over")
 
 
 class NotSent(Retryable):
-    """SQS did not take a message that follows from the one at hand: that one comes back, and whoever gets it sends again."""
+    """SQS rejected a follow-up message. The incoming message returns, and its next delivery sends the follow-up again."""
 
 
 class Misconfigured(BackfillError):
-    """A setting or a secret of the deployment is wrong: ``setting`` breaks ``rule``. No message is to blame for it."""
+    """A setting or a secret of the deployment is wrong: ``setting`` breaks ``rule``. The messages are not at fault."""
 
     def __init__(self, setting: str, rule: str) -> None:
         super().__init__(f"{setting}: {rule}")

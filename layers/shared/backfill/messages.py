@@ -20,14 +20,14 @@ _SCHEMAS = Path(__file__).parent / "schemas"
 
 @dataclass(frozen=True, slots=True)
 class PlanEvent:
-    """What a planner run is about; nothing set means every active backfill with its own settings."""
+    """What a planner run plans. Without a field: every active backfill, with its own settings."""
 
     repository_id: str | None = None
     repository: str | None = None
     chunk_size: int | None = None
     max_chunks: int | None = None
     dry_run: bool = False
-    # It came from the plan queue: a follow-up of an earlier run, or published by a person.
+    # From the plan queue: a follow-up of an earlier run, or published by a person.
     is_message: bool = field(default=False, compare=False)
 
 
@@ -49,7 +49,7 @@ class SyncRequest:
 
 
 def planner_event(event: Mapping[str, Any]) -> PlanEvent:
-    """The event of a direct invocation, of a schedule (its own fields are not ours), or of a plan-queue message."""
+    """The event of a direct invocation, of a schedule, or of a message of the plan queue."""
     fields = _fields("planner_event", event)
     fields.pop("schema_version", None)
     return PlanEvent(**fields)
@@ -90,7 +90,7 @@ def plan_message(body: str) -> PlanEvent:
 
 
 def plan_request(body: str) -> PlanEvent | None:
-    """What a dead letter asks of the planner, if it came from the plan queue: the chunk queue's messages do not fit."""
+    """The plan request in a dead letter; None if it is not one. Messages of the chunk queue do not match the schema."""
     try:
         return plan_message(body)
     except ContractViolation:
@@ -114,7 +114,7 @@ def parse(body: str) -> dict[str, Any]:
 
 
 def _fields(name: str, event: Any) -> dict[str, Any]:
-    """The fields that the schema allows, of an event, a message, or a schedule (whose own fields are not ours)."""
+    """The fields of an event or a message, checked by the schema. A schedule's own fields are ignored."""
     from jsonschema import exceptions
 
     if not isinstance(event, Mapping):
@@ -130,7 +130,7 @@ def _fields(name: str, event: Any) -> dict[str, Any]:
 
 
 def _whole(value: Any) -> Any:
-    """To JSON Schema 25.0 is an integer; to Postgres it is none."""
+    """JSON Schema accepts 25.0 as an integer; Postgres does not."""
     if isinstance(value, list):
         return [_whole(each) for each in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -138,7 +138,7 @@ def _whole(value: Any) -> Any:
 
 @cache
 def _validator(name: str) -> Any:
-    # jsonschema takes a tenth of a second to import: only when a message is there.
+    # The import of jsonschema takes a tenth of a second, so it waits for a message.
     from jsonschema import Draft202012Validator
 
     return Draft202012Validator(json.loads((_SCHEMAS / f"{name}.json").read_text(encoding="utf-8")))

@@ -1,5 +1,5 @@
-"""What becomes of a chunk that a worker has claimed. An outcome is a value; ``decide`` is the only place that chooses one
-from an error. ``store.conclusions.conclude`` writes any of them.
+"""What becomes of a claimed chunk. An outcome is a value. Only ``decide`` chooses one from an error, and
+``store.conclusions.conclude`` writes any of them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from backfill.error_codes import ErrorCode
 from backfill.github.errors import BadCredentials, Forbidden, OutOfMemory, OutOfTime, RepositoryUnavailable, Unreachable
 from backfill.model import Chunk, ChunkStatus, Spent
 
-# Attempts of a chunk. Receives are counted by SQS, not here.
+# Attempts of a chunk. SQS counts receives; they are not attempts.
 MAX_ATTEMPTS = 5
-# The first retry comes after this, each further one after twice as long.
+# The wait before the first retry. It doubles each time.
 FIRST_RETRY_SECONDS = 30
-# The second look at a repository that GitHub does not show comes later than this: a hiccup is over by then.
+# GitHub is asked again for a repository that it does not show after this time. A hiccup is over by then.
 LOOK_AGAIN_SECONDS = 300
-# Pauses that the product makes end by themselves. The cause may be gone by then.
+# The lengths of the product's pauses. The cause may be gone when they end.
 ERROR_PAUSE_MINUTES = 60
 CREDENTIALS_PAUSE_MINUTES = 60
 UNAVAILABLE_PAUSE_MINUTES = 24 * 60
@@ -27,7 +27,7 @@ UNAVAILABLE_PAUSE_MINUTES = 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A claimed chunk as far as decisions need it: its members, its attempts with this one, requests spent on this one."""
+    """What decisions need of a claimed chunk. ``attempts`` includes this one; ``requests`` are those of this attempt."""
 
     pr_numbers: tuple[int, ...]
     attempts: int
@@ -46,7 +46,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """Stored. ``note`` tells about members that are not whole, ``code`` of what kind they are at their worst."""
+    """Stored. ``note`` names the members that are not whole, ``code`` the worst kind of them."""
 
     note: str | None = None
     code: ErrorCode | None = None
@@ -54,7 +54,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Given back until a limit of GitHub's ends, or until the second look. No attempt is counted."""
+    """Given back until a limit of GitHub ends, or until GitHub is asked again. No attempt is counted."""
 
     until: datetime
     code: ErrorCode
@@ -63,9 +63,9 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """Given back after an error, to be claimed again ``at``; of its members only ``keep``, if that is set.
+    """Given back after an error until ``at``, with the members of ``keep`` alone if that is set.
 
-    ``counts``: an error of the backfill's too; three in a row pause it. ``is_outage``: many workers meet it at once.
+    ``counts``: it is an error of the backfill too; three in a row pause it. ``is_outage``: many workers meet it at once.
     """
 
     at: datetime
@@ -78,7 +78,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Too much for one invocation: the chunk keeps some members, the others become a chunk of their own."""
+    """Too much for one invocation. The chunk keeps some members, and the others become a chunk of their own."""
 
     kept: tuple[int, ...]
     moved: tuple[int, ...]
@@ -88,7 +88,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The token or the repository is the trouble: the chunk is given back, and the backfill pauses ``until`` then."""
+    """The token or the repository is the cause. The chunk is given back, and the backfill pauses ``until`` then."""
 
     until: datetime
     pause_minutes: int
@@ -98,7 +98,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """For good, with the members that were not read. ``counts`` as for a retry."""
+    """Failed, with the members that were not read. ``counts`` as for a retry."""
 
     code: ErrorCode
     reason: str
@@ -120,7 +120,10 @@ Ending = Outcome | Superseded | Released
 
 
 def decide(error: Exception, attempt: Attempt, now: datetime, *, looked_before: bool = False) -> Outcome:
-    """What an error makes of a chunk. ``looked_before``: GitHub did not show the repository minutes ago either."""
+    """What an error makes of a chunk. ``looked_before``: GitHub did not show the repository minutes ago either.
+
+    Raises the error if it is not for the chunk to decide.
+    """
     match error:
         case errors.Deferred():
             return Deferred(error.until, ErrorCode.DEFERRED, error.reason)
@@ -142,7 +145,7 @@ def decide(error: Exception, attempt: Attempt, now: datetime, *, looked_before: 
 def retried(
     error: errors.Retryable | errors.DatabaseUnavailable, attempt: Attempt, now: datetime, *, counts: bool = True
 ) -> Retried | Failed:
-    """Another attempt later, each after twice as long; after the last one the chunk has failed."""
+    """Another attempt later. After the last attempt the chunk has failed."""
     if attempt.is_last:
         return Failed(ErrorCode.ATTEMPTS_SPENT, str(error), counts)
     return Retried(retry_at(attempt, now), error.code, str(error), counts, isinstance(error, Unreachable))
@@ -168,7 +171,7 @@ def after_lost_commit(claimed: Chunk, found: Chunk | None, spent: Spent) -> Comp
 
 
 def _divided(error: OutOfTime | OutOfMemory, attempt: Attempt, now: datetime) -> Split | Retried | Failed:
-    """Half of the members become a chunk of their own. One pull request alone, or nothing read at all, is tried again."""
+    """Half of the members become a chunk of their own. A single pull request, or an attempt without a request, is retried."""
     numbers = attempt.pr_numbers
     if len(numbers) == 1 or not attempt.requests:
         return retried(error, attempt, now, counts=False)

@@ -142,12 +142,12 @@ def tracked(db: Database, github_ids: Sequence[int]) -> set[int]:
 
 
 def note_available(db: Database, repository_id: str) -> None:
-    """GitHub has shown it: an earlier NOT_FOUND was a hiccup."""
+    """GitHub shows the repository: an earlier NOT_FOUND was a hiccup."""
     db.execute(_NOTE_AVAILABLE, id=repository_id)
 
 
 def note_unavailable(db: Database, repository_ids: Sequence[str]) -> set[str]:
-    """Record that GitHub says NOT_FOUND. Those of which it said so before: there it is no passing trouble."""
+    """Record GitHub's NOT_FOUND. Returns the repositories with an earlier NOT_FOUND, for which the trouble is lasting."""
     return {
         row["id"] for row in db.rows(_NOTE_UNAVAILABLE, ids=list(repository_ids), look_again_seconds=LOOK_AGAIN_SECONDS)
     }
