@@ -44,7 +44,7 @@ class Rule:
         """From the column ``rule``."""
         return cls(tuple(fields["include"]), tuple(fields["exclude"]), bool(fields["forks"]), bool(fields["archived"]))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Mapping[str, object]:
         """The column ``rule``."""
         return {
             "include": list(self.include),

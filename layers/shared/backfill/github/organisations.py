@@ -9,6 +9,7 @@ from typing import Any
 from backfill.github import cost, documents, records
 from backfill.github.errors import Forbidden, RepositoryUnavailable, Unexplained
 from backfill.github.governor import LISTING_SLEEP_SECONDS
+from backfill.github.records import Node
 from backfill.github.session import Price, Session
 
 PAGE = 100
@@ -88,7 +89,7 @@ def owned(session: Session, login: str, node_id: str | None, cursor: str | None,
     )
 
 
-def _owned(node: dict[str, Any]) -> OwnedRepository:
+def _owned(node: Node) -> OwnedRepository:
     """Raises TypeError for a repository without a number, which makes the reply Unexplained."""
     row = records.repository(records.clean(node))
     return OwnedRepository({**row, "github_id": int(row["github_id"])}, int(node["pullRequests"]["totalCount"]))
