@@ -47,7 +47,7 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
             out.print(told(check), markup=False)
     bad = [each for each in checks if each.result is Result.FAILED]
     if as_json:
-        rows = [{"name": c.name, "result": c.result.value, "found": c.found, "advice": c.advice} for c in checks]
+        rows = [each.as_json() for each in checks]
         print_json({"ok": not bad, "version": __version__, "checks": rows})
     else:
         out.print(_summary(checks))
@@ -207,7 +207,7 @@ def _from_within(stack: DeployedStack) -> Iterator[Check]:
     if answer["schema"]:
         yield schema(answer["schema"], newest_migration())
     for each in answer["checks"]:
-        yield Check(each["name"], Result(each["result"]), each["found"], each["advice"])
+        yield Check.from_json(each)
 
 
 def version(deployed: str, own: str) -> Check:

@@ -398,8 +398,8 @@ def test_a_dry_run_and_the_status_do_not_wait_for_times_of_a_clock_that_was_put_
     row = latest(db)
     assert row is not None
     now = db.rows("SELECT clock_timestamp() AS now")[0]["now"]
-    assert (row["waits_until"] - now).total_seconds() <= 30 and "rate limit" in row["wait_reason"]
-    assert (row["reset_at"] - now).total_seconds() <= LONGEST_WINDOW_SECONDS
+    assert (row.waits_until - now).total_seconds() <= 30 and "rate limit" in row.wait_reason
+    assert (row.reset_at - now).total_seconds() <= LONGEST_WINDOW_SECONDS
     db.execute("UPDATE github_budget SET blocked_until = NULL")
     grant = observed.reserve(Ask(WHO, 1, 1.0), 5)
     assert grant.wait_seconds <= LONGEST_WINDOW_SECONDS

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from backfill.forecast.pace import until_done, with_resets
+from backfill.store.budget import Latest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def budget(remaining: int, reset_minutes: float = 30, blocked_minutes: float | None = None) -> dict[str, Any]:
-    return {
-        "limit": 5000,
-        "remaining": remaining,
-        "reset_at": NOW + timedelta(minutes=reset_minutes),
-        "blocked_until": None if blocked_minutes is None else NOW + timedelta(minutes=blocked_minutes),
-    }
+def budget(remaining: int, reset_minutes: float = 30, blocked_minutes: float | None = None) -> Latest:
+    return Latest(
+        identity="user:octo",
+        limit=5000,
+        remaining=remaining,
+        reset_at=NOW + timedelta(minutes=reset_minutes),
+        blocked_until=None if blocked_minutes is None else NOW + timedelta(minutes=blocked_minutes),
+        slowness=1.0,
+        waits_until=None,
+        wait_reason=None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,6 +57,6 @@ def test_time_is_shared_by_weight_and_no_work_is_lost(works: list[tuple[float, f
     ],
 )
 def test_waits_for_points_are_part_of_the_time(
-    seconds: float, rate: float, known: dict[str, Any] | None, expected: float
+    seconds: float, rate: float, known: Latest | None, expected: float
 ) -> None:
     assert with_resets(seconds, rate, known, NOW) == pytest.approx(expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,6 +23,15 @@ class Check:
     result: Result
     found: str
     advice: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """As the console and the command answer it."""
+        return {"name": self.name, "result": self.result.value, "found": self.found, "advice": self.advice}
+
+    @classmethod
+    def from_json(cls, answer: Mapping[str, str]) -> Check:
+        """From the console's answer."""
+        return cls(answer["name"], Result(answer["result"]), answer["found"], answer["advice"])
 
     @classmethod
     def passed(cls, name: str, found: str) -> Check:

@@ -218,7 +218,7 @@ class Console:
     def doctor(self, _: Event) -> Json:
         """What this stack finds when it looks at itself; nothing is written."""
         found = diagnosing.examine(self.db, self.github, self.queues)
-        return {"version": __version__, "schema": found.schema, "checks": [asdict(each) for each in found.checks]}
+        return {"version": __version__, "schema": found.schema, "checks": [each.as_json() for each in found.checks]}
 
     def sync(self, event: Event) -> Json:
         """Ask a worker to read pull requests now. ``missing``: numbers that GitHub does not have; ``waits``: why it takes longer."""

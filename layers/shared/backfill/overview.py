@@ -11,6 +11,7 @@ from typing import Any
 from backfill.error_codes import ErrorCode
 from backfill.queues import Queues
 from backfill.store import budget, names, progress
+from backfill.store.budget import Latest
 from backfill.store.connection import Database
 from backfill.store.progress import Progress
 
@@ -64,7 +65,7 @@ class Overview:
 
     backfills: Sequence[Shown]
     counts: Mapping[str, int]
-    budget: Mapping[str, Any] | None
+    budget: Latest | None
     dead_letters: int
     requested: Sequence[names.Requested]
     advice: Sequence[Mapping[str, Any]]
@@ -74,7 +75,7 @@ class Overview:
         return {
             "backfills": [each.as_json() for each in self.backfills],
             "counts": self.counts,
-            "budget": self.budget,
+            "budget": asdict(self.budget) if self.budget else None,
             "dead_letters": self.dead_letters,
             "requested": [asdict(each) for each in self.requested],
             "advice": [dict(each) for each in self.advice],
@@ -111,7 +112,7 @@ _PAUSES = {
 }
 
 
-def condition(row: Progress, latest_budget: Mapping[str, Any] | None) -> Condition:
+def condition(row: Progress, latest_budget: Latest | None) -> Condition:
     """The state of a backfill, beside the ``budget.latest`` of its GitHub identity."""
     if row.status == "completed":
         if row.failed_prs and not row.unchecked:
@@ -165,14 +166,14 @@ def _trouble(row: Progress) -> Condition | None:
     return None
 
 
-def _wait(row: Progress, latest_budget: Mapping[str, Any] | None) -> Condition | None:
+def _wait(row: Progress, latest_budget: Latest | None) -> Condition | None:
     if row.processing or row.due:
         return None
     if row.next_at:
         code = "waiting_for_github" if row.next_code == ErrorCode.DEFERRED else "retrying"
         return Condition(code, Kind.WAITING, _until(row.next_at, row.next_error))
-    if latest_budget and latest_budget["waits_until"]:
-        why = _until(latest_budget["waits_until"], latest_budget["wait_reason"])
+    if latest_budget and latest_budget.waits_until:
+        why = _until(latest_budget.waits_until, latest_budget.wait_reason)
         return Condition("waiting_for_github", Kind.WAITING, why)
     return None
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from backfill.planner import cutting
 from backfill.planner.run import MOST_BACKFILLS
 from backfill.priority import Marks
 from backfill.store import backfills, budget, forecasts, progress
+from backfill.store.budget import Latest
 from backfill.store.connection import Database
 from backfill.store.forecasts import Active
 from backfill.store.pull_requests import FAILED_RETRY_HOURS
@@ -77,7 +78,7 @@ class Forecast:
 
     backfills: Sequence[Foreseen]
     completed: int
-    budget: Mapping[str, Any] | None
+    budget: Latest | None
     now: datetime
 
     def as_json(self) -> dict[str, Any]:
@@ -91,7 +92,7 @@ class Forecast:
             "backfills": rows,
             "total": total | {"seconds": last["seconds"], "finish": last["finish"]},
             "completed_to_examine": {"repositories": self.completed, "points": points},
-            "budget": self.budget and {name: _plain(value) for name, value in self.budget.items()},
+            "budget": {name: _plain(value) for name, value in asdict(self.budget).items()} if self.budget else None,
         }
 
 
@@ -108,7 +109,7 @@ class Forecaster:
         with self.db.reading():
             asked, others = self._works(request)
             known = budget.latest(self.db)
-            seconds_each = pace.pace(self.db, asked, known["slowness"] if known else 1.0)
+            seconds_each = pace.pace(self.db, asked, known.slowness if known else 1.0)
             now = backfills.now(self.db)
             works = [*asked, *others]
             finishes = pace.until_done([(work.server_seconds * seconds_each, work.share) for work in works])

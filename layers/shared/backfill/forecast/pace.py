@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from backfill.forecast.work import Work
 from backfill.limits import FLOOR, SERVER_SHARE
 from backfill.store import forecasts
+from backfill.store.budget import Latest
 from backfill.store.connection import Database
 
 # Detailed pull requests within the last hour that make a pace.
@@ -46,18 +46,17 @@ def until_done(works: Sequence[tuple[float, float]]) -> list[float]:
     return finishes
 
 
-def with_resets(
-    seconds: float, points_per_second: float, latest_budget: Mapping[str, Any] | None, now: datetime
-) -> float:
+def with_resets(seconds: float, points_per_second: float, latest: Latest | None, now: datetime) -> float:
     """Seconds of work, and the waits for GitHub's points between them.
 
     The floor is not touched, and a window's points are there again after its reset.
     """
-    known = latest_budget if latest_budget and latest_budget["remaining"] is not None else None
-    limit = known["limit"] if known else USUAL_LIMIT
-    points = (known["remaining"] if known else limit) - FLOOR * limit
-    passed = _ahead(known, "blocked_until", now) or 0.0
-    window_ends = _ahead(known, "reset_at", now) or WINDOW_SECONDS
+    limit, remaining, passed, window_ends = USUAL_LIMIT, USUAL_LIMIT, 0.0, WINDOW_SECONDS
+    if latest is not None and latest.limit is not None and latest.remaining is not None:
+        limit, remaining = latest.limit, latest.remaining
+        passed = _ahead(latest.blocked_until, now) or 0.0
+        window_ends = _ahead(latest.reset_at, now) or WINDOW_SECONDS
+    points = remaining - FLOOR * limit
     while points_per_second > 0:
         can_work = min(max(0.0, points) / points_per_second, max(0.0, window_ends - passed))
         if seconds <= can_work:
@@ -68,7 +67,6 @@ def with_resets(
     return passed + seconds
 
 
-def _ahead(known: Mapping[str, Any] | None, field: str, now: datetime) -> float | None:
+def _ahead(moment: datetime | None, now: datetime) -> float | None:
     """Seconds until a moment that is still to come."""
-    moment = known[field] if known else None
     return (moment - now).total_seconds() if moment is not None and moment > now else None

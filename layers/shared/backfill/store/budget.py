@@ -5,6 +5,7 @@ The decisions are functions in the database (migrations/functions/budget_*.sql),
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from backfill.limits import FLOOR, SERVER_SHARE, Ask, Grant, Used
@@ -152,7 +153,24 @@ def advice(db: Database) -> list[Row]:
     return db.rows(_ADVICE)
 
 
-def latest(db: Database) -> Row | None:
-    """The budget of the identity that was used last. ``waits_until`` is null while requests may be sent. ``slowness`` is GitHub's
-    time divided by the published figures."""
-    return db.one(_LATEST, floor=FLOOR)
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The budget of the identity that was used last. ``limit`` and ``remaining`` are None where this GitHub limits nothing.
+
+    ``waits_until`` is None while requests may be sent. ``slowness`` is GitHub's time divided by the published figures.
+    """
+
+    identity: str
+    limit: int | None
+    remaining: int | None
+    reset_at: datetime | None
+    blocked_until: datetime | None
+    slowness: float
+    waits_until: datetime | None
+    wait_reason: str | None
+
+
+def latest(db: Database) -> Latest | None:
+    """The budget as it is now; None before the first request."""
+    row = db.one(_LATEST, floor=FLOOR)
+    return Latest(**row) if row else None
