@@ -396,7 +396,7 @@ def test_a_dry_run_and_the_status_do_not_wait_for_times_of_a_clock_that_was_put_
     grant = observed.reserve(Ask(WHO, 1, 1.0), 5)
     assert not grant.granted and 0 < grant.wait_seconds <= LONGEST_WINDOW_SECONDS
     row = latest(db)
-    assert row is not None
+    assert row is not None and row.waits_until and row.wait_reason and row.reset_at
     now = db.rows("SELECT clock_timestamp() AS now")[0]["now"]
     assert (row.waits_until - now).total_seconds() <= 30 and "rate limit" in row.wait_reason
     assert (row.reset_at - now).total_seconds() <= LONGEST_WINDOW_SECONDS

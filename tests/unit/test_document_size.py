@@ -68,3 +68,11 @@ def test_the_largest_pull_request_alone_leaves_room() -> None:
     for most in (True, False):
         request, later = fitting([Task(1, parts_of(row, threads=most))], {1: None}, set())
         assert not later and len(request.text) < documents.MOST_BYTES * 3 / 4
+
+
+def test_a_hundred_whole_pull_requests_are_more_than_one_document_holds() -> None:
+    row = {"number": 1, "total_comments_count": 9, **dict.fromkeys(COUNTS.values(), 3)}
+    tasks = [Task(2**31 - number, parts_of(row)) for number in range(1, 101)]
+    request, later = fitting(tasks, dict.fromkeys((task.number for task in tasks), None), set())
+    assert len(request.text.encode()) < documents.MOST_BYTES
+    assert request.tasks and later and len(request.tasks) + len(later) == 100
