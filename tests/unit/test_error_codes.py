@@ -15,7 +15,7 @@ from backfill.errors import Retryable
 
 SOURCES = Path(backfill.__file__).parent
 # Which argument of a call is a code.
-ARGUMENT = {"Refusal": 0, "Permanent": 0, "Flaw": 1, "_doubt": 1, "fail": 0, "_release": 3}
+ARGUMENT = {"Refusal": 0, "Permanent": 0, "Flaw": 1, "_doubt": 1, "fail": 0, "Failed": 0, "Retried": 1, "Deferred": 1}
 RETURNS = {"_code", "_note_code"}
 
 
