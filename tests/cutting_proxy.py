@@ -8,7 +8,7 @@ from contextlib import suppress
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from backfill.store.connection import connection_options
+from backfill.store.address import connection_options
 
 # What completes a chunk or gives it back (store/chunks.py), and the simple query that ends its transaction.
 COMPLETES = b"UPDATE backfill_chunks SET status = 'completed'"

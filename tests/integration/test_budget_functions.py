@@ -12,7 +12,8 @@ from backfill.github.governor import Governor
 from backfill.github.replies import Reply
 from backfill.limits import LONGEST_WAIT_SECONDS, LONGEST_WINDOW_SECONDS, Ask
 from backfill.store.budget import ObservedBudget, PostgresBudget
-from backfill.store.connection import Database, _Connection
+from backfill.store.connection import Database
+from backfill.store.driver import Connection
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 ASK = Ask("user:octocat", 10, 2.0)
@@ -175,13 +176,13 @@ def test_a_request_takes_one_round_trip_before_it_and_one_after_it_also_the_firs
     connect: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     db, trips = connect(), list[int]()
-    pipeline = _Connection.pipeline
+    pipeline = Connection.pipeline
 
     def counted(*given: Any) -> Any:
         trips.append(1)
         return pipeline(*given)
 
-    monkeypatch.setattr(_Connection, "pipeline", counted)
+    monkeypatch.setattr(Connection, "pipeline", counted)
     for _ in range(2):
         trips.clear()
         Governor(PostgresBudget(db), sleep=lambda _: None).run(

@@ -14,8 +14,9 @@ import pg8000.native
 import pytest
 
 from backfill.errors import DatabaseUnavailable
-from backfill.store import connection
-from backfill.store.connection import Database, LoginRefused, connect_patiently
+from backfill.store import address, connection
+from backfill.store.address import LoginRefused, connect_patiently
+from backfill.store.connection import Database
 from local.postgres import Postgres
 from local.servers import NotHere, PgBouncer
 from local.stack import free_port
@@ -26,7 +27,7 @@ class Network:
     """TCP to Postgres' Unix socket. After ``forget`` it drops what earlier connections send, and tells neither side, as NAT."""
 
     def __init__(self, database_url: str, port: int = 0) -> None:
-        self._path = connection.connection_options(database_url)["unix_sock"]
+        self._path = address.connection_options(database_url)["unix_sock"]
         self._listener = socket.create_server(("127.0.0.1", port))
         self._forgotten: list[threading.Event] = []
         self._ends: list[socket.socket] = []
@@ -148,7 +149,7 @@ def test_a_single_statement_that_waits_for_a_lock_is_ended_by_the_server(
     assert holder.one("SELECT block_reason FROM github_budget") == {"block_reason": None}
     # Nothing of it stays: the next one who gets this session from a pooler has the server's own setting.
     assert waiting.execute(claim) == 1
-    plain = pg8000.native.Connection(**connection.connection_options(limited))
+    plain = pg8000.native.Connection(**address.connection_options(limited))
     assert plain.run("SHOW statement_timeout") == [["0"]]
     for each in (holder, waiting, plain):
         each.close()
@@ -266,7 +267,7 @@ def test_a_lock_that_cannot_be_had_is_left_with_its_connection(connect: Callable
     ids=["DNS", "refused", "timed out", "unreachable"],
 )
 def test_the_cause_is_told(place: str, cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(address, "CONNECT_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         where = place.format(free=free_port(), silent=silent.getsockname()[1])
         with pytest.raises(DatabaseUnavailable, match=f"cannot reach Postgres at .*{cause}"):
@@ -274,7 +275,7 @@ def test_the_cause_is_told(place: str, cause: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_migrator_waits_for_a_database_that_wakes_up(direct_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "WAKE_STEP_SECONDS", 0.1)
+    monkeypatch.setattr(address, "WAKE_STEP_SECONDS", 0.1)
     port = free_port()
     started: list[Network] = []
     threading.Timer(0.5, lambda: started.append(Network(direct_url, port))).start()

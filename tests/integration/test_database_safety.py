@@ -30,8 +30,9 @@ from backfill.config import DatabaseAddress
 from backfill.errors import DatabaseUnavailable, Misconfigured
 from backfill.github.errors import Unreachable
 from backfill.github.transport import Transport
-from backfill.store import connection
-from backfill.store.connection import Database, LoginRefused, Untrusted
+from backfill.store import address
+from backfill.store.address import LoginRefused, Untrusted
+from backfill.store.connection import Database
 from local.in_process import Stack
 from local.postgres import Postgres
 from local.servers import NotHere, PgBouncer
@@ -137,7 +138,7 @@ def ask(url: str) -> Any:
 def test_a_certificate_in_the_folder_is_trusted(
     ports: dict[str, int], authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "CERTIFICATES", authority.pem.parent)
+    monkeypatch.setattr(address, "CERTIFICATES", authority.pem.parent)
     assert ask(f"postgresql://postgres@{HOST}:{ports['tls']}/postgres") == {"answer": 1}
 
 
@@ -147,7 +148,7 @@ def test_a_certificate_is_found_under_the_name_that_its_provider_gives_it(
     """Supabase's is prod-ca-2021.crt."""
     (tmp_path / "prod-ca-2021.crt").write_bytes(authority.pem.read_bytes())
     (tmp_path / "README.md").write_text("no certificate", encoding="utf-8")
-    monkeypatch.setattr(connection, "CERTIFICATES", tmp_path)
+    monkeypatch.setattr(address, "CERTIFICATES", tmp_path)
     assert ask(f"postgresql://postgres@{HOST}:{ports['tls']}/postgres") == {"answer": 1}
 
 
@@ -231,7 +232,7 @@ def test_timeouts_hold_inside_a_transaction_and_nothing_stays_behind(db: Databas
 @contextmanager
 def role(postgres: Postgres, name: str, method: str) -> Iterator[None]:
     """A role that Postgres lets in by this method of pg_hba.conf, and not because it comes from this machine."""
-    folder = Path(connection.connection_options(postgres.url("postgres"))["host"])
+    folder = Path(address.connection_options(postgres.url("postgres"))["host"])
     rules = folder / "pg_hba.conf"
     before = rules.read_text(encoding="utf-8")
     postgres.run(f"CREATE ROLE {name} LOGIN")
@@ -308,9 +309,9 @@ def iam_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[DatabaseAddress]:
 
 
 def test_by_iam_every_connection_has_a_token_of_its_own_for_a_quarter_of_an_hour(iam_address: DatabaseAddress) -> None:
-    tokens = [connection.connection_options(iam_address())["password"]]
+    tokens = [address.connection_options(iam_address())["password"]]
     time.sleep(1.1)
-    tokens.append(connection.connection_options(iam_address())["password"])
+    tokens.append(address.connection_options(iam_address())["password"])
     assert SecretsManager.reads == 1
     times = []
     for token in tokens:
@@ -331,7 +332,7 @@ def test_by_iam_the_token_reaches_postgres_unharmed(postgres: Postgres, iam_addr
     here = urlsplit(postgres.url("postgres"))
     url = f"postgresql://{login}@{here.path}?{here.query}"
     with role(postgres, "by_iam", "password"):
-        token = connection.connection_options(url)["password"]
+        token = address.connection_options(url)["password"]
         postgres.run(f"ALTER ROLE by_iam PASSWORD '{token}'")
         db = Database(lambda: url)
         assert db.one("SELECT current_user AS role") == {"role": "by_iam"}

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from backfill.errors import DatabaseUnavailable
-from backfill.store.connection import connect, connection_options
+from backfill.store.address import connect, connection_options
 from local import doors
 from local.invoke import settings_of_file
 from local.postgres import Postgres

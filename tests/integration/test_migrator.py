@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from backfill import wiring
-from backfill.store import connection
+from backfill.store import address
 from local.stack import free_port
 from tests.integration.test_database_outages import Network
 from tests.integration.test_levels import printed
@@ -109,7 +109,7 @@ def test_a_migration_that_fails_is_answered_and_counted_and_one_that_succeeds_en
 def test_a_database_that_sleeps_does_not_fail_a_new_stack(
     migrator: Migrator, direct_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "WAKE_STEP_SECONDS", 0.1)
+    monkeypatch.setattr(address, "WAKE_STEP_SECONDS", 0.1)
     port, started = free_port(), list[Network]()
     Timer(0.5, lambda: started.append(Network(direct_url, port))).start()
     url = f"postgresql://postgres@127.0.0.1:{port}{urlsplit(direct_url).path}"

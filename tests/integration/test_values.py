@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from pg8000.exceptions import DatabaseError
 
-from backfill.store import backfills, pull_requests, repositories
+from backfill.store import backfills, children, pull_requests, repositories
 from backfill.store.connection import Database, RowsRefused
 from local.postgres import Postgres
 from tests.integration.rows import details, listed
@@ -134,7 +134,7 @@ def test_files_with_one_position_are_both_kept() -> None:
         {"pull_request_number": 1, "position": at, "path": path, "change_type": "ADDED", "additions": 0, "deletions": 0}
         for at, path in ((1, "b"), (0, "a"), (1, "c"), (1, "c"))
     ]
-    assert [(row["position"], row["path"]) for row in pull_requests._in_order(files)] == [(0, "a"), (1, "b"), (2, "c")]
+    assert [(row["position"], row["path"]) for row in children.in_order(files)] == [(0, "a"), (1, "b"), (2, "c")]
 
 
 @pytest.mark.parametrize("inside", [True, False], ids=["in a transaction", "alone"])

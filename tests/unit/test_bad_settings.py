@@ -12,7 +12,8 @@ from backfill.config import DatabaseAddress, Settings
 from backfill.errors import ContractViolation, DatabaseUnavailable, Misconfigured
 from backfill.github.transport import Transport
 from backfill.messages import planner_event, recovery_event
-from backfill.store.connection import Database, connection_options
+from backfill.store.address import connection_options
+from backfill.store.connection import Database
 
 EVENTS = Path(__file__).parents[2] / "events"
 COMPLETE = {

@@ -33,6 +33,7 @@ MODULES = (
     "chunk_worker.worker",
     "planning",
     "github.errors",
+    "store.address",
     "store.connection",
     "store.chunks",
     "store.budget",

@@ -10,7 +10,7 @@ from typing import Any
 from backfill.error_codes import ErrorCode
 from backfill.github.reading import ChunkDetails
 from backfill.outcomes import Attempt, Completed, Retried, retry_at
-from backfill.store.pull_requests import Stored
+from backfill.store.dividing import Stored
 
 OLDER = "GitHub answered with an older state than it had listed"
 
