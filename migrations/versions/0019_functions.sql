@@ -14,7 +14,7 @@ COMMENT ON FUNCTION budget_settle_v1 IS 'Gives a reservation back and stores wha
 COMMENT ON FUNCTION budget_block_v1 IS 'Stops every worker of an identity because GitHub named a limit.';
 
 -- The work that is left, said once: a pull request that GitHub has, whose details are missing or older than the listing. One that
--- failed counts again after a day (FAILED_RETRY_HOURS of backfill/store/pull_requests.py).
+-- failed counts again after a day, or as soon as it changes on GitHub.
 CREATE VIEW pull_requests_lacking_detail AS
 SELECT repository_id, number, created_at, total_comments_count, labels_count, assignees_count, review_requests_count,
        closing_issues_count, comments_count, reviews_count, review_threads_count, commits_count, files_count

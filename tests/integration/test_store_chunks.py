@@ -271,13 +271,13 @@ def test_the_third_error_in_a_row_pauses_with_an_end(db: Database) -> None:
 def test_a_backfill_completes_only_when_nothing_is_left(db: Database) -> None:
     backfill = backfill_of(db, 1)
     chunk = claimed(db, chunks.create(db, backfill["id"], [1]))
-    assert not completed.settle(db, backfill["id"], 24)
+    assert not completed.settle(db, backfill["id"])
     db.execute("UPDATE progressive_backfill_state SET listing_completed_at = now()")
-    assert not completed.settle(db, backfill["id"], 24)
+    assert not completed.settle(db, backfill["id"])
     pull_requests.store_details(db, backfill["repository_id"], details(1))
-    assert not completed.settle(db, backfill["id"], 24)
+    assert not completed.settle(db, backfill["id"])
     conclusions.conclude(db, chunk, Completed(), Spent(1, 1))
-    assert completed.settle(db, backfill["id"], 24)
+    assert completed.settle(db, backfill["id"])
 
 
 def test_of_two_planners_one_has_the_lease(connect: Callable[[], Database]) -> None:

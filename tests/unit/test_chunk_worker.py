@@ -26,7 +26,7 @@ from backfill.outcomes import (
     Superseded,
     after_lost_commit,
 )
-from backfill.store.pull_requests import Stored
+from backfill.store.dividing import Stored
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST, LAST = Attempt((1, 2, 3), 1, 2), Attempt((1, 2, 3), 5, 2)

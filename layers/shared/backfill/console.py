@@ -33,7 +33,6 @@ from backfill.store import (
 from backfill.store.connection import Database
 from backfill.store.names import Wanted
 from backfill.store.organisations import Settings
-from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
 Event = Mapping[str, Any]
 
@@ -173,7 +172,7 @@ class Console:
         retried = pull_requests.retry_failed(self.db, backfill.repository_id) if event.get("retry_failed") else 0
         resumed = backfills.resume(self.db, backfill.id)
         if retried:
-            completed.reopen(self.db, [backfill.id], FAILED_RETRY_HOURS)
+            completed.reopen(self.db, [backfill.id])
         if resumed or retried:
             self.queues.request_plan(backfill.repository_id)
         status = backfills.of_repository(self.db, backfill.repository_id)

@@ -23,7 +23,7 @@ from backfill.observability import about, count, event, problem
 from backfill.outcomes import Attempt, Ending, Outcome
 from backfill.pauses import note_pause
 from backfill.queues import Queues
-from backfill.store import backfills, chunks, conclusions, dispatches, pull_requests, repositories
+from backfill.store import backfills, chunks, conclusions, dispatches, pull_requests, refused_numbers, repositories
 from backfill.store.connection import Database
 
 # The worker gives a chunk back this long before Lambda would kill it.
@@ -165,7 +165,7 @@ class Worker:
         with self.db.transaction():
             chunks.fence(self.db, chunk)
             pull_requests.store_listed(self.db, repository.id, found.contributors, found.pull_requests)
-            pull_requests.note_refused(self.db, repository.id, found.refused)
+            refused_numbers.note_refused(self.db, repository.id, found.refused)
         return Members(found.pull_requests, found.missing)
 
     def _terms(self, claim: Claim) -> Terms:

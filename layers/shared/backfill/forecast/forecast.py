@@ -22,7 +22,6 @@ from backfill.store import backfills, budget, forecasts, progress
 from backfill.store.budget import Latest
 from backfill.store.connection import Database
 from backfill.store.forecasts import Active
-from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
 # Settings of a backfill that nobody has added yet.
 CHUNK_SIZE, MAX_CHUNKS = 25, 10
@@ -148,7 +147,7 @@ class Forecaster:
     def _tracked(self, active: Active, request: PlanEvent, sampler: Sampler) -> Work:
         backfill = active.backfill
         marks = priority.marks(backfill, request.chunk_size, request.max_chunks)
-        sizes = forecasts.sizes_left(self.db, backfill.repository_id, SAMPLE, FAILED_RETRY_HOURS)
+        sizes = forecasts.sizes_left(self.db, backfill.repository_id, SAMPLE)
         left = sizes[0]["remaining"] if sizes else 0
         work = Work(active.full_name, backfill.repository_id, backfill.status, _share(marks))
         work = work.with_details(left, scaled(sizes, left, marks.chunk_size), "listed sizes")

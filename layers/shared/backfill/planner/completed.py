@@ -19,7 +19,6 @@ from backfill.planner.means import Means, Part
 from backfill.planner.refresh import refresh
 from backfill.store import backfills, completed, leases, repositories
 from backfill.store.completed import Resting
-from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
 # Repositories of one request (GitHub takes 100 ids).
 CHECKED_AT_ONCE = 100
@@ -106,7 +105,7 @@ def _bring_up_to_date(means: Means, resting: Sequence[Resting], answers: States)
         except Deferred as met:
             limit = met
     completed.note_checked(means.db, sorted(checked))
-    return completed.reopen(means.db, [each.id for each, _ in present], FAILED_RETRY_HOURS), limit
+    return completed.reopen(means.db, [each.id for each, _ in present]), limit
 
 
 def _sorted(

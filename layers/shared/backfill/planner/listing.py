@@ -11,7 +11,7 @@ from backfill.observability import count, problem
 from backfill.planner import cutting
 from backfill.planner.changes import known_until, moment
 from backfill.planner.lease import Held
-from backfill.store import backfills, listings, pull_requests, repositories
+from backfill.store import backfills, listings, pull_requests, refused_numbers, repositories
 
 
 def list_pages(held: Held) -> None:
@@ -25,20 +25,20 @@ def list_pages(held: Held) -> None:
 def ask_again(held: Held) -> None:
     """Ask for numbers that GitHub has and did not list, once their time has come."""
     db, repository = held.means.db, held.repository
-    for some in cutting.pieces(pull_requests.to_ask_again(db, repository.id)):
+    for some in cutting.pieces(refused_numbers.to_ask_again(db, repository.id)):
         with held.booking() as spent:
             found = held.means.github.list_numbers(repository.node_id, some)
             with db.transaction():
                 pull_requests.store_listed(db, repository.id, found.contributors, found.pull_requests)
                 backfills.book(db, held.backfill.id, spent())
-                pull_requests.forget_refused(db, repository.id, found.missing)
-                pull_requests.note_refused(db, repository.id, found.refused, is_asked_again=True)
+                refused_numbers.forget_refused(db, repository.id, found.missing)
+                refused_numbers.note_refused(db, repository.id, found.refused, is_asked_again=True)
         held.pages += 1
 
 
 def note_refused(held: Held, page: ListingPage) -> None:
     """A number that a page does not show becomes a gap with its reason. The status tells of a row without a number."""
-    pull_requests.note_refused(held.means.db, held.repository.id, page.refused)
+    refused_numbers.note_refused(held.means.db, held.repository.id, page.refused)
     for refusal in page.unplaced:
         problem("GitHub does not show a row of its listing", reason=refusal.reason)
         error = f"GitHub does not show a pull request of its listing: {refusal.reason}"

@@ -17,7 +17,6 @@ from backfill.planner.lease import Held
 from backfill.planner.means import Means
 from backfill.planner.refresh import refresh
 from backfill.store import backfills, chunks, completed, leases, listings, repositories
-from backfill.store.pull_requests import FAILED_RETRY_HOURS
 
 # A check for changes is good for settling the backfill for this long.
 CHECK_LASTS_SECONDS = 600.0
@@ -115,7 +114,7 @@ def _work(held: Held) -> float | None:
     db = held.means.db
     if held.backfill.status is BackfillStatus.COMPLETED:
         refresh(held)
-        if not completed.reopen(db, [held.backfill.id], FAILED_RETRY_HOURS):
+        if not completed.reopen(db, [held.backfill.id]):
             return None
     listing.ask_again(held)
     if held.backfill.listing_started_at is None:
@@ -147,6 +146,6 @@ def _settle(held: Held) -> None:
         cutting.fill(held)
         if held.is_listing:
             return
-    held.is_completed = completed.settle(db, backfill.id, FAILED_RETRY_HOURS)
+    held.is_completed = completed.settle(db, backfill.id)
     if held.is_completed:
         count("BackfillsCompleted")

@@ -16,10 +16,7 @@ _SETTLE = """
       AND s.scan_until IS NULL
       AND NOT EXISTS (SELECT FROM backfill_chunks AS c
                       WHERE c.backfill_state_id = s.id AND c.status IN ('pending', 'processing'))
-      AND NOT EXISTS (SELECT FROM pull_requests AS p
-                      WHERE p.repository_id = s.repository_id AND p.gone_at IS NULL
-                        AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
-                        AND (p.detail_failed_at IS NULL OR p.detail_failed_at < now() - make_interval(hours => :retry_hours)))
+      AND NOT EXISTS (SELECT FROM pull_requests_lacking_detail AS p WHERE p.repository_id = s.repository_id)
     RETURNING s.id
 """
 
@@ -29,11 +26,7 @@ _REOPEN = """
     WHERE s.id = ANY(:ids) AND s.status = 'completed'
       AND (s.listing_completed_at IS NULL OR s.scan_until IS NOT NULL OR EXISTS (
             SELECT FROM pull_request_numbers AS n WHERE n.repository_id = s.repository_id AND n.ask_again_at <= now())
-        OR EXISTS (
-            SELECT FROM pull_requests AS p
-            WHERE p.repository_id = s.repository_id AND p.gone_at IS NULL
-              AND (p.detail_updated_at IS NULL OR p.detail_updated_at < p.updated_at)
-              AND (p.detail_failed_at IS NULL OR p.detail_failed_at < now() - make_interval(hours => :retry_hours))))
+        OR EXISTS (SELECT FROM pull_requests_lacking_detail AS p WHERE p.repository_id = s.repository_id))
     RETURNING s.id
 """
 
@@ -71,14 +64,14 @@ class Resting:
     node_id: str
 
 
-def settle(db: Database, backfill_id: str, retry_hours: int) -> bool:
+def settle(db: Database, backfill_id: str) -> bool:
     """Mark a backfill completed if nothing is left; True if it is now."""
-    return db.one(_SETTLE, id=backfill_id, retry_hours=retry_hours) is not None
+    return db.one(_SETTLE, id=backfill_id) is not None
 
 
-def reopen(db: Database, backfill_ids: Sequence[str], retry_hours: int) -> list[str]:
+def reopen(db: Database, backfill_ids: Sequence[str]) -> list[str]:
     """Make completed backfills active if something is left; the ids of those that are now."""
-    return [row["id"] for row in db.rows(_REOPEN, ids=list(backfill_ids), retry_hours=retry_hours)]
+    return [row["id"] for row in db.rows(_REOPEN, ids=list(backfill_ids))]
 
 
 def to_check(db: Database, limit: int, before: datetime) -> list[Resting]:

@@ -13,15 +13,12 @@ _SIZES_LEFT = """
         SELECT number, total_comments_count, labels_count, assignees_count, review_requests_count, closing_issues_count,
                comments_count, reviews_count, review_threads_count, commits_count, files_count,
                row_number() OVER (ORDER BY created_at DESC, number DESC) AS place, count(*) OVER () AS remaining
-        FROM pull_requests
-        WHERE repository_id = CAST(:repository_id AS uuid) AND gone_at IS NULL
-          AND (detail_updated_at IS NULL OR detail_updated_at < updated_at)
-          AND (detail_failed_at IS NULL OR detail_failed_at < now() - make_interval(hours => :retry_hours)))
+        FROM pull_requests_lacking_detail WHERE repository_id = :repository_id)
     SELECT * FROM remaining WHERE place % ((remaining + :sample - 1) / :sample) = 0 ORDER BY place
 """
 
 _LARGEST_NUMBER = """
-    SELECT COALESCE(max(number), 0) AS number FROM pull_requests WHERE repository_id = CAST(:repository_id AS uuid)
+    SELECT COALESCE(max(number), 0) AS number FROM pull_requests WHERE repository_id = :repository_id
 """
 
 # Chunks overlap, as several workers run: the time in which at least one of them did, and what they read in it.
@@ -39,8 +36,8 @@ _PACE = """
 _ACTIVE = """
     SELECT s.*, r.owner, r.name, r.node_id FROM progressive_backfill_state AS s
     JOIN repositories AS r ON r.id = s.repository_id
-    WHERE s.status = 'active' OR s.id = CAST(:backfill_id AS uuid)
-    ORDER BY (s.id = CAST(:backfill_id AS uuid)) DESC NULLS LAST, s.planned_at NULLS FIRST
+    WHERE s.status = 'active' OR s.id = :backfill_id
+    ORDER BY (s.id = :backfill_id) DESC NULLS LAST, s.planned_at NULLS FIRST
 """
 
 
@@ -61,10 +58,10 @@ class Active:
     node_id: str
 
 
-def sizes_left(db: Database, repository_id: str, sample: int, retry_hours: int) -> list[Row]:
+def sizes_left(db: Database, repository_id: str, sample: int) -> list[Row]:
     """Connection sizes of listed pull requests without current detail, at most about ``sample`` of them; every row says
     how many there are as ``remaining``."""
-    return db.rows(_SIZES_LEFT, repository_id=repository_id, sample=sample, retry_hours=retry_hours)
+    return db.rows(_SIZES_LEFT, repository_id=repository_id, sample=sample)
 
 
 def largest_number(db: Database, repository_id: str) -> int:

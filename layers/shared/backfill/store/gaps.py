@@ -15,7 +15,7 @@ _PAGE = f"""
     FROM pull_request_gaps AS g
     JOIN repositories AS r ON r.id = g.repository_id
     LEFT JOIN pull_requests AS p ON p.repository_id = g.repository_id AND p.number = g.number
-    WHERE g.repository_id = CAST(:repository_id AS uuid) AND g.number > :after AND (:unread OR {_IS_A_FAULT})
+    WHERE g.repository_id = :repository_id AND g.number > :after AND (:unread OR {_IS_A_FAULT})
     ORDER BY g.number LIMIT :limit
 """
 _COUNTS = f"""
@@ -23,7 +23,7 @@ _COUNTS = f"""
            count(*) FILTER (WHERE reason = 'incomplete') AS incomplete,
            count(*) FILTER (WHERE reason NOT IN ('failed', 'incomplete') AND error_code IS NOT NULL) AS refused,
            count(*) FILTER (WHERE NOT {_IS_A_FAULT}) AS unread
-    FROM pull_request_gaps WHERE repository_id = CAST(:repository_id AS uuid)
+    FROM pull_request_gaps WHERE repository_id = :repository_id
 """
 
 

@@ -11,8 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Rows = Sequence[Mapping[str, Any]]
-Statement = tuple[str, dict[str, Any]]
+from backfill.store.rows import Rows, Statement
 
 # Columns that name a contributor, a label or a review by its node id.
 _REFERRING = ("author_id", "merged_by_id", "contributor_id", "label_id", "review_id")
@@ -24,7 +23,7 @@ def _forms_differ(one: str, other: str) -> str:
     return f"(strpos({one}, '_') > 0) <> (strpos({other}, '_') > 0)"
 
 
-_ACTORS = """jsonb_to_recordset(CAST(:people AS jsonb)) AS i(
+_ACTORS = """jsonb_to_recordset(:people) AS i(
         node_id text, type text, github_id bigint, login text, avatar_url text, url text)"""
 
 # The stored row of an actor i. A login is not an identity: GitHub gives it to another account after a rename.
@@ -82,23 +81,23 @@ _CONTRIBUTORS = f"""
 # For a statement on pull requests: the author's node id as given, and as stored.
 AUTHORS = f"(SELECT i.node_id AS given, {_CONTRIBUTOR} AS stored FROM {_ACTORS})"
 
-_LABEL_ROWS = "jsonb_to_recordset(CAST(:labels AS jsonb)) AS {}(node_id text, name text, color text)"
+_LABEL_ROWS = "jsonb_to_recordset(:labels) AS {}(node_id text, name text, color text)"
 # The stored row of a label i. A label has no number at GitHub; its name is unique in its repository. So a name that meets an
 # id of the other form is the same label. A second id of the same form is a label that was created anew.
 _LABEL = f"""COALESCE(
         (SELECT k.node_id FROM labels AS k WHERE k.node_id = i.node_id),
         (SELECT k.node_id FROM labels AS k WHERE k.other_node_id = i.node_id ORDER BY k.node_id LIMIT 1),
         (SELECT k.node_id FROM labels AS k
-         WHERE k.repository_id = CAST(:repository_id AS uuid) AND lower(k.name) = lower(i.name) AND k.other_node_id IS NULL
+         WHERE k.repository_id = :repository_id AND lower(k.name) = lower(i.name) AND k.other_node_id IS NULL
            AND {_forms_differ("k.node_id", "i.node_id")} ORDER BY k.node_id LIMIT 1))"""
 # Nothing but a lock keeps two writers from storing a new label under two forms. Labels are rarely new.
 _LOCK_LABELS = f"""
-    SELECT pg_advisory_xact_lock(hashtextextended(CAST(:repository_id AS text), 0))
+    SELECT pg_advisory_xact_lock(hashtextextended(CAST(CAST(:repository_id AS uuid) AS text), 0))
     WHERE EXISTS (SELECT FROM {_LABEL_ROWS.format("i")} WHERE {_LABEL} IS NULL)
 """
 _NEW_LABELS = f"""
     INSERT INTO labels (node_id, repository_id, name, color)
-    SELECT node_id, CAST(:repository_id AS uuid), name, color FROM {_LABEL_ROWS.format("i")}
+    SELECT node_id, :repository_id, name, color FROM {_LABEL_ROWS.format("i")}
     WHERE {_LABEL} IS NULL
       AND NOT EXISTS (SELECT FROM {_LABEL_ROWS.format("same")}
                       WHERE lower(same.name) = lower(i.name) AND same.node_id < i.node_id
@@ -130,12 +129,12 @@ def _adopt(table: str, columns: str, condition: str) -> str:
     return f"""
     UPDATE {table} AS r SET node_id = n.new
     FROM (SELECT DISTINCT ON (i.node_id) i.node_id AS new, old.node_id AS old
-          FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS i(
+          FROM jsonb_to_recordset(:rows) AS i(
               node_id text, pull_request_number integer, github_id bigint{columns})
           JOIN {table} AS old ON old.pull_request_number = i.pull_request_number AND old.github_id = i.github_id{condition}
            AND {_forms_differ("old.node_id", "i.node_id")}
-          WHERE old.repository_id = CAST(:repository_id AS uuid)
-            AND old.pull_request_number = ANY(CAST(:numbers AS integer[]))
+          WHERE old.repository_id = :repository_id
+            AND old.pull_request_number = ANY(:numbers)
             AND NOT EXISTS (SELECT FROM {table} AS same WHERE same.node_id = i.node_id)
           ORDER BY i.node_id, old.node_id) AS n
     WHERE r.node_id = n.old

@@ -15,7 +15,7 @@ ASKED_FOR_HOURS = 24
 
 _ACCEPT = """
     INSERT INTO requested_names (owner, name, chunk_size, metadata, reason, ask_at)
-    VALUES (:owner, :name, CAST(:chunk_size AS integer), CAST(:metadata AS jsonb), :reason,
+    VALUES (:owner, :name, :chunk_size, :metadata, :reason,
             now() + make_interval(secs => :wait_seconds))
     ON CONFLICT (lower(owner), lower(name)) DO UPDATE SET
         chunk_size = COALESCE(EXCLUDED.chunk_size, requested_names.chunk_size),
@@ -28,12 +28,12 @@ _DUE = """
 """
 _POSTPONE = """
     UPDATE requested_names SET ask_at = now() + make_interval(secs => :wait_seconds), reason = :reason
-    WHERE id = ANY(CAST(:ids AS uuid[]))
+    WHERE id = ANY(:ids)
 """
 _REFUSE = """
     UPDATE requested_names SET reason = :reason, is_refused = true, ask_at = now() + make_interval(secs => :again_seconds),
            given_up_at = CASE WHEN requested_at < now() - make_interval(hours => :hours) THEN now() END
-    WHERE id = CAST(:id AS uuid)
+    WHERE id = :id
 """
 _DELETE = "DELETE FROM requested_names WHERE lower(owner) = lower(:owner) AND lower(name) = lower(:name)"
 _ALL = """

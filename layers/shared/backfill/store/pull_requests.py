@@ -24,15 +24,8 @@ from backfill.store.identities import (
     people_parameter,
     under_stored_ids,
 )
-from backfill.store.refused_numbers import ASK_AGAIN_AFTER
-from backfill.store.refused_numbers import forget_refused as forget_refused
-from backfill.store.refused_numbers import note_refused as note_refused
-from backfill.store.refused_numbers import to_ask_again as to_ask_again
+from backfill.store.refused_numbers import ASK_AGAIN_AFTER, note_refused
 from backfill.store.rows import Rows, assigned, of_rows
-
-# The view pull_requests_lacking_detail has the same time: a pull request whose detail failed is tried again after it, or as soon as
-# it changes on GitHub.
-FAILED_RETRY_HOURS = 24
 
 # Columns that a listing page and the details write.
 _LISTED_COLUMNS = (

@@ -14,28 +14,28 @@ BATCH = 500
 # Workers take the chunk before the backfill: so does this. A worker that is storing is waited for; one that comes later
 # finds no chunk, and rolls back.
 _UNFINISHED = """
-    SELECT id FROM backfill_chunks WHERE repository_id = CAST(:id AS uuid) AND status IN ('pending', 'processing')
+    SELECT id FROM backfill_chunks WHERE repository_id = :id AND status IN ('pending', 'processing')
 """
 _LOCK_CHUNKS = f"{_UNFINISHED} ORDER BY id FOR UPDATE"
-_LOCK_BACKFILL = "SELECT id FROM progressive_backfill_state WHERE repository_id = CAST(:id AS uuid) FOR UPDATE"
-_DELETE_BACKFILL = "DELETE FROM progressive_backfill_state WHERE repository_id = CAST(:id AS uuid)"
+_LOCK_BACKFILL = "SELECT id FROM progressive_backfill_state WHERE repository_id = :id FOR UPDATE"
+_DELETE_BACKFILL = "DELETE FROM progressive_backfill_state WHERE repository_id = :id"
 _DELETE_SOME = """
     DELETE FROM pull_requests AS p USING (
-        SELECT repository_id, number FROM pull_requests WHERE repository_id = CAST(:id AS uuid) LIMIT :batch) AS chosen
+        SELECT repository_id, number FROM pull_requests WHERE repository_id = :id LIMIT :batch) AS chosen
     WHERE p.repository_id = chosen.repository_id AND p.number = chosen.number
       AND NOT EXISTS (SELECT FROM progressive_backfill_state AS s WHERE s.repository_id = p.repository_id)
 """
 # With each batch: a number whose row is missing would be a gap of the backfill that is added again after an interruption.
 _DELETE_NUMBERS = """
-    DELETE FROM pull_request_numbers AS n WHERE n.repository_id = CAST(:id AS uuid)
+    DELETE FROM pull_request_numbers AS n WHERE n.repository_id = :id
       AND NOT EXISTS (SELECT FROM pull_requests AS p WHERE p.repository_id = n.repository_id AND p.number = n.number)
       AND NOT EXISTS (SELECT FROM progressive_backfill_state AS s WHERE s.repository_id = n.repository_id)
 """
 # Somebody may add the repository again while its data is deleted. Its backfill would go with the repository's row: with the
 # row locked no backfill can begin, and one that has begun keeps the row.
-_LOCK_REPOSITORY = "SELECT id FROM repositories WHERE id = CAST(:id AS uuid) FOR UPDATE"
+_LOCK_REPOSITORY = "SELECT id FROM repositories WHERE id = :id FOR UPDATE"
 _DELETE_REPOSITORY = """
-    DELETE FROM repositories AS r WHERE r.id = CAST(:id AS uuid)
+    DELETE FROM repositories AS r WHERE r.id = :id
       AND NOT EXISTS (SELECT FROM progressive_backfill_state AS s WHERE s.repository_id = r.id)
 """
 _WAS_REMOVED = """

@@ -15,13 +15,13 @@ from backfill.store.connection import Database
 _ADOPT = """
     UPDATE repositories AS r SET node_id = i.node_id, updated_at = now()
     FROM (SELECT DISTINCT ON (github_id) node_id, github_id
-          FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS i(node_id text, github_id bigint)
+          FROM jsonb_to_recordset(:repositories) AS i(node_id text, github_id bigint)
           WHERE github_id IS NOT NULL ORDER BY github_id, node_id) AS i
     WHERE r.github_id = i.github_id AND r.node_id <> i.node_id
       AND NOT EXISTS (SELECT FROM repositories AS other WHERE other.node_id = i.node_id)
       AND r.id = ANY(ARRAY(
             SELECT first.id
-            FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS wanted(github_id bigint)
+            FROM jsonb_to_recordset(:repositories) AS wanted(github_id bigint)
             CROSS JOIN LATERAL (SELECT id FROM repositories AS same WHERE same.github_id = wanted.github_id
                                 ORDER BY created_at, id LIMIT 1) AS first))
 """
@@ -32,12 +32,12 @@ _TAKE_NAMES = """
     WHERE r.name_taken_at IS NULL
       AND r.id = ANY(ARRAY(
             SELECT namesake.id
-            FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS i(node_id text, owner text, name text)
+            FROM jsonb_to_recordset(:repositories) AS i(node_id text, owner text, name text)
             CROSS JOIN LATERAL (SELECT id FROM repositories AS n
                                 WHERE lower(n.owner) = lower(i.owner) AND lower(n.name) = lower(i.name)
                                   AND n.node_id <> i.node_id OFFSET 0) AS namesake
             WHERE (SELECT true FROM repositories AS owner WHERE owner.node_id = i.node_id)))
-      AND NOT EXISTS (SELECT FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS also(node_id text)
+      AND NOT EXISTS (SELECT FROM jsonb_to_recordset(:repositories) AS also(node_id text)
                       WHERE also.node_id = r.node_id)
 """
 
@@ -46,7 +46,7 @@ _UPSERT = """
     INSERT INTO repositories (node_id, github_id, owner, name, url, is_private, is_fork, is_archived, default_branch,
                               github_created_at)
     SELECT node_id, github_id, owner, name, url, is_private, is_fork, is_archived, default_branch, github_created_at
-    FROM jsonb_to_recordset(CAST(:repositories AS jsonb)) AS i(
+    FROM jsonb_to_recordset(:repositories) AS i(
         node_id text, github_id bigint, owner text, name text, url text, is_private boolean, is_fork boolean,
         is_archived boolean, default_branch text, github_created_at timestamptz)
     WHERE (SELECT (r.owner, r.name, r.url, r.is_private, r.is_fork, r.is_archived, r.default_branch, r.unavailable_since,
@@ -74,7 +74,7 @@ _UPSERT = """
 _FIND = """
     SELECT * FROM repositories
     WHERE (lower(owner) = lower(:owner) AND lower(name) = lower(:name))
-       OR EXISTS (SELECT FROM unnest(previous_names) AS p WHERE lower(p) = lower(CAST(:full_name AS text)))
+       OR EXISTS (SELECT FROM unnest(previous_names) AS p WHERE lower(p) = lower(:full_name))
     ORDER BY (lower(owner) = lower(:owner) AND lower(name) = lower(:name)) DESC, name_taken_at IS NOT NULL,
              unavailable_since IS NOT NULL, updated_at DESC
     LIMIT 1
@@ -88,12 +88,12 @@ _TRACKED = """
 # The first NOT_FOUND is only noted. A second look decides, minutes later; a success in between forgets the first.
 _NOTE_UNAVAILABLE = """
     WITH before AS (SELECT id, unavailable_since FROM repositories
-                    WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE),
+                    WHERE id = ANY(:ids) ORDER BY id FOR UPDATE),
          noted AS (UPDATE repositories AS r SET unavailable_since = now(), updated_at = now()
                    FROM before WHERE r.id = before.id AND before.unavailable_since IS NULL)
     SELECT id FROM before WHERE unavailable_since < now() - make_interval(secs => :look_again_seconds)
 """
-_NOTE_AVAILABLE = "UPDATE repositories SET unavailable_since = NULL WHERE id = CAST(:id AS uuid)"
+_NOTE_AVAILABLE = "UPDATE repositories SET unavailable_since = NULL WHERE id = :id"
 
 
 def upsert(db: Database, repository: Mapping[str, Any]) -> Repository:
@@ -132,7 +132,7 @@ def find(db: Database, owner: str, name: str) -> Repository | None:
 
 def get(db: Database, repository_id: str) -> Repository | None:
     """By uuid."""
-    row = db.one("SELECT * FROM repositories WHERE id = CAST(:id AS uuid)", id=repository_id)
+    row = db.one("SELECT * FROM repositories WHERE id = :id", id=repository_id)
     return Repository.from_row(row) if row else None
 
 
@@ -162,9 +162,8 @@ def request_size(db: Database, repository_id: str) -> float | None:
 def set_request_size(db: Database, repository_id: str, size: float, ceiling: float | None) -> None:
     """Remember the learned size of a detail request, and what was too much (backfill.github.request_size)."""
     db.execute(
-        "UPDATE repositories SET detail_request_size = :size, detail_request_ceiling = CAST(:ceiling AS real)"
-        " WHERE id = CAST(:id AS uuid) AND (detail_request_size, detail_request_ceiling)"
-        " IS DISTINCT FROM (CAST(:size AS real), CAST(:ceiling AS real))",
+        "UPDATE repositories SET detail_request_size = :size, detail_request_ceiling = :ceiling"
+        " WHERE id = :id AND (detail_request_size, detail_request_ceiling) IS DISTINCT FROM (:size, :ceiling)",
         size=size,
         ceiling=ceiling,
         id=repository_id,
