@@ -1,4 +1,4 @@
-"""The address of Postgres: what a URL may say, how a connection is opened and verified by TLS, and why there is none."""
+"""The address of Postgres: the options of its URL, the connection by TLS, and the reason if there is none."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from backfill.store.driver import os_error
 # Aurora Serverless takes about 15 seconds to resume from 0 ACU, and accepts no connection meanwhile:
 # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2-auto-pause.html
 CONNECT_SECONDS = 20
-# Between two tries to reach a database that is being woken up.
+# Between two tries to reach a database that wakes up.
 WAKE_STEP_SECONDS = 2
-# Certificates of authorities that the system does not know, as of RDS or Supabase: put their .pem or .crt files there.
+# For certificates (.pem, .crt) of authorities that the system does not know, such as those of RDS and Supabase.
 CERTIFICATES = trust.FOLDER
-# This machine by name; host.docker.internal is what a container calls it.
+# This machine by name. A container calls it host.docker.internal.
 _LOOPBACK = ("localhost", "host.docker.internal")
-# Of a URL. What is not understood is refused: an option that is ignored is a promise that nobody keeps.
+# Of a URL. An unknown option is refused, because ignoring it would break what it promises.
 _SSL_MODES = ("", "disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _CHANNEL_BINDINGS = ("", "prefer", "require")
 _OPTIONS = ("host", "sslmode", "sslrootcert", "channel_binding")
@@ -42,10 +42,10 @@ class Untrusted(DatabaseUnavailable):
 
 
 def connection_options(url: str) -> dict[str, Any]:
-    """What pg8000 needs to connect to a ``postgresql://`` URL. A Unix socket is ``?host=/directory``, or the directory in the
+    """pg8000's options for a ``postgresql://`` URL. A Unix socket is ``?host=/directory``, or the directory in the
     host's place with ``%2F`` for each slash, as libpq takes it.
 
-    Raises Misconfigured for anything else, for an option that is not understood, and for a URL that asks for plaintext to
+    Raises Misconfigured for another form, for an unknown option, and for a URL that asks for plaintext to
     another machine.
     """
     try:
@@ -76,7 +76,7 @@ def connection_options(url: str) -> dict[str, Any]:
 
 
 def _host_in_place(parts: SplitResult) -> str | None:
-    """The host of the URL. A directory keeps its capitals, which urllib takes from every other host."""
+    """The host of the URL. urllib writes it in lower case, but a directory keeps its capitals."""
     place = parts.netloc.rpartition("@")[2]
     return unquote(place.partition(":")[0]) if place[:3].upper() == "%2F" else parts.hostname
 
@@ -112,7 +112,7 @@ def connect(driver: Callable[..., Opened], url: str) -> Opened:
 
 
 def connect_patiently(driver: Callable[..., Opened], url: str, seconds: float) -> Opened:
-    """As ``connect``, but a database that does not answer yet is tried again for so long: it may be waking up."""
+    """As ``connect``. A database that does not answer is tried again for so many ``seconds``, because it may be waking up."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -134,7 +134,7 @@ def _is_bound(connection: core.CoreConnection) -> bool:
 def _refusal(error: Exception, place: str) -> DatabaseUnavailable:
     """Why there is no connection, and what to check."""
     refusal: BaseException | None = error
-    # pg8000 says goodbye to a server that has refused and hung up, fails at that, and hides the refusal.
+    # pg8000 writes to a server that has refused and closed the connection. That fails and hides the refusal.
     while refusal is not None and not isinstance(refusal, DatabaseError | ssl.SSLError):
         refusal = refusal.__context__
     if isinstance(refusal, ssl.SSLError):
@@ -145,8 +145,8 @@ def _refusal(error: Exception, place: str) -> DatabaseUnavailable:
     if refusal is None:
         return DatabaseUnavailable(f"cannot reach Postgres at {place}: {_cause(error)}")
     details = refusal.args[0] if refusal.args and isinstance(refusal.args[0], dict) else {}
-    # Full (53) or shutting down (57): no other password would help. All else may be the login, and poolers give no
-    # code of their own for it.
+    # Full (53) or shutting down (57): another password would not help. Everything else may be the login, because poolers have no code
+    # for it.
     busy = str(details.get("C", "")).startswith(("53", "57"))
     return (DatabaseUnavailable if busy else LoginRefused)(
         f"Postgres at {place} refused the connection: {details.get('M', refusal)}. "
@@ -155,7 +155,7 @@ def _refusal(error: Exception, place: str) -> DatabaseUnavailable:
 
 
 def _cause(error: BaseException) -> str:
-    """What the network said, which pg8000 keeps behind its own words, and what to do about it."""
+    """The network's error, which pg8000 hides behind its own, and what to do about it."""
     found = os_error(error)
     if isinstance(found, socket.gaierror):
         return f"DNS gives no address for this name ({found.strerror}). Check the host in the secret"
@@ -174,13 +174,13 @@ def _cause(error: BaseException) -> str:
     return f"{found or error}. Check the address, the security group and the subnets of the functions"
 
 
-# The errors of a network without a way to the address, IPv6 in a Lambda function without it among them.
+# Errors of a network without a route to the address, such as an IPv6 address in a Lambda function without IPv6.
 _NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 def _tls(host: str, options: dict[str, str]) -> ssl.SSLContext | bool:
-    """A context that verifies certificate and host name, whatever ``sslmode`` says; False, for plaintext, only where the
-    bytes do not leave this machine."""
+    """A context that verifies certificate and host name, whatever ``sslmode`` says. False (plaintext) only if the bytes do not leave this
+    machine."""
     mode = options.get("sslmode", "")
     if mode in ("", "disable") and _is_loopback(host):
         return False

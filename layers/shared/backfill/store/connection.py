@@ -1,4 +1,4 @@
-"""One Postgres connection per container: opened when first used, opened anew when it broke, verified by TLS."""
+"""One Postgres connection per container: opened at its first use, and again when it broke."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ from backfill.errors import DatabaseUnavailable, Retryable
 from backfill.store.address import LoginRefused, connect
 from backfill.store.driver import Connection, has_news, os_error
 
-# No statement of the product comes near this; one that does is stuck. The server ends it and, because a frozen or killed
-# function leaves its connection open, ends an idle transaction too, which would hold its locks for ever.
+# No statement of the product comes near this. The server ends one that does. It also ends an idle transaction: a frozen or killed
+# function leaves its connection open, and its locks would stay.
 STATEMENT_SECONDS = 60
-# The connection itself is given up a little later: the server's own answer says more.
+# The client gives up a little later, because the server's answer says more.
 _SILENCE_SECONDS = STATEMENT_SECONDS + 15
-# For this transaction alone, because a transaction pooler gives the next one to somebody else.
-# READ COMMITTED whatever the role's default is: the guards of the statements are written for it, and a stricter level
-# would end a worker's transaction whenever another one commits.
+# LOCAL, because a transaction pooler gives the next transaction to another client.
+# READ COMMITTED whatever the role's default is: the guards of the statements need it. A stricter level would end a worker's
+# transaction whenever another one commits.
 _BEGIN = f"""
     BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s';
     SET LOCAL idle_in_transaction_session_timeout = '{STATEMENT_SECONDS}s'
 """
-# The same for a statement outside a transaction. It travels in the statement's own round trip, and Postgres runs both as one
-# transaction, at whose end the setting is gone. A client that gave up would leave a backend that waits for a lock, and
-# whose statement takes effect when nobody expects it any more.
+# The same for a statement outside a transaction. Both travel in one round trip and run as one transaction, which ends the setting.
+# Without it, the backend of a client that gave up would wait for a lock, and its statement would take effect later.
 _LIMIT = "SELECT set_config('statement_timeout', :limit, true)"
-# The isolation level of that transaction. Without LOCAL, which would warn in the server's log; it ends with the transaction.
+# The isolation level of that transaction, with which it ends. LOCAL would warn in the server's log.
 _ISOLATION = "SET transaction_isolation = 'read committed'"
-# Lambda freezes a container between invocations, and NAT gateways drop a connection that is idle for 350 seconds, without a
-# word to either side. Opening one is cheap; to wait on a dead one is not. https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
+# Lambda freezes a container between invocations. NAT gateways drop a connection that is idle for 350 seconds and tell neither side.
+# A new connection is cheap, waiting on a dead one is not. https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html
 MOST_IDLE_SECONDS = 60
-# After a failover the name leads to the old primary until its DNS record expires (5 seconds, RDS; 30 with some resolvers).
+# After a failover the name leads to the old primary until its DNS record expires: 5 seconds on RDS, 30 with some resolvers.
 FAILOVER_SECONDS = 20
 FAILOVER_STEP_SECONDS = 1
 # pg_type's own number for uuid.
@@ -47,18 +46,18 @@ Row = dict[str, Any]
 # SQLSTATE classes after which the same statement may succeed: connection, rollback (deadlock, serialization),
 # resources, operator intervention, and system errors. https://www.postgresql.org/docs/current/errcodes-appendix.html
 _TRANSIENT = ("08", "40", "53", "57", "58")
-# The session is of no more use, and another one may be: read_only_sql_transaction (the server has become a standby),
-# idle_in_transaction_session_timeout (Postgres ends the session), lock_not_available.
+# This session is useless and another one may work: read_only_sql_transaction (the server became a standby),
+# idle_in_transaction_session_timeout (Postgres ended the session), lock_not_available.
 _READ_ONLY = "25006"
 _LEAVE = (_READ_ONLY, "25P03", "55P03")
-# The values are the trouble: data exceptions, constraints, limits of the program (an index entry that is too long).
+# The values are refused: data exceptions, constraints, limits of Postgres (an index entry that is too long).
 _REFUSING = ("22", "23", "54")
-# What is kept of such a report: severity, code, message, and the names of schema, table, column, type and constraint.
+# Fields that are kept of such a report: severity, code, message, and the names of schema, table, column, type and constraint.
 _TOLD = ("S", "V", "C", "M", "s", "t", "c", "d", "n")
 
 
 class RowsRefused(Retryable, DatabaseError):  # type: ignore[misc] # pg8000 has no types
-    """Postgres does not take these values: text that is no text, a number too large, a key that is not there.
+    """Postgres does not take these values: text that is not text, a number too large, a key that is not there.
 
     ``args[0]`` holds the fields of Postgres' report, as in pg8000's own error.
     """
@@ -130,7 +129,7 @@ class Database:
         self._depth = 1
         try:
             yield
-            # Still inside: a connection that broke meanwhile is not opened anew for a COMMIT of nothing.
+            # Still inside the transaction: a connection that broke is not opened again to commit nothing.
             with self._usable() as connection:
                 connection.run("COMMIT")
             self._depth = 0
@@ -140,11 +139,11 @@ class Database:
             raise
 
     def save(self) -> list[tuple[str, dict[str, Any]]]:
-        """What begins a pipeline that ``undo`` can take back, in the same round trip."""
+        """The first statement of a pipeline that ``undo`` can take back, in the same round trip."""
         return [("SAVEPOINT saved", {})] if self._depth else []
 
     def undo(self) -> None:
-        """After an error: back to the last ``save``, so that the transaction goes on. Outside of one nothing is left."""
+        """After an error: back to the last ``save``, so that the transaction goes on. Outside a transaction nothing was stored."""
         if self._depth:
             self.pipeline([("ROLLBACK TO SAVEPOINT saved", {})])
 
@@ -163,13 +162,13 @@ class Database:
         """Close the connection; the next statement opens another."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(InterfaceError, OSError):  # it may be broken, which is why it is closed
+            with suppress(InterfaceError, OSError):  # it may be broken already
                 connection.close()
 
     def _run(
         self, connection: Connection, statements: Sequence[tuple[str, Mapping[str, Any]]]
     ) -> Sequence[core.Context]:
-        """What each statement came to. Inside a transaction, that one's limits hold."""
+        """Run statements in one round trip. Inside a transaction, its limits hold."""
         if self._depth:
             return connection.pipeline(statements)
         settings = [(_ISOLATION, {}), (_LIMIT, {"limit": f"{STATEMENT_SECONDS}s"})]
@@ -196,8 +195,8 @@ class Database:
         return connection
 
     def _open_primary(self) -> Connection:
-        """A connection that takes writes. A container that fails at once takes messages faster than those that work, so
-        this one waits until the name leads to the new primary."""
+        """A connection that takes writes. It waits until the name leads to the new primary: a container that fails at once would take
+        more messages than those that work."""
         deadline = time.monotonic() + FAILOVER_SECONDS
         while True:
             connection = self._open()
@@ -213,7 +212,7 @@ class Database:
             time.sleep(FAILOVER_STEP_SECONDS)
 
     def _is_worn_out(self, connection: Connection) -> bool:
-        """It was idle for long, by a clock that may have been set; or the server has closed it."""
+        """It was idle for long, by a clock that may have been set, or the server has closed it."""
         return not 0 <= self._clock() - self._last_used <= MOST_IDLE_SECONDS or has_news(connection)
 
     @contextmanager
@@ -238,7 +237,7 @@ class Database:
                     self.close()
                 raise DatabaseUnavailable(f"Postgres: {details.get('M', error)} ({code})") from error
             if code.startswith(_REFUSING):
-                # Without its cause: the report has a line "Failing row contains …", which is a pull request's text.
+                # Without its cause. The report has a line "Failing row contains …", which is a pull request's text.
                 raise RowsRefused({name: value for name, value in details.items() if name in _TOLD}) from None
             raise
         except (InterfaceError, OSError) as error:

@@ -11,21 +11,21 @@ from typing import Any
 import pg8000.native
 from pg8000 import core
 
-# What JSON takes and text of Postgres does not: NUL, and halves of surrogate pairs.
+# JSON accepts these characters, text of Postgres does not: NUL, and halves of surrogate pairs.
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 
 class Connection(pg8000.native.Connection):  # type: ignore[misc] # pg8000 has no types
     """pg8000's connection, with one round trip where its own ``run`` waits three times (Parse, Describe, Execute).
 
-    It also keeps each statement between one pair of Syncs, as poolers need: between two they may change the server,
-    and the parsed statement would not be there.
+    All statements are between one pair of Syncs, as poolers need. Between two pairs a pooler may change the server, which does not have
+    the parsed statement.
     """
 
     def pipeline(self, statements: Sequence[tuple[str, Mapping[str, Any]]]) -> list[core.Context]:
         """Parse, Bind, Describe and Execute each statement, one Sync, one flush; then read all replies.
 
-        Everything is encoded before anything is written: a value that cannot be encoded would leave the statements before
+        All values are encoded before the first one is written. Otherwise a value that cannot be encoded would leave the statements before
         it in the buffer, and the next Sync would commit them.
         """
         encoded = []
@@ -65,18 +65,18 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc] # pg8000 has n
 
 
 def has_news(connection: Connection) -> bool:
-    """Nothing comes unasked, but for the end of the connection: Postgres was restarted while the container slept."""
+    """The server closed the connection while the container was frozen. It sends nothing else without a request."""
     return bool(select.select([connection._usock], [], [], 0)[0])
 
 
 def as_text(text: str) -> str:
-    """The text without what Postgres does not take, wherever it came from: a message, an error, a person."""
+    """The text without characters that Postgres does not take, whether it comes from a message, an error or a person."""
     return text if text.isascii() and "\x00" not in text else _NO_TEXT.sub("", text)
 
 
 @cache
 def _prepared(sql: str) -> tuple[str, Callable[[Mapping[str, Any]], Sequence[Any]]]:
-    """``:name`` as ``$1``, and what puts parameters in that order: pg8000 walks the text letter by letter for it."""
+    """The SQL with ``$1`` for ``:name``, and a function that puts parameters in that order. Cached: pg8000 reads the text by letters."""
     prepared: tuple[str, Callable[[Mapping[str, Any]], Sequence[Any]]] = pg8000.native.to_statement(sql)
     return prepared
 
