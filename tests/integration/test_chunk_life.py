@@ -458,6 +458,7 @@ class ChunkLife(RuleBasedStateMachine):
     )
     def somebody_publishes_nonsense(self, body: str) -> None:
         self.broker.put(self.broker.chunks, body)
+        self.persons += 1
 
     # Invariants
 
