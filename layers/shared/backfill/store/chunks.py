@@ -15,6 +15,7 @@ from datetime import datetime
 from pg8000.exceptions import DatabaseError
 
 from backfill.errors import LeaseLost, Removed, Retryable, StaleClaim
+from backfill.limits import LONGEST_LEASE_SECONDS, LONGEST_WINDOW_SECONDS
 from backfill.model import Chunk, Dispatch, Origin
 from backfill.outcomes import MAX_ATTEMPTS
 from backfill.store.connection import Database
@@ -22,6 +23,15 @@ from backfill.store.connection import Database
 # SQL: whether chunk c of backfill s may run. A person's chunk runs whatever the backfill's state, unless a pause with an
 # end says that GitHub refuses.
 MAY_RUN = "(s.status = 'active' OR (c.origin = 'message' AND s.paused_until IS NULL))"
+
+# SQL: whether the claim of a processing chunk has expired. A lease that ends later than any lease can was taken before the
+# database's clock was put back.
+IS_EXPIRED = f"(lease_expires_at NOT BETWEEN now() AND now() + interval '{LONGEST_LEASE_SECONDS} seconds')"
+# SQL: whether the time of a chunk has come, or lies further ahead than GitHub's window of points. Such a time is of a clock
+# that was put back, or of a longer limit: then the governor defers the chunk again, without a request.
+_IS_DUE = (
+    f"(available_at NOT BETWEEN now() + interval '2 seconds' AND now() + interval '{LONGEST_WINDOW_SECONDS} seconds')"
+)
 
 # The primary key of backfill_chunk_members refuses a number that another unfinished chunk holds. The backfill row counts
 # the chunks, and its lock makes two creators wait for each other. A planner that lost its lease chose its numbers too long
@@ -58,9 +68,9 @@ _CLAIM = f"""
         lease_expires_at = now() + make_interval(secs => :lease_seconds), sent_at = COALESCE(sent_at, now())
     FROM backfill AS s
     WHERE c.id = :id AND s.id = c.backfill_state_id AND c.dispatch_id = :dispatch_id
-      AND (c.status = 'pending' OR (c.status = 'processing' AND c.lease_expires_at < now()))
+      AND (c.status = 'pending' OR (c.status = 'processing' AND {IS_EXPIRED}))
       AND {MAY_RUN} AND c.attempts < :max_attempts
-      AND c.available_at <= now() + interval '2 seconds'
+      AND {_IS_DUE}
     RETURNING c.*
 """
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from backfill.model import Dispatch, Waiting
 from backfill.outcomes import MAX_ATTEMPTS
-from backfill.store.chunks import MAY_RUN
+from backfill.store.chunks import IS_EXPIRED, MAY_RUN
 from backfill.store.connection import Database
 
 # A chunk of an active backfill that was never handed to SQS; a person's chunk is sent whatever the backfill's state. Two
@@ -42,7 +42,7 @@ _UNSEND = f"""
     WHERE s.id = c.backfill_state_id
       AND NOT {MAY_RUN}
       AND c.id = :chunk_id AND c.dispatch_id = :dispatch_id
-      AND (c.status = 'pending' OR (c.status = 'processing' AND c.lease_expires_at < now() AND c.attempts < :max_attempts))
+      AND (c.status = 'pending' OR (c.status = 'processing' AND {IS_EXPIRED} AND c.attempts < :max_attempts))
 """
 
 # SQS delays a message by 15 minutes at most: one that comes too early is sent again, with the rest of the wait. So is one

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from backfill.limits import LONGEST_LEASE_SECONDS
 from backfill.model import Backfill, Lease
 from backfill.store.connection import Database
 
-# Nobody holds a lease for longer: Lambda ends every function after 15 minutes, and a lease outlasts it by 30 seconds. SQS
-# delays a message by 15 minutes at most. A time further ahead was written before the database's clock was put back.
-LONGEST_SECONDS = 16 * 60
 # A plan request that was not answered in this time is lost.
 PLAN_REQUEST_LOST_SECONDS = 300
 # How long a reservation holds others back. Its owner may die before it sends the plan request.
@@ -18,11 +16,12 @@ PLAN_REQUEST_SENDING_SECONDS = 3
 
 # A planner that began a moment later may have planned already.
 _FUTURE = "now() + interval '1 minute'"
+# A lease or a plan request that lies further ahead than any can is of a clock that was put
+# back, and is over.
 _IS_FREE = f"""(planner_lease_expires_at IS NULL
-    OR planner_lease_expires_at NOT BETWEEN now() AND now() + interval '{LONGEST_SECONDS} seconds')"""
-# A request that is late by so much, or one that no clock explains.
+    OR planner_lease_expires_at NOT BETWEEN now() AND now() + interval '{LONGEST_LEASE_SECONDS} seconds')"""
 _IS_UNANSWERED = f"""(plan_requested_at IS NULL
-    OR plan_requested_at NOT BETWEEN now() - make_interval(secs => :late_seconds) AND now() + interval '{LONGEST_SECONDS} seconds')"""
+    OR plan_requested_at NOT BETWEEN now() - make_interval(secs => :late_seconds) AND now() + interval '{LONGEST_LEASE_SECONDS} seconds')"""
 
 # The longest unplanned first: priority gives shares, and no backfill waits until others are completed.
 _DUE = f"""
@@ -119,7 +118,7 @@ def stalled(db: Database, limit: int, rest_seconds: float) -> list[Backfill]:
 
 def take(db: Database, backfill_id: str, seconds: float) -> Lease | None:
     """Become the only planner of a backfill for a time; None if there is one already, or if it is paused."""
-    row = db.one(_TAKE, id=backfill_id, seconds=min(seconds, LONGEST_SECONDS))
+    row = db.one(_TAKE, id=backfill_id, seconds=min(seconds, LONGEST_LEASE_SECONDS))
     return None if row is None else Lease(row["planner_token"], Backfill.from_row(row))
 
 

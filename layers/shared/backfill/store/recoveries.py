@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from backfill.limits import LONGEST_WINDOW_SECONDS
 from backfill.model import Chunk, ChunkStatus, Dispatch
 from backfill.outcomes import MAX_ATTEMPTS
-from backfill.store.chunks import MAY_RUN
+from backfill.store.chunks import IS_EXPIRED, MAY_RUN
 from backfill.store.conclusions import fail_members
 from backfill.store.connection import Database
 
@@ -12,13 +13,16 @@ from backfill.store.connection import Database
 LONGEST_LIFE_MINUTES = 16
 
 # A claim has expired if it is older than the threshold and its lease has ended. A low threshold does not rob a living worker.
-_EXPIRED = f"""status = 'processing' AND started_at < now() - make_interval(mins => :threshold_minutes)
-          AND (lease_expires_at < now() OR started_at < now() - make_interval(mins => {LONGEST_LIFE_MINUTES}))"""
+# A start in the future is of a clock that was put back.
+_EXPIRED = f"""status = 'processing'
+          AND started_at NOT BETWEEN now() - make_interval(mins => :threshold_minutes) AND now() + interval '1 minute'
+          AND ({IS_EXPIRED} OR started_at < now() - make_interval(mins => {LONGEST_LIFE_MINUTES}))"""
 
 # Sent, and never claimed. A long queue is not loss: either the queue is empty, or chunks that were sent well after this
 # one were claimed already.
 _LOST = f"""c.status = 'pending' AND c.sent_at IS NOT NULL
-          AND GREATEST(c.sent_at, c.available_at) < now() - make_interval(mins => :threshold_minutes)
+          AND GREATEST(c.sent_at, c.available_at) NOT BETWEEN now() - make_interval(mins => :threshold_minutes)
+                                                          AND now() + interval '{LONGEST_WINDOW_SECONDS} seconds'
           AND {MAY_RUN}
           AND (:queue_is_empty OR GREATEST(c.sent_at, c.available_at) + make_interval(mins => :threshold_minutes) < (
                 SELECT max(later.sent_at) FROM backfill_chunks AS later
@@ -55,14 +59,14 @@ _REQUEUE_LOST = f"""
 
 # A dead letter is matched by its dispatch, so a finished or redispatched chunk matches nothing. Receives are not attempts:
 # only a claim counts one. Without attempts left the chunk has failed.
-_REQUEUE_DEAD = """
+_REQUEUE_DEAD = f"""
     UPDATE backfill_chunks SET
         status = CASE WHEN attempts < :max_attempts THEN 'pending' ELSE 'failed' END,
         failed_at = CASE WHEN attempts < :max_attempts THEN NULL ELSE now() END, claim_token = NULL, lease_expires_at = NULL, sent_at = NULL,
         dispatch_id = gen_random_uuid(), available_at = GREATEST(available_at, now()),
         error = 'its message ended in the dead-letter queue', error_code = 'dead_letter'
     WHERE id = :chunk_id AND dispatch_id = :dispatch_id
-      AND (status = 'pending' OR (status = 'processing' AND lease_expires_at < now()))
+      AND (status = 'pending' OR (status = 'processing' AND {IS_EXPIRED}))
     RETURNING *
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from backfill.limits import LONGEST_LEASE_SECONDS
 from backfill.store.connection import Database
 
 # A message that should have arrived so long ago is lost.
@@ -16,19 +17,23 @@ _BEGIN = """
     RETURNING began_at
 """
 
-# A message that a person published begins a round if none is under way.
+# A message that a person published begins a round if none is under way. A beginning in the future is of a clock that was put
+# back since: no check is ever later than it.
 _CONTINUE = """
     INSERT INTO planner_round (began_at) VALUES (now())
-    ON CONFLICT (is_only_row) DO UPDATE SET began_at = COALESCE(planner_round.began_at, now()),
+    ON CONFLICT (is_only_row) DO UPDATE SET began_at = LEAST(planner_round.began_at, now()),
         continues_at = NULL
     RETURNING began_at
 """
 
 _END = "UPDATE planner_round SET began_at = NULL, idle_runs = 0"
 
-_COUNT_RUN = """
+# One that would arrive later than SQS can delay it was sent before the database's clock was put back.
+_IS_ON_ITS_WAY = f"""continues_at BETWEEN now() - make_interval(secs => :lost_seconds)
+    AND now() + interval '{LONGEST_LEASE_SECONDS} seconds'"""
+_COUNT_RUN = f"""
     UPDATE planner_round SET idle_runs = CASE WHEN :has_progressed THEN 0 ELSE idle_runs + 1 END
-    RETURNING idle_runs, continues_at IS NOT NULL AND continues_at > now() - make_interval(secs => :lost_seconds) AS is_sent
+    RETURNING idle_runs, COALESCE({_IS_ON_ITS_WAY}, false) AS is_sent
 """
 
 _NOTE_SENT = "UPDATE planner_round SET continues_at = now() + make_interval(secs => :delay_seconds)"
