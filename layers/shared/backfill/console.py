@@ -12,7 +12,6 @@ from backfill.answers import Json, fitting, plain
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
 from backfill.github.client import GitHub
 from backfill.github.errors import RepositoryUnavailable
-from backfill.github.finding import Found
 from backfill.messages import console_event, sync_body
 from backfill.model import Backfill
 from backfill.observability import event as log
@@ -73,38 +72,12 @@ class Console:
         asked = event["repositories"] if "repositories" in event else [event["repository"]]
         pairs = [each.split("/") for each in dict.fromkeys(asked)]
         wanted = [Wanted(owner, name, event.get("chunk_size"), metadata) for owner, name in pairs]
-        wait, reason = naming.AGAIN_SECONDS, "GitHub has not answered yet"
-        found: dict[str, Found | naming.Refusal] = {}
-        try:
-            found = naming.find(self.github, wanted)
-        except Deferred as limit:
-            wait, reason = limit.seconds, limit.reason
-        except Retryable as error:
-            reason = str(error)
-        rows = [self._added(each, found.get(each.full_name), reason, wait) for each in wanted]
-        if any(row.get("waits") for row in rows):
-            self.queues.request_plan(None, wait)
+        fates = naming.add(self.db, self.github, self.queues, wanted)
         if "repositories" in event:
-            return {"repositories": rows}
-        if "error" in rows[0]:
-            raise RepositoryUnavailable(rows[0]["error"])
-        return rows[0]
-
-    def _added(self, wanted: Wanted, found: Found | naming.Refusal | None, reason: str, wait: float) -> Json:
-        """What became of one name: a backfill, an error, or accepted (``waits``: for what)."""
-        if isinstance(found, Permanent):
-            return {"repository": wanted.full_name, "error": str(found)}
-        if found is None or isinstance(found, Retryable):
-            why = reason if found is None else str(found)
-            names.accept(self.db, wanted, why[:2000], wait)
-            return {
-                "repository": wanted.full_name,
-                "repository_id": None,
-                "created": True,
-                "total_prs": 0,
-                "waits": why,
-            }
-        return _tracked(naming.track(self.db, self.queues, wanted, found, self.github.unsupported))
+            return {"repositories": [_fate(*each) for each in zip(wanted, fates, strict=True)]}
+        if isinstance(fates[0], Permanent):
+            raise RepositoryUnavailable(str(fates[0]))
+        return _fate(wanted[0], fates[0])
 
     def remove(self, event: Event) -> Json:
         """Track a repository no more. ``done`` is false while there is data left to delete: then ask again."""
@@ -292,15 +265,21 @@ def _metadata(event: Event) -> dict[str, str]:
     return metadata
 
 
-def _tracked(tracked: naming.Tracked) -> Json:
+def _fate(wanted: Wanted, fate: naming.Tracked | naming.Accepted | Permanent) -> Json:
+    """What became of one name: a backfill, an error, or accepted (``waits``: for what)."""
+    if isinstance(fate, Permanent):
+        return {"repository": wanted.full_name, "error": str(fate)}
+    if isinstance(fate, naming.Accepted):
+        answer: Json = {"repository": wanted.full_name, "repository_id": None, "created": True, "total_prs": 0}
+        return {**answer, "waits": fate.why}
     answer = {
-        "repository": tracked.repository.full_name,
-        "repository_id": tracked.repository.id,
-        "created": tracked.created,
-        "changed": {name: {"from": old, "to": new} for name, (old, new) in tracked.changed.items()},
-        "total_prs": tracked.total_prs,
+        "repository": fate.repository.full_name,
+        "repository_id": fate.repository.id,
+        "created": fate.created,
+        "changed": {name: {"from": old, "to": new} for name, (old, new) in fate.changed.items()},
+        "total_prs": fate.total_prs,
     }
-    return answer if tracked.paused is None else {**answer, "paused": tracked.paused}
+    return answer if fate.paused is None else {**answer, "paused": fate.paused}
 
 
 def _row(shown: Json) -> Json:

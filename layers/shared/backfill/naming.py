@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from backfill.errors import Permanent, Retryable
+from backfill.errors import Deferred, Permanent, Retryable
 from backfill.github.client import GitHub
 from backfill.github.errors import Forbidden, TooLarge, Unexplained, UnknownField
 from backfill.github.finding import Found
@@ -36,6 +36,42 @@ class Tracked:
     changed: Mapping[str, tuple[object, object]]
     total_prs: int
     paused: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A name that GitHub has not answered for yet, and why. The planner asks again."""
+
+    why: str
+
+
+def add(db: Database, github: GitHub, queues: Queues, wanted: Sequence[Wanted]) -> list[Tracked | Accepted | Permanent]:
+    """What became of each name: tracked, accepted until GitHub answers, or refused by GitHub.
+
+    Raises Permanent for what concerns the token or GitHub as a whole.
+    """
+    wait, reason = AGAIN_SECONDS, "GitHub has not answered yet"
+    found: dict[str, Found | Refusal] = {}
+    try:
+        found = find(github, wanted)
+    except Deferred as limit:
+        wait, reason = limit.seconds, limit.reason
+    except Retryable as error:
+        reason = str(error)
+    fates: list[Tracked | Accepted | Permanent] = []
+    for each in wanted:
+        answer = found.get(each.full_name)
+        if isinstance(answer, Permanent):
+            fates.append(answer)
+        elif answer is None or isinstance(answer, Retryable):
+            accepted = Accepted(reason if answer is None else str(answer))
+            names.accept(db, each, accepted.why[:2000], wait)
+            fates.append(accepted)
+        else:
+            fates.append(track(db, queues, each, answer, github.unsupported))
+    if any(isinstance(fate, Accepted) for fate in fates):
+        queues.request_plan(None, wait)
+    return fates
 
 
 def find(github: GitHub, wanted: Sequence[Wanted]) -> dict[str, Found | Refusal]:
