@@ -50,7 +50,7 @@ def main() -> int:
         for subject in subjects:
             progress.update(task, description=f"{subject} …")
             begin = time.monotonic()
-            # What the product prints while it is measured (its metrics) is no part of the table.
+            # The product prints its metrics while it is measured. They do not belong to the table.
             with redirect_stdout(io.StringIO()):
                 figures += importlib.import_module(f"benchmarks.{subject}").measure()
             progress.console.print(f"{subject}: {time.monotonic() - begin:.0f} s")
@@ -69,7 +69,7 @@ def _machine() -> str:
 
 
 def _processor() -> str:
-    """What it calls itself, as Linux tells it; else its architecture."""
+    """The processor's name in Linux; elsewhere its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

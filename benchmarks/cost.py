@@ -1,6 +1,6 @@
-"""What 100,000 pull requests cost: GitHub's points, measured, and AWS dollars, from measured durations and a price list.
+"""The cost of 100,000 pull requests: measured points of GitHub, and AWS dollars from measured durations and a price list.
 
-A backfill of the pull requests at hand runs in one process; what it used is scaled up. `python -m benchmarks cost`
+A backfill of the pull requests at hand runs in one process; its use is scaled up. `python -m benchmarks cost`
 The prices are those of prices.toml, or of the file that the environment names as PRICES.
 """
 
@@ -34,14 +34,14 @@ HOURS_A_MONTH = 730
 
 
 def prices(file: Path) -> dict[str, float]:
-    """Dollars by the price's name. Raises KeyError for a price that is missing, ValueError for what is no price list."""
+    """Dollars by the price's name. Raises KeyError for a price that is missing, ValueError for another text than a price list."""
     given = tomllib.loads(file.read_text(encoding="utf-8"))
     names = [name for name in tomllib.loads((HERE / "prices.toml").read_text(encoding="utf-8")) if name != "region"]
     return {name: float(given[name]["dollars"]) for name in names}
 
 
 def measure() -> list[Figure]:
-    """Per 100,000 pull requests of the kind at hand, and what stands still costs a month."""
+    """The cost per 100,000 pull requests of the kind at hand, and per month without work."""
     price = prices(Path(os.environ.get("PRICES") or HERE / "prices.toml"))
     alarms = (HERE.parent / "monitoring.yaml").read_text(encoding="utf-8").count("Type: AWS::CloudWatch::Alarm\n")
     repository = pull_requests_at_hand()[0]
@@ -72,7 +72,7 @@ def measure() -> list[Figure]:
     # Sent, received and deleted.
     sqs_dollars = 3 * messages_all * queue_request
     logs_dollars = messages_all * LOG_BYTES_A_MESSAGE / 1e9 * price["CloudWatch Logs, GB taken in"]
-    # At most: X-Ray samples what comes more often than once a second.
+    # At most: X-Ray samples requests beyond one a second.
     traces_dollars = messages_all * price["X-Ray, million traces"] / 1e6
     resting = (
         EMPTY_RECEIVES_A_MONTH * queue_request

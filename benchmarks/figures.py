@@ -1,4 +1,4 @@
-"""What a benchmark gives: figures, and the targets that they are held against."""
+"""The results of a benchmark: figures and their targets."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ _KINDS = {"reviews": "reviews", "comments": "issue_comments", "commits": "commit
 
 
 def _take(found: Counter[str], node: dict[str, Any], part: Part) -> list[_Page]:
-    """Count what came of one connection; the page that follows it."""
+    """Count the nodes of one connection; return the next page."""
     answer = node[part.connection]
     if part.connection in _KINDS:
         found[_KINDS[part.connection]] += len(answer["nodes"])

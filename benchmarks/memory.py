@@ -1,5 +1,5 @@
 """Peak memory of each function, in a process of its own: the largest pull requests at hand, chunks of a hundred, and a
-hundred of the largest kind that GitHub lets anybody make."""
+hundred of the largest kind that GitHub allows."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ for _ in range(int(sys.argv[2])):
         sys.exit(f"failed: {answer}")
     if not waiting:
         break
-    # What a chunk was split into comes to the same container.
+    # Both parts of a split chunk come to the same container.
     event = {"Records": [{"messageId": "1", "body": waiting.pop()}]}
 # Not getrusage: its maximum begins with that of the process that started this one.
 print("\\n" + next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
@@ -106,7 +106,7 @@ def _giant_figures() -> list[Figure]:
 
 def giants(kind: str, count: int) -> Repository:
     """Pull requests of as many ``files`` as GitHub shows, or of comments as long as it takes (``text``): in Python a
-    text takes four times its length where one character of it is no letter of the basic plane."""
+    text takes four times its length where one of its characters lies outside the basic plane."""
     (repository,) = generate(5, {"octo/giant": count})
     for number, node in repository.pull_requests.items():
         if kind == "files":
@@ -133,7 +133,7 @@ def giants(kind: str, count: int) -> Repository:
 
 
 def read_giants(database_url: str, simulator: Simulator, repository: Repository, most: int) -> float:
-    """One chunk of all pull requests of a repository, and what it is split into, read by one process: its peak in MiB."""
+    """The peak in MiB of one process that reads all pull requests of a repository as one chunk, and the parts of its splits."""
     with closing(Database(lambda: database_url)) as db:
         backfill = backfills.of_repository(db, setting.listed(db, setting.client(simulator, db), repository))
         if backfill is None:

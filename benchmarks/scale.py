@@ -40,11 +40,11 @@ from local.memory_queue import MemoryQueues
 from local.simulator import Repository, Simulator, generate
 
 SMALL, LARGE = (10_000, 100), (1_000_000, 10_000)
-# Times of what must not depend on the size: the noise of a busy machine is in both.
+# Times of steps that must not depend on the size. Both contain the noise of a busy machine.
 FLAT = 2.0
 PLANNER_SECONDS = 1.0
 PLANNER_RUN = "planner run with nothing to do"
-# The processor time of Postgres: what a busy machine adds to the waiting is not in it.
+# The processor time of Postgres, without the waiting that a busy machine adds.
 PLANNER_PROCESSOR = "planner run with nothing to do, processor of Postgres"
 # It shows up to 1,000 backfills, all of them at the smaller size.
 PAGE = "widget and status, all shown"
@@ -108,7 +108,7 @@ _BACKFILLS = """
            now(), now(), now() - interval '100 days', 1 + count(*) / 10, now() - interval '98 days'
     FROM pull_requests GROUP BY repository_id
 """
-# The chunks of a week: what recovery has not cleaned up yet.
+# The chunks of a week, which recovery has not cleaned up yet.
 _CHUNKS = """
     INSERT INTO backfill_chunks (backfill_state_id, repository_id, chunk_number, pr_numbers, status, sent_at, started_at,
                                  completed_at, attempts, available_at, created_at)
@@ -121,7 +121,7 @@ _CHUNKS = """
 class RecordingDatabase(Database):
     """A Database that adds up the seconds of waiting for it, and remembers the statements with one set of parameters each.
 
-    What this process computes meanwhile, taking rows apart, is Python's time, not the database's.
+    The time that this process takes to parse rows is Python's, not the database's.
     """
 
     def __init__(self, url: Callable[[], str]) -> None:
@@ -180,7 +180,7 @@ def measure() -> list[Figure]:
 
 
 def load(url: str, count: int, of_backfills: int) -> None:
-    """Fill a migrated database: triggers and foreign keys are off meanwhile, and what they keep is written too."""
+    """Fill a migrated database with triggers and foreign keys off, and write the values that they would keep."""
 
     def run(*statements: str) -> None:
         with closing(Database(lambda: url)) as db:
@@ -232,7 +232,7 @@ def operate(db: RecordingDatabase, real: Repository, *, repetitions: int = REPET
             steps.setdefault(name, []).append(_seconds(db, step))
     steps["heartbeat's levels"] = [_seconds(db, lambda: levels.read(db)) for _ in range(3)]
     steps["recovery with nothing to do"] = [_seconds(db, lambda: _recover(db)) for _ in range(3)]
-    # As the next heartbeat finds it: large_scans shall judge the examination of all of them.
+    # As the next heartbeat finds them: large_scans must see the check of every backfill.
     _aside(
         db, "UPDATE progressive_backfill_state SET examined_at = now() - interval '1 hour' WHERE status = 'completed'"
     )
@@ -241,7 +241,7 @@ def operate(db: RecordingDatabase, real: Repository, *, repetitions: int = REPET
 
 
 def large_scans(db: RecordingDatabase) -> dict[str, list[str]]:
-    """Of the statements that were run, those whose plan reads a large table from end to end: which tables."""
+    """The statements that were run and whose plan reads a whole large table, with those tables."""
     sizes = {
         row["relname"]: row["reltuples"]
         for row in db.rows(

@@ -1,4 +1,4 @@
-"""What measurements run on: a real Postgres, real pull requests where they are at hand, and their rows."""
+"""The setting of measurements: a real Postgres, real pull requests where they are at hand, and their rows."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from local.postgres import Postgres, scratch
 from local.simulator import Repository, Simulator, generate, load
 from local.stack import DATA
 
-# Fast enough that GitHub's time is no part of what is measured.
+# Fast enough to keep GitHub's time out of the measurement.
 SPEED = 5000.0
 
 
 @contextmanager
 def postgres() -> Iterator[Postgres]:
-    """A server with a migrated database; durability is off, so that the disk of this machine is not what is measured."""
+    """A server with a migrated database; durability is off, so that the disk of this machine is not measured."""
     with tempfile.TemporaryDirectory() as folder:
         server = scratch(Path(folder))
         try:

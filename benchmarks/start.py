@@ -1,4 +1,4 @@
-"""Cold starts: what `sam build` made, bytecode included, under the Lambda runtime interface emulator with AWS's runtime client.
+"""Cold starts of the built functions, bytecode included, under the Lambda runtime interface emulator with AWS's runtime client.
 
 The emulator's own log gives both times: from the start of the interpreter until the runtime asks for an event (INIT), and
 the first event. An empty handler and handlers that import one library each start in the same run, in turns. Fetching the
@@ -30,9 +30,9 @@ from local.invoke import FUNCTIONS, Emulator
 from local.simulator import Simulator
 from local.stack import ROOT, Stack
 
-# The worker and what it is compared with are started more often than the others.
+# The worker and its rivals are started more often than the others.
 REPETITIONS, MORE_REPETITIONS = 3, 9
-# Beyond an empty handler; of what its three libraries take beyond one, in the same run.
+# Time beyond an empty handler, divided by that of its three libraries in the same run.
 TARGET_MILLISECONDS, TARGET_RATIO = 250.0, 1.3
 LIBRARIES = ("pg8000.native", "requests", "aws_lambda_powertools.logging")
 EMPTY = "an empty handler"
@@ -139,7 +139,7 @@ def _resource(name: str) -> str:
 
 
 def _with_probes(template: Path, probes: Mapping[str, str]) -> Path:
-    """A copy of the built template, with a function more for each of ``probes``: its name, and what its module does first."""
+    """A copy of the built template, with one more function for each of ``probes``: its name, and the first lines of its module."""
     decoded, _ = decode_str(template.read_text(encoding="utf-8"))
     built = dict(decoded or {})
     for name, source in probes.items():
@@ -153,7 +153,7 @@ def _with_probes(template: Path, probes: Mapping[str, str]) -> Path:
 
 
 def _start(template: Path, function: str, environment: Mapping[str, str], event: Any, log: Path) -> Start:
-    """One container: started, asked once, and ended. What the function itself logs is in the same log."""
+    """One container: started, asked once, and ended. The function's own lines are in the same log."""
     with Emulator(template, function, environment, log) as emulator:
         answer = emulator.invoke(event)
     if isinstance(answer, dict) and (answer.get("batchItemFailures") or answer.get("ok") is False):

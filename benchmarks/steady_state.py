@@ -1,8 +1,8 @@
 """How much of GitHub's server time a backfill uses while it runs, and whether it ever meets a secondary limit.
 
 Workers are processes with a connection and wiring of their own, as containers have; the simulator counts. Time runs
-twice as fast as GitHub's, on small pull requests: else the machine's own time would be what is measured. It needs a quiet
-machine: what a busy one adds to each request is counted as GitHub's, and the pace slows down.
+twice as fast as GitHub's, on small pull requests; otherwise it would measure the machine's own time. It needs a quiet
+machine: the time that a busy one adds to each request counts as GitHub's, and the pace slows down.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A backfill through the whole local stack, at speeds 1, 10 and 50 of GitHub's own; and what saturates first.
+"""A backfill through the whole local stack, at speeds 1, 10 and 50 of GitHub's own, and the part that saturates first.
 
 The template is deployed as `make up` does; the simulator is a process of its own, and every function, queue and database
 is another, so that the processor time of each can be told.

@@ -10,7 +10,7 @@ from typing import Any
 
 from local.iam import Access, Place, Request
 
-# How IAM calls what botocore calls otherwise:
+# IAM actions whose names differ from botocore's operations:
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html
 ACTIONS = {
     "sqs:SendMessageBatch": "sqs:SendMessage",
@@ -20,7 +20,7 @@ ACTIONS = {
 }
 # The parameter that names the resource. A call of another service fails the check until it stands here.
 RESOURCES = {"sqs": "QueueUrl", "secretsmanager": "SecretId"}
-# What Lambda does as a function's role: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+# Calls that Lambda makes as a function's role: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 # and https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
 POLL = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
@@ -33,7 +33,7 @@ ATTACH = (
     "ec2:AssignPrivateIpAddresses",
     "ec2:UnassignPrivateIpAddresses",
 )
-# What a key's policy leaves to the caller:
+# Calls that a key's policy leaves to the caller:
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
 KEY_ACTIONS = {
     "sqs:SendMessage": ("kms:GenerateDataKey", "kms:Decrypt"),
@@ -59,7 +59,7 @@ class Call:
 
     @property
     def named(self) -> str:
-        """What the caller named as the resource. Raises ValueError for a call that is not known here."""
+        """The resource that the caller named. Raises ValueError for an unknown call."""
         parameter, given = RESOURCES.get(self.service), dict(self.parameters)
         if parameter is None or parameter not in given:
             raise ValueError(
@@ -84,7 +84,7 @@ def read(file: Path) -> set[Call]:
 
 
 def of_functions(access: Access, calls: set[Call]) -> set[Request]:
-    """What the code of functions asked for, with the context that AWS gives such requests."""
+    """The requests of the functions' code, with the context that AWS adds to them."""
     place, found = access.place, set()
     for call in calls:
         name = _function(access, call.function)
@@ -96,7 +96,7 @@ def of_functions(access: Access, calls: set[Call]) -> set[Request]:
 
 
 def elsewhere(access: Access, calls: set[Call], other: Access) -> set[Call]:
-    """The same calls by functions of a stack with other parameters: a call means what a variable of its function holds."""
+    """The same calls in a stack with other parameters. The variables of a function name the resources of its calls."""
     found = set()
     for call in calls:
         name = _function(access, call.function)
@@ -111,7 +111,7 @@ def elsewhere(access: Access, calls: set[Call], other: Access) -> set[Call]:
 
 
 def of_aws(access: Access) -> set[Request]:
-    """What AWS itself does as the roles of the template: it polls, logs, traces, attaches to a network, and invokes."""
+    """AWS's own calls as the roles of the template: it polls, logs, traces, attaches to a network, and invokes."""
     found: set[Request] = set()
     for name, each in access.resources.items():
         properties = each.get("Properties", {})
@@ -127,7 +127,7 @@ def of_aws(access: Access) -> set[Request]:
 
 
 def of_keys(requests: set[Request], key: str) -> set[Request]:
-    """What encrypted queues and secrets ask of ``key`` in the name of the caller."""
+    """The calls to ``key`` that encrypted queues and secrets make in the caller's name."""
     return {
         replace(each, action=action, resource=key) for each in requests for action in KEY_ACTIONS.get(each.action, ())
     }

@@ -84,7 +84,7 @@ class NotDocumented(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """What a comment says. ``source`` is a field of GitHub's, or a word of the product."""
+    """The content of a comment. ``source`` is a field of GitHub, or a word of the product."""
 
     meaning: str
     source: str
@@ -93,7 +93,7 @@ class Comment:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column, and what its comment says."""
+    """A column and the content of its comment."""
 
     name: str
     type: str

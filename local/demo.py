@@ -72,7 +72,7 @@ def _run(console: Console, api_url: str) -> int:
 
 
 def _simulated(api_url: str) -> dict[str, Any]:
-    """What the simulator holds per repository; nothing where GitHub itself is asked."""
+    """The simulator's counts per repository; empty if the demo reads GitHub itself."""
     try:
         with urllib.request.urlopen(f"{api_url}/_simulator/statistics", timeout=10) as response:  # noqa: S310
             held: dict[str, Any] = json.load(response)["repositories"]

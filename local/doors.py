@@ -19,7 +19,7 @@ import psutil
 
 MACHINE = "host.docker.internal"
 BRIDGE = "docker0"
-# What a function reads. AWS_REGION is for `make invoke-…`: the SAM CLI takes the region from --region alone.
+# Variables that a function reads. AWS_REGION is for `make invoke-…`: the SAM CLI takes the region from --region alone.
 NAMES = (
     "DATABASE_URL",
     "GITHUB_TOKEN",

@@ -67,7 +67,7 @@ class Mailbox:
     def __init__(self) -> None:
         self._deployment = deployed()
         self._queues = connected(self._deployment.queues, RealTime())
-        # A long poll that finds nothing does not wait: nobody else could use the mailbox meanwhile.
+        # An empty long poll does not wait, because it would block the mailbox for others.
         self._service = Service({url(name): each for name, each in self._queues.items()}, lambda _: None)
         self._ended = False
         self._changed = Condition()
@@ -104,12 +104,12 @@ class Mailbox:
             self._problems.append(problem)
 
     def problems(self) -> list[str]:
-        """What was noted."""
+        """The notes so far."""
         with self._changed:
             return list(self._problems)
 
     def end(self) -> None:
-        """Nobody receives anything any more."""
+        """Stop all deliveries."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -126,7 +126,7 @@ class Client:
 
 
 def queues_of(mailbox: Mailbox, functions: Functions) -> Queues:
-    """The product's own queues. What is sent within an invocation of ``functions`` goes on with its chain."""
+    """The product's own queues. A message sent within an invocation of ``functions`` continues its chain."""
     queues = Queues(*URLS)
     queues._client = Tracing(Client(mailbox), functions)
     return queues
@@ -147,7 +147,7 @@ _Manager.register("mailbox", callable=_mailbox)
 class Fleet:
     """``with Fleet(database_url, api_url, workers=16) as fleet: fleet.add("octo/hello"); fleet.wait(…)``.
 
-    A process of its own forks the workers: it has no threads, and has imported what they need once.
+    A separate process forks the workers. It has no threads and has imported their modules once.
     """
 
     def __init__(
@@ -188,11 +188,11 @@ class Fleet:
         self._console.act({"action": "add", "repository": repository})
 
     def recover(self) -> dict[str, Any]:
-        """What the schedule of recovery does."""
+        """Run recovery, as its schedule does."""
         return Recovery(self._db, self.queues).recover(RecoveryEvent())
 
     def wait(self, until: Callable[[Database], bool], seconds: float) -> bool:
-        """Look every 0.2 s; whether it came true in time. Raises RuntimeError with what no use case handled."""
+        """Check every 0.2 s; whether it became true in time. Raises RuntimeError with an error that no use case handled."""
         deadline = time.monotonic() + seconds
         while not until(self._db):
             problems = self._mailbox.problems()
@@ -260,7 +260,7 @@ def _main() -> None:
     for process in processes:
         process.start()
     print(json.dumps([manager.address, key.hex()]), flush=True)
-    # The end of the input is the end of whoever wanted the fleet.
+    # The input ends with the process that started the fleet.
     sys.stdin.read()
     mailbox.end()
     for process in processes:
@@ -275,7 +275,7 @@ def server_seconds_a_minute(history: Sequence[tuple[float, float, int]], begin: 
 
 
 if __name__ == "__main__":
-    # Under its own name, so that what is pickled is found on the other side.
+    # Under its own name, so that the other side finds pickled objects.
     from local import fleet
 
     fleet._main()

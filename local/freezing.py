@@ -34,7 +34,7 @@ class Container:
                 self._cut(each)
 
     def close(self) -> None:
-        """Let go of what the other sides hold."""
+        """Close the connections to the other sides."""
         while self._others:
             self._others.pop().close()
 
@@ -50,7 +50,7 @@ class Container:
                         yield connection.sock
 
     def _cut(self, connection: socket.socket) -> None:
-        """Nobody answers from now on, and neither side sees an end: what is written goes nowhere."""
+        """From now on nothing answers and neither side sees an end; written bytes are dropped."""
         mine, silent = socket.socketpair()
         mine.setblocking(False)
         self._others += [socket.socket(fileno=os.dup(connection.fileno())), silent]

@@ -1,6 +1,6 @@
-"""What IAM would say: policies of the translated template, decided for one request of one role.
+"""Decides one request of one role as IAM would, by the policies of the translated template.
 
-What this module does not know, say a condition's operator, raises ValueError: it never allows by ignorance.
+An unknown element, such as a condition's operator, raises ValueError. So nothing is allowed by ignorance.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 """
 
@@ -106,7 +106,7 @@ class Access:
         return [name for name, each in self.resources.items() if each["Type"] == "AWS::IAM::Role"]
 
     def grants(self) -> list[Grant]:
-        """What the roles' own and attached policies allow, one by one."""
+        """The permissions of the roles' own and attached policies, one by one."""
         return [
             Grant(role, action, resource)
             for role in self.roles()
@@ -117,7 +117,7 @@ class Access:
         ]
 
     def used(self, grant: Grant, request: Request) -> bool:
-        """Whether a request needs what a grant names."""
+        """Whether a request needs the permission of a grant."""
         return (
             grant.role == request.role
             and like(grant.action.lower(), request.action.lower())
@@ -125,7 +125,7 @@ class Access:
         )
 
     def text(self, value: Any) -> str:
-        """A value of the template as AWS puts it in. Raises ValueError for what this module does not know."""
+        """A value of the template as AWS resolves it. Raises ValueError for an unknown function."""
         if isinstance(value, str | int | float):
             return str(value).lower() if isinstance(value, bool) else str(value)
         if isinstance(value, Mapping) and len(value) == 1:

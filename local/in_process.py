@@ -38,7 +38,7 @@ PLANNER, CHUNK_WORKER, RECOVERY, CONSOLE = (
 
 
 class Stack:
-    """Everything that works on one database. ``seconds_left`` is what planner runs ask for."""
+    """Everything that works on one database. Planner runs ask ``seconds_left``."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Stack:
     def run(
         self, *, most: int = 2000, rng: random.Random | None = None, between: Callable[[], object] | None = None
     ) -> list[str]:
-        """Deliver messages as they become visible until both queues are empty; what became of each chunk message.
+        """Deliver messages as they become visible until both queues are empty; the outcome of each chunk message.
 
         With ``rng`` chunk messages come in any order, and some twice. ``between`` runs after every message.
         """
@@ -105,7 +105,7 @@ class Stack:
         return outcomes[0] if outcomes else "dropped"
 
     def _deliver(self, function: str, message: Message, handle: Callable[[str], None]) -> None:
-        """What a handler raises is raised here too; its message comes back after the visibility timeout."""
+        """Raises a handler's error; its message returns after the visibility timeout."""
         self.queues.pass_until(message)
         with suppress(RecursiveInvocation):
             self.queues.functions.deliver(function, lambda event: handle(event["Records"][0]["body"]), message)
@@ -136,7 +136,7 @@ class Stack:
         self.moved.waits += self.queues.delayed - before[1]
 
     def assert_brake(self) -> None:
-        """No more messages than what was moved explains."""
+        """Assert that the work moved explains the number of messages."""
         if self.moved.messages > self.moved.most_messages:
             raise AssertionError(
                 f"{self.moved.messages} messages, {self.moved.most_messages} at the most: {self.moved}"
@@ -148,13 +148,13 @@ class Stack:
             return self.console.act({"action": "add", "repository": name, **fields})
 
     def heartbeat(self) -> Row:
-        """What the schedule does."""
+        """Run the heartbeat, as its schedule does."""
         self.moved.heartbeats += 1
         with self.queues.functions.invocation(PLANNER):
             return self._planned(PlanEvent())
 
     def recover(self, request: RecoveryEvent | None = None) -> Row:
-        """What the other schedule does."""
+        """Run recovery, as its schedule does."""
         before = self.queues.sent, self.queues.delayed
         with self.queues.functions.invocation(RECOVERY):
             report = self.recovery.recover(request or RecoveryEvent())
@@ -181,7 +181,7 @@ class Stack:
         return row
 
     def repository(self, name: str) -> Any:
-        """What the simulator holds of one repository."""
+        """The simulator's content of one repository."""
         found = self.simulator.repository(name)
         if found is None:
             raise LookupError(f"the simulator has no {name}")
@@ -195,7 +195,7 @@ class Stack:
 
 
 def differences(db: Database, simulator: Simulator) -> list[str]:
-    """What differs between the database and what GitHub holds of the tracked repositories, table by table."""
+    """The differences between the database and GitHub for the tracked repositories, table by table."""
     shown = simulator.shown_id
     tracked = {row["node_id"] for row in db.rows("SELECT node_id FROM repositories")}
     held = [each for each in simulator.repositories.values() if shown(each.node["id"]) in tracked]

@@ -34,7 +34,7 @@ class Functions:
 
     @contextmanager
     def invocation(self, function: str, *traces: str | None) -> Iterator[None]:
-        """One run. What it sends continues the chains of the messages that caused it. Raises RecursiveInvocation in place
+        """One run. Its messages continue the chains of the messages that caused it. Raises RecursiveInvocation in place
         of one too many. Without traces it begins a chain, as a schedule or a person does."""
         chain = Counter[str]()
         for trace in traces:

@@ -1,7 +1,7 @@
 """One function on this machine, as it is packaged: `python -m local.invoke planner`.
 
 Where Docker runs, by `sam local invoke`. Elsewhere the same built files run under the Lambda runtime interface emulator that the
-SAM CLI brings for its containers, with AWS's own runtime client, in an environment that holds what Lambda's own does and no more.
+SAM CLI brings for its containers, with AWS's own runtime client, in an environment that holds exactly Lambda's own packages.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ INVOKE_SECONDS = 900
 class Emulator:
     """A built function under the runtime interface emulator, between ``with`` and its end.
 
-    ``template`` is what `sam build` wrote; ``overrides`` are the function's settings. As with `sam local invoke --env-vars`,
+    ``template`` is the output of `sam build`; ``overrides`` are the function's settings. As with `sam local invoke --env-vars`,
     only names that the template gives the function are set.
     """
 
@@ -136,7 +136,7 @@ def _aws_settings(overrides: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_json(file: Path, what: str) -> Any:
-    """What a file holds. Raises Failed with the reason, and what to give instead."""
+    """The content of a file. Raises Failed with the reason and the remedy."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -167,9 +167,7 @@ def settings(function: str, file: Path | None) -> dict[str, str]:
         return settings_of_file(function, file)
     found = Stack(default_folder()).running()
     if found is None:
-        raise Failed(
-            "where shall it run? Give ENV=env.json (see events/env.example.json), or start a local stack: make up"
-        )
+        raise Failed("nowhere to run: give ENV=env.json (see events/env.example.json), or start a local stack: make up")
     environment: dict[str, str] = found["environment"]
     return environment
 
@@ -189,7 +187,7 @@ def in_container(function: str, event: Path, env_file: Path) -> Any:
 
 
 def answer_of_sam(status: int, output: str) -> Any:
-    """The answer in what `sam local invoke` printed. No answer, as after the function's time, is a failure."""
+    """The answer in the output of `sam local invoke`. A missing answer, as after a timeout, is a failure."""
     if status:
         raise Failed(f"sam local invoke ended with {status}; its message stands above")
     try:

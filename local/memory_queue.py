@@ -20,7 +20,7 @@ _SOURCES = {Source.CHUNKS: CHUNKS, Source.PLANS: PLANS}
 class MemoryQueues(Queues):
     """``chunks``, ``plans`` and ``dead`` hold the messages. ``functions`` is Lambda, which delivers them.
 
-    Every other receive comes back empty, as SQS's may. ``hidden`` has ids of dead letters that somebody else received.
+    Every other receive is empty, as SQS's may be. ``hidden`` has ids of dead letters that another receiver holds.
     """
 
     def __init__(self, dead: Iterable[DeadLetter] = (), settings: Deployment | None = None) -> None:
@@ -75,7 +75,7 @@ class MemoryQueues(Queues):
         queue.move(found)
 
     def next_due(self, rng: random.Random | None = None) -> tuple[Queue, Message] | None:
-        """What is visible first, plans before chunks, oldest first. With ``rng`` any visible one of its queue."""
+        """The first visible message: plans before chunks, oldest first. With ``rng`` any visible one of its queue."""
         waiting = [
             (max(each.due, self.now), queue, each) for queue in (self.plans, self.chunks) for each in queue.messages()
         ]

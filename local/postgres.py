@@ -77,7 +77,7 @@ def scratch(folder: Path, version: int = NEWEST) -> Postgres:
 
 
 def stop(folder: Path) -> None:
-    """Stop the server whose data is in ``folder``, if one runs there, whoever started it."""
+    """Stop the server whose data is in ``folder``, if one runs there; any process may have started it."""
     pid_file = folder / "postmaster.pid"
     if not pid_file.exists():
         return

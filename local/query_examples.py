@@ -24,7 +24,7 @@ _EXAMPLE = re.compile(r"```sql\n(?P<sql>[^`]+?)```\n\n```text\n(?P<output>[^`]*?
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query and what the page shows as its output."""
+    """A query and its output on the page."""
 
     sql: str
     output: str

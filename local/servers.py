@@ -29,7 +29,7 @@ START_SECONDS = 20
 
 
 class NotHere(Exception):
-    """This machine cannot have the program; the message says what it takes."""
+    """This machine does not have the program; the message says how to install it."""
 
 
 def oldest_postgres() -> int:
@@ -125,7 +125,7 @@ server_check_delay = 0
 {encryption}""",
             encoding="utf-8",
         )
-        # Postgres lets in who owns its folder, and PgBouncer does not run as root.
+        # Postgres accepts the owner of its folder, and PgBouncer does not run as root.
         owner = pwd.getpwuid(data.stat().st_uid).pw_name
         self._folder.chmod(0o755)
         command = [program, "-q", *(["-u", owner] if os.geteuid() == 0 else []), str(self._folder / "pgbouncer.ini")]
@@ -164,7 +164,7 @@ def pgbouncer() -> str:
 
 def _install_pgbouncer() -> None:
     subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True, timeout=300)
-    # The package starts a service of its own, which nobody asked for.
+    # The package starts its own service, which is not wanted.
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     command = [
         "apt-get",

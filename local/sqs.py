@@ -59,7 +59,7 @@ class QueueSettings:
 
 
 class Message(str):
-    """A body in a queue, and what SQS keeps with it. ``due`` is when it is visible, ``moved_from`` a queue's name."""
+    """A body in a queue, and SQS's own data about it. ``due`` is when it is visible, ``moved_from`` a queue's name."""
 
     message_id: str = ""
     number: int = 0
@@ -82,7 +82,7 @@ class Time(Protocol):
 
 @dataclass
 class Clock:
-    """Seconds that pass when somebody lets them pass."""
+    """A clock that only tests move."""
 
     now: float = 0.0
 
@@ -93,7 +93,7 @@ class Clock:
 class Queue(list[str]):
     """All messages of a queue: visible, delayed and in flight. A plain string that is put in is a message sent just now.
 
-    ``hidden`` holds ids of messages that somebody else has received: they are counted and not received.
+    ``hidden`` holds ids of messages that another receiver holds: they are counted and not received.
     """
 
     def __init__(self, name: str, settings: QueueSettings, clock: Time) -> None:
@@ -125,7 +125,7 @@ class Queue(list[str]):
         return message
 
     def messages(self) -> list[Message]:
-        """What it holds now: expired messages are gone."""
+        """The messages now, without expired ones."""
         kept: list[Message] = []
         for each in self:
             if not isinstance(each, Message):
@@ -138,7 +138,7 @@ class Queue(list[str]):
         return kept
 
     def visible(self) -> list[Message]:
-        """What a receive may get."""
+        """The messages that a receive may return."""
         return [each for each in self.messages() if each.due <= self.clock.now and each.message_id not in self.hidden]
 
     def take(self, message: Message, hidden_seconds: float | None = None) -> bool:
@@ -163,7 +163,7 @@ class Queue(list[str]):
         self.dead_letters.append(message)
 
     def delete(self, receipt: str) -> None:
-        """Delete by the newest receipt. An older one is accepted and deletes nothing, and so is one of what is gone."""
+        """Delete by the newest receipt. An older receipt, or one of a deleted message, is accepted without effect."""
         for each in self.messages():
             if each.receipt == receipt:
                 self._remove(each)
@@ -258,7 +258,7 @@ class Service:
         return {}
 
     def get_queue_attributes(self, **request: Any) -> Request:
-        """Counts of what is visible, in flight and delayed; SQS calls them approximate."""
+        """Counts of visible, in-flight and delayed messages; SQS calls them approximate."""
         queue = self._queue("GetQueueAttributes", request)
         messages = queue.messages()
         later = [each for each in messages if each.due > queue.clock.now]
@@ -327,7 +327,7 @@ def _shown(message: Message, request: Request) -> Request:
 
 
 def system_attributes(message: Message) -> dict[str, str]:
-    """What SQS itself says of a message."""
+    """SQS's own attributes of a message."""
     found = {
         "ApproximateReceiveCount": str(message.receives),
         "SentTimestamp": str(int(message.sent_at * 1000)),
@@ -402,7 +402,7 @@ def model() -> ServiceModel:
 
 
 def _check_parameters(operation: str, request: Request) -> None:
-    """What botocore refuses to send: parameters that are missing, unknown or of the wrong type."""
+    """Botocore's refusal of a request with missing, unknown or wrongly typed parameters."""
     report = ParamValidator().validate(request, model().operation_model(operation).input_shape)
     if report.has_errors():
         raise ParamValidationError(report=report.generate_report())

@@ -314,7 +314,7 @@ class Stack:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                # The functions inherit it: what they shall read from their secrets must not be there.
+                # The functions inherit the environment. Values that belong in their secrets must not be in it.
                 env={**{n: v for n, v in os.environ.items() if n not in SECRETS}, **environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""The template as CloudFormation gets it from SAM, as parameters decide it, and what it sets for queues and functions."""
+"""The template as CloudFormation gets it from SAM, as parameters decide it, with its settings of queues and functions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FunctionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What the template sets, by logical id."""
+    """The template's settings, by logical id."""
 
     queues: Mapping[str, QueueSettings] = field(default_factory=dict)
     functions: Mapping[str, FunctionSettings] = field(default_factory=dict)
@@ -103,7 +103,7 @@ def shape(**parameters: str) -> dict[str, Any]:
 
 
 def refusals(**parameters: str) -> list[str]:
-    """What CloudFormation would say to these parameters before it makes anything."""
+    """CloudFormation's objections to these parameters, before it creates anything."""
     return [
         each["AssertDescription"]
         for rule in translated()["Rules"].values()
@@ -114,12 +114,12 @@ def refusals(**parameters: str) -> list[str]:
 
 @cache
 def deployed() -> Deployment:
-    """What the template sets with its defaults."""
+    """The template's settings with its defaults."""
     return deployment(shape())
 
 
 def deployment(resources: Resources) -> Deployment:
-    """What the resources of ``shape`` set. Raises ValueError for what AWS would refuse."""
+    """The settings in the resources of ``shape``. Raises ValueError for a value that AWS would refuse."""
     queues = {
         name: _queue(each.get("Properties", {}))
         for name, each in resources.items()

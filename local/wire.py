@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from backfill.store.address import connection_options
 
-# A client waits after these messages: Query, Sync, CopyDone, and FunctionCall, which nobody uses.
+# A client waits after these messages: Query, Sync, CopyDone, and the unused FunctionCall.
 # https://www.postgresql.org/docs/current/protocol-message-formats.html
 _WAITS = b"QSc"
 

@@ -93,7 +93,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _interrupted(config: pytest.Config) -> None:
     """SIGTERM ends a run as Ctrl-C does, which the terminal sends to all its processes: servers are stopped.
 
-    Once: a worker may get it from the controller and from whoever ends the whole group.
+    Once: a worker may get it from the controller, and from the process that ends the whole group.
     """
     signal.signal(signal.SIGTERM, lambda *_: None)
     if config.pluginmanager.hasplugin("dsession"):  # the controller of -n

@@ -1,4 +1,4 @@
-"""A network between clients and Postgres that cuts a chunk's COMMIT off: before Postgres gets it, or before its answer comes."""
+"""A network between clients and Postgres that cuts a chunk's COMMIT off: before Postgres receives it, or before its answer arrives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real pseudo-terminal of a given width for one command, and what a person sees on it; and a stack behind Lambda's API."""
+"""A real pseudo-terminal of a given width for one command, with its visible text; and a stack behind Lambda's API."""
 
 from __future__ import annotations
 

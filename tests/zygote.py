@@ -1,4 +1,4 @@
-"""A process that has imported the command once, and forks for each that is played: what Python imports takes most of the time.
+"""A process that has imported the command once and forks for each test, because imports take most of the time.
 
 Each line of its input is a command: ``{"terminal": path, "environment": {…}, "words": […]}``; it answers with the process's
 number, and then with its exit status.

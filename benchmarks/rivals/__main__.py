@@ -37,7 +37,7 @@ _SECONDARY = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run did: exit status (None: killed or out of time), requests of both budgets, points, rows by kind."""
+    """The result of one run: exit status (None: killed or out of time), requests of both budgets, points, rows by kind."""
 
     status: int | None
     seconds: float
@@ -146,7 +146,7 @@ def _line(
 
 
 def _rows(run: Run, wanted: Mapping[str, int]) -> str:
-    """How much of what it reads is there, and how it ended."""
+    """The share of its data that is there, and how it ended."""
     there = sum(min(run.rows[name], count) for name, count in wanted.items())
     ended = {0: "", None: "; out of time"}.get(run.status, f"; exit status {run.status}")
     return ("all" if there == sum(wanted.values()) else f"{100 * there / sum(wanted.values()):.1f} %") + ended
@@ -179,7 +179,7 @@ def _run(
         }
         tool = kind(bin_folder, folder, environment)
         command = tool.command(repository.full_name, resumes=resumes)
-        # What the preparation asked does not count, and meets no failure.
+        # Requests of the preparation do not count, and meet no failure.
         before = _requests(simulator)
         simulator.script(*script)
         begin = time.monotonic()
@@ -192,7 +192,7 @@ def _run(
                 time.sleep(0.02)
                 is_half_way = kill_at is not None and _requests(simulator) - before >= kill_at
                 if is_half_way or time.monotonic() - begin > MOST_SECONDS:
-                    # With what it may have started itself.
+                    # With the processes that it started itself.
                     os.killpg(process.pid, signal.SIGKILL)
                     break
             status = process.wait()

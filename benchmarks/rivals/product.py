@@ -28,7 +28,7 @@ def main() -> int:
     github = GitHub(transport, credentials, Governor(PostgresBudget(db)))
     planner, worker = Planner(db, github, queues, lambda: 600.0), Worker(db, github, queues, lambda: 600.0)
     Console(db, github, queues).act({"action": "add", "repository": sys.argv[1]})
-    # What an earlier run was killed over: leases end by themselves, SQS keeps its messages; here nobody waits for either.
+    # Left by an earlier run that was killed. Leases end by themselves and SQS keeps its messages; this run waits for neither.
     db.execute("UPDATE progressive_backfill_state SET planner_token = NULL, planner_lease_expires_at = NULL")
     long_ago = "now() - interval '1 day'"
     db.execute(

@@ -1,4 +1,4 @@
-"""Sends every tool to the simulator, also those whose address of GitHub is fixed: a ``sitecustomize`` of its own.
+"""Sends every tool to the simulator, even with a fixed GitHub address, by its own ``sitecustomize``.
 
 A tool may take addresses in GitHub's replies apart, so they name GitHub, as GitHub's do.
 """

@@ -1,4 +1,4 @@
-"""The tools: what each is for, how it is called on one repository, how it goes on after a kill, and what it read."""
+"""The tools: the purpose of each, its call on one repository, its restart after a kill, and the rows that it read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Tool:
         return str(path)
 
     def _messages(self) -> list[dict[str, Any]]:
-        """What it wrote to its standard output, as JSON lines; a kill may have cut the last one."""
+        """The JSON lines of its standard output; a kill may have cut the last one."""
         found = []
         for path in sorted(self.folder.glob("out.*")):
             for line in path.read_text(encoding="utf-8").splitlines():
@@ -86,7 +86,7 @@ class TapGithub(Tool):
 
 
 class AirbyteSource(Tool):
-    """https://docs.airbyte.com/integrations/sources/github; its GraphQL streams (reviews) ask for what the simulator lacks."""
+    """https://docs.airbyte.com/integrations/sources/github; its GraphQL streams (reviews) ask for fields that the simulator lacks."""
 
     package = "airbyte-source-github==2.7.1"
     purpose = "Airbyte connector: GitHub into any warehouse"

@@ -103,7 +103,7 @@ def main() -> int:
                 raise LookupError("nothing was listed")
             worker = Worker(db, github, queues, lambda: 600.0)
             newest = sorted(repository.pull_requests, reverse=True)
-            # The first chunk opens connections and warms what a warm container has warm.
+            # The first chunk opens connections and fills the caches of a warm container.
             for start in (0, 25):
                 chunks.create(db, backfill.id, newest[start : start + 25])
                 outbox.send(db, queues)

@@ -148,7 +148,7 @@ def _without(held: Any, attribute: str, names: list[str]) -> Any:
 
 
 def _unrelated(definition: Any, name: str) -> Any:
-    """A type that is no union of, and no implementation of, a type that is not there."""
+    """A type without the unions and interfaces that the schema does not have."""
     related = {
         kind: tuple(each for each in getattr(definition, kind) if each.name.value != name)
         for kind in ("types", "interfaces")

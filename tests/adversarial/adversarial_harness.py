@@ -1,4 +1,4 @@
-"""A stack that lives for hours in seconds: time passes in the database and for its messages, which SQS carries."""
+"""A stack that lives for hours in seconds: time moves in the database and for the messages in SQS."""
 
 from __future__ import annotations
 

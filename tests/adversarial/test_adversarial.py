@@ -1,4 +1,4 @@
-"""What happens, and the product does not stand. Each test says what would be right, and fails today.
+"""Hard cases that once broke the product. Each test says the right behaviour.
 
 Time is moved in the database: hours pass in a second or two.
 """
@@ -142,7 +142,7 @@ def visible(stack: Deployed) -> tuple[dict[str, Any], set[str]]:
 
 
 def test_a05_a_token_that_is_revoked_when_all_is_completed_is_told(completed: Deployed, simulator: GitHub) -> None:
-    """c04: the heartbeats fail for ever, and everything is called completed."""
+    """c04: every heartbeat fails, and every backfill is called completed."""
     completed.live(0.8)
     before, words = visible(completed)
     simulator.tokens.personal = "another"
@@ -172,7 +172,7 @@ def test_a06_a_connection_to_a_server_that_takes_no_writes_is_left(
 
 
 @pytest.mark.parametrize("apart", [0, 21], ids=["at once", "three weeks apart"])
-def test_a08_two_hiccups_are_no_repository_that_is_gone(stack: Deployed, simulator: GitHub, apart: int) -> None:
+def test_a08_two_hiccups_do_not_make_a_repository_gone(stack: Deployed, simulator: GitHub, apart: int) -> None:
     """c09: NOT_FOUND twice within a tenth of a second, or twice with weeks of successes between."""
     stack.add(NAME, chunk_size=2)
     stack.plan_once()
@@ -246,7 +246,7 @@ def test_a11_a_sync_is_done_or_said_to_wait(stack: Deployed) -> None:
 
 
 @pytest.mark.parametrize("metadata", ["[]", "null", "5"])
-def test_a12_metadata_that_is_no_object(db: Database, connect: Connect, metadata: str) -> None:
+def test_a12_metadata_that_is_not_an_object(db: Database, connect: Connect, metadata: str) -> None:
     """c05: one row of it, and no backfill is planned any more."""
     with GitHub(generate(1, {NAME: 6, "octo/b": 6}), speed=5000) as simulator:
         stack = Deployed(db, simulator, connect())
@@ -282,7 +282,7 @@ def test_a13_any_text_of_an_error_is_recorded(stack: Deployed, simulator: GitHub
     assert "strange" in (stack.state()["last_error"] or "")
 
 
-def test_a15_conflicts_of_transactions_are_no_attempts(
+def test_a15_conflicts_of_transactions_do_not_count_as_attempts(
     simulator: GitHub, connect: Connect, postgres: Postgres, database_url: str
 ) -> None:
     """c37: default_transaction_isolation = 'serializable', and other workers whose chunks end while this one stores its own."""

@@ -1,4 +1,4 @@
-"""Backfills in every state that a reader can meet, as rows; and texts that a page must not believe."""
+"""Backfills in every visible state, as rows, and hostile texts that a page must not execute."""
 
 from __future__ import annotations
 

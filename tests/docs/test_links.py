@@ -81,3 +81,31 @@ def test_every_page_of_the_documentation_is_reached_from_its_index() -> None:
     reached = {(docs / link.partition("#")[0]).resolve() for link in links(docs / "README.md") if "://" not in link}
     assert {page for page in docs.rglob("*.md") if page.name != "README.md"} - reached == set()
     assert (docs / "README.md") in {(ROOT / link).resolve() for link in links(ROOT / "README.md") if "://" not in link}
+
+
+def test_modules_and_tests_that_the_documentation_names_exist() -> None:
+    """Also without their folder: `outcomes.py`, `store/conclusions.py`, `planner/`."""
+    names = [f"/{file.relative_to(ROOT)}" for file in files()]
+    missing = [
+        (page.name, name)
+        for page in (ROOT / "docs").rglob("*.md")
+        for name in re.findall(r"`([\w/-]+(?:\.(?:py|sql)|/))`", page.read_text(encoding="utf-8"))
+        if not any(each.endswith(f"/{name}") or (name.endswith("/") and f"/{name}" in each) for each in names)
+    ]
+    assert missing == []
+
+
+def test_statements_that_the_architecture_names_exist() -> None:
+    """`_CLAIM` in some module of the store, `completed._SETTLE` in that one."""
+    sources = {file.stem: file.read_text(encoding="utf-8") for file in files() if "/backfill/store/" in str(file)}
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(?:(\w+)\.)?(_[A-Z][A-Z_]+)`", page))
+    assert len(named) > 15
+    missing = [
+        (module, name)
+        for module, name in named
+        if not any(
+            re.search(rf"^{name} = ", source, re.MULTILINE) for stem, source in sources.items() if module in ("", stem)
+        )
+    ]
+    assert missing == []

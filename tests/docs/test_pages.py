@@ -210,7 +210,7 @@ def test_templates_for_chat_are_valid_and_give_what_the_page_passes() -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:4566"])
-def test_the_message_by_hand_is_a_sync_request_and_reaches_both_stacks(tmp_path: Path, endpoint: str) -> None:
+def test_the_message_of_the_runbook_is_a_sync_request_and_reaches_both_stacks(tmp_path: Path, endpoint: str) -> None:
     (block,) = [each for each in blocks(DOCS / "operations.md", "bash") if "send-message" in each]
     program = tmp_path / "aws"
     program.write_text('#!/bin/sh\nfor each in "$@"; do printf "%s\\\\0" "$each"; done\n', encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The files with which others join: workflow, hooks, changelog and editor settings fit to the code."""
+"""The files for contributors: workflow, hooks, changelog and editor settings fit the code."""
 
 from __future__ import annotations
 

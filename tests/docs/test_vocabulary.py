@@ -35,6 +35,7 @@ SHAPES = {
     "whoever": r"(whoever|whomever|whosoever)",
     "that is that": r"that is that",
     "nothing of": r"does nothing of",
+    "a test named by a clause": r"^test (what|whose|who|whoever)",
 }
 # What may stand all the same, with the reason.
 EXCEPTIONS: dict[str, str] = {
@@ -49,13 +50,7 @@ FOREIGN = {
     "tests/docs/test_vocabulary.py": "this list",
 }
 # Still to be rewritten; each line goes when its text is clean.
-TO_DO = (
-    "benchmarks",
-    "functions",
-    "layers",
-    "local",
-    "tests",
-)
+TO_DO = ("layers",)
 TEXT = {".py", ".md", ".yaml", ".yml", ".html", ".js", ".css", ".toml", ".sh", ".sql", ".json", ".in"}
 _STRINGS = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
 _PATTERNS = {

@@ -1,4 +1,4 @@
-"""The real template, deployed to the local AWS: the schedule fires, queues deliver, a message by hand is processed."""
+"""The real template, deployed to the local AWS: the schedule fires, queues deliver, a worker reads a sync request."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_every_stored_child_equals_the_data(deployed: Deployed) -> None:
         assert _sorted(deployed.db.rows(statement)) == _sorted(rows), statement
 
 
-def test_a_message_published_by_hand_is_processed(deployed: Deployed) -> None:
+def test_a_worker_reads_a_published_sync_request(deployed: Deployed) -> None:
     (repository,) = deployed.simulator.repositories.values()
     number = max(repository.pull_requests)
     repository.pull_requests[number]["title"] = "Edited without a new updatedAt"
@@ -257,7 +257,7 @@ def test_the_doctor_looks_at_the_whole_stack_which_it_finds_by_itself(deployed: 
     assert "WARNED dead letters: 1 waiting run: backfill dead-letters list" in text
 
 
-def test_the_doctor_names_what_was_switched_off_by_hand(deployed: Deployed) -> None:
+def test_the_doctor_names_a_part_that_was_switched_off(deployed: Deployed) -> None:
     client = boto3.client("lambda")
     mappings = client.list_event_source_mappings(FunctionName="progressive-backfill-chunk-worker")[
         "EventSourceMappings"

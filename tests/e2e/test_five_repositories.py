@@ -1,4 +1,4 @@
-"""Five repositories of different size and priority are added, and left alone while things happen to them on GitHub."""
+"""Five repositories of different size and priority are added, and change on GitHub while they are read."""
 
 from __future__ import annotations
 

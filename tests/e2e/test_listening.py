@@ -1,4 +1,4 @@
-"""What the local AWS listens on."""
+"""The addresses that the local AWS listens on."""
 
 from __future__ import annotations
 

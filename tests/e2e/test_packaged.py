@@ -1,4 +1,4 @@
-"""What is packaged is what is tested: every built function runs under Lambda's own runtime client and emulator."""
+"""Every built function runs as it is packaged, under Lambda's own runtime client and emulator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two local stacks on one machine, started at the same time as two people would: each keeps to itself."""
+"""Two local stacks on one machine, started at the same time: neither touches the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deploying over what runs: in the middle of a backfill, a migration that fails, and the way back.
+"""Deployments over a running stack: in the middle of a backfill, with a migration that fails, and back to the older version.
 
 The tests follow one stack through its life, so they run in their order.
 """

@@ -1,4 +1,4 @@
-"""Whatever arrives in events, messages, the page's inputs and GitHub's replies: an answer or an error of ours, and no markup.
+"""Any event, message, page input or reply of GitHub gives an answer or an error of the product, and never markup.
 
 `make test` plays some thousands of cases, always the same ones; `make soak` plays 100,000 others.
 """
@@ -349,7 +349,7 @@ def test_a_reply_with_one_wrong_place_is_stored_or_an_error_of_ours(stack: Stack
     def read() -> None:
         """Everything that is ever asked of GitHub, and into the database with it."""
         github.repository(*NAME.split("/"))
-        github.examine([held["node_id"]])
+        github.check_for_changes([held["node_id"]])
         page = github.list_pull_requests(held["node_id"], None, page_size=5)
         found = github.details(held["node_id"], rows, Terms(seconds_left=lambda: 600.0))
         with stack.db.transaction():

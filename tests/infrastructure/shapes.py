@@ -1,4 +1,4 @@
-"""The template as parameters decide it, for the tests beside."""
+"""The template as parameters decide it, for the tests of this folder."""
 
 from __future__ import annotations
 

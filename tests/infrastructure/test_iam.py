@@ -1,4 +1,4 @@
-"""What is taken for IAM's word, on policies small enough to see; and what AWS itself does as the roles of the template."""
+"""The local decisions of IAM, on small policies, and AWS's own calls as the roles of the template."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_policies_of_aws_and_of_the_template_are_attached_by_reference() -> None
         },
     ],
 )
-def test_what_is_not_understood_is_an_error_and_no_permission(unknown: dict[str, Any]) -> None:
+def test_an_unknown_element_is_an_error_and_grants_nothing(unknown: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"not known|cannot tell"):
         access(**unknown).allows(send())
 

@@ -1,4 +1,4 @@
-"""What Lambda and CloudFormation do to the stack as a whole: loops that Lambda would stop, and names that two stacks share."""
+"""The stack as a whole: loops that Lambda would stop, and names that two stacks would share."""
 
 from __future__ import annotations
 

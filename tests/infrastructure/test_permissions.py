@@ -1,4 +1,4 @@
-"""What each role may do, of the template as CloudFormation sees it: an action more, or a wildcard, is a decision."""
+"""The permissions of each role in the template as CloudFormation sees it. One more action or wildcard is a decision."""
 
 from __future__ import annotations
 

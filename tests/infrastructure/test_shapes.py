@@ -240,7 +240,7 @@ def test_the_settings_of_queues_and_functions_are_the_templates() -> None:
     assert not [name for name, each in settings.functions.items() if each.source is None and each.may_recur]
 
 
-def test_what_aws_refuses_is_refused() -> None:
+def test_a_request_that_aws_refuses_is_refused() -> None:
     resources = json.loads(json.dumps(shape()))
     resources["ChunkQueue"]["Properties"]["VisibilityTimeout"] = 60
     with pytest.raises(ValueError, match="ChunkWorkerFunction may run longer"):

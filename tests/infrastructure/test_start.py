@@ -1,4 +1,4 @@
-"""What a cold start imports: a budget, because every library more is time that each new container takes."""
+"""The imports of a cold start: a budget, because each library costs every new container time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A GitHub that cannot give what a test says it cannot, and on which things happen while it is asked."""
+"""A GitHub that refuses what a test names, and that changes while it is asked."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from backfill.queues import DeadLetter, Queues, Source
 from backfill.store.connection import Database
 from local.simulator import Simulator
 
-# Something waits for ever, which must not happen: one actor runs at a time, and keeps no lock where it stops.
+# An actor waits without end, which must not happen: one runs at a time, and it holds no lock where it stops.
 BLOCKED_SECONDS = 60
 VISIBILITY_SECONDS = 720
 MOST_RECEIVES = 3

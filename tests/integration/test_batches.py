@@ -1,4 +1,4 @@
-"""The functions' own handlers behind SQS and Lambda in memory: what fails in a batch comes back, and the rest does not."""
+"""The functions' handlers behind SQS and Lambda in memory: a failed message of a batch returns, and the others do not."""
 
 from __future__ import annotations
 

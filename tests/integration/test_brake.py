@@ -1,4 +1,4 @@
-"""The brake: whatever a run meets, what it sends waits if it moved nothing; and every allowed timeout leaves time to work."""
+"""The brake: the messages of a run that moved nothing are delayed, and every allowed timeout leaves time to work."""
 
 from __future__ import annotations
 
@@ -159,13 +159,13 @@ def test_a_round_checks_every_completed_repository_once(
             name=name,
         )
     asked: list[str] = []
-    examine = stack.github.examine
+    check_for_changes = stack.github.check_for_changes
 
     def counted(node_ids: list[str]) -> object:
         asked.extend(node_ids)
-        return examine(node_ids)
+        return check_for_changes(node_ids)
 
-    monkeypatch.setattr(stack.github, "examine", counted)
+    monkeypatch.setattr(stack.github, "check_for_changes", counted)
     stack.heartbeat()
     runs = 1
     while '{"schema_version": 1}' in stack.queues.plans:

@@ -136,7 +136,7 @@ _LOOK = """
 
 
 class SmallPages(GitHub):
-    """Listings and scans of several pages, without hundreds of pull requests. Each page is told to ``listed``."""
+    """Listings and refreshes of several pages, without hundreds of pull requests. Each page is told to ``listed``."""
 
     listed: Callable[[], None] = staticmethod(lambda: None)
 
@@ -557,7 +557,7 @@ class ChunkLife(RuleBasedStateMachine):
         self.was_completed, self.claims_when_paused = False, None
 
     def _chunk_of(self, message: Message) -> str | None:
-        """The chunk that a message is about, whichever dispatch of it; None for one by hand, or no message at all."""
+        """The chunk that a message is about, whichever dispatch of it; None for a sync request, or no message at all."""
         about = self._message(message.body)
         return about.chunk_id if isinstance(about, Dispatch) else None
 
@@ -822,7 +822,7 @@ def _is_current(row: dict[str, Any]) -> bool:
 
 @pytest.fixture
 def around(database_url: str) -> Iterator[Surroundings]:
-    logger.setLevel("CRITICAL")  # a line per request of thousands of runs is no help
+    logger.setLevel("CRITICAL")  # a line per request of thousands of runs does not help
     with Simulator([], speed=1e6) as simulator:
         shared = Surroundings(database_url, simulator)
         ChunkLife.around = shared

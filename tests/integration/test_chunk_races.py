@@ -1,4 +1,4 @@
-"""Races with real threads and connections: the loser is seen waiting for the winner's lock, or is not let in at all.
+"""Races with real threads and connections: the loser waits for the winner's lock, or is refused.
 
 The winner does its statement and keeps the transaction open; the loser starts; pg_blocking_pids says who waits for whom.
 """

@@ -1,4 +1,4 @@
-"""Postgres that goes away: a frozen container, a failover, a lock that is held, a database that wakes up, a network that fails."""
+"""Outages of Postgres: a frozen container, a failover, a held lock, a database that wakes up, a failing network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to Postgres: TLS that verifies, roles that may little, timeouts, a rotated password."""
+"""The connection to Postgres: verified TLS, roles with few rights, timeouts, a rotated password."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def ports(postgres: Postgres, authority: Authority) -> Iterator[dict[str, int]]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names of example.com lead to this machine, and are no name of it."""
+    """The names of example.com lead to this machine but are not its names."""
     resolve = socket.getaddrinfo
 
     def look_up(host: Any, *arguments: Any, **options: Any) -> Any:
@@ -206,7 +206,7 @@ def test_a_server_without_tls_is_refused(ports: dict[str, int], mode: str) -> No
         ask(f"postgresql://postgres@{HOST}:{ports['plain']}/postgres?{mode}")
 
 
-def test_plaintext_to_another_machine_is_no_setting_at_all(ports: dict[str, int]) -> None:
+def test_no_setting_allows_plaintext_to_another_machine(ports: dict[str, int]) -> None:
     with pytest.raises(Misconfigured, match="plaintext"):
         ask(f"postgresql://postgres@{HOST}:{ports['plain']}/postgres?sslmode=disable")
     for here in ("127.0.0.1", "localhost"):
@@ -346,7 +346,7 @@ def test_by_iam_the_token_reaches_postgres_unharmed(postgres: Postgres, iam_addr
 def roles(postgres: Postgres) -> Iterator[Callable[[str], str]]:
     """A database with the roles that docs/deploying.md makes; the URL of each.
 
-    Their administrator is what hosted Postgres gives: the owner of the database, who may create roles and is no superuser.
+    Their administrator is what hosted Postgres gives: the owner of the database, who may create roles and is not a superuser.
     """
     document = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
     block = re.search(r"```sql\n(.*?)```", document, re.DOTALL)
@@ -358,7 +358,7 @@ def roles(postgres: Postgres) -> Iterator[Callable[[str], str]]:
         return postgres.url("roles").replace("//postgres:", f"//{role}:")
 
     superuser, administrator = Database(lambda: postgres.url("roles")), Database(lambda: url("administrator"))
-    # Up to PostgreSQL 14 it belongs to whoever made the server, which is the administrator where Postgres is hosted.
+    # Up to PostgreSQL 14 it belongs to the role that made the server, which is the administrator where Postgres is hosted.
     superuser.execute("ALTER SCHEMA public OWNER TO administrator")
     for statement in block[1].split(";"):
         if statement.strip():
@@ -411,7 +411,7 @@ def test_by_the_documented_roles_supabases_data_api_sees_nothing(
     try:
         upgrade(roles("backfill_owner"))
         assert administrator.rows(exposed[1].strip(";\n")) == []
-        # What is made by the administrator himself is seen, which is why he shall not be the owner.
+        # The Data API sees tables that the administrator makes, so the administrator must not own the product's tables.
         administrator.execute("CREATE TABLE by_the_administrator (id integer)")
         found = administrator.rows(exposed[1].strip(";\n"))
         assert {(row["grantee"], row["table_name"]) for row in found} == {

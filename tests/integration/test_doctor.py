@@ -1,4 +1,4 @@
-"""What a stack finds when it looks at itself: each thing that can be wrong is named, with what to do; the rest is looked at all the same."""
+"""The checks of a stack: each fault is named with its remedy, and the other checks still run."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_repository_that_the_token_does_not_see(stack: Stack, simulator: Simul
     assert "Configure SSO" in found["advice"]
 
 
-def test_a_limit_is_no_failure(stack: Stack, simulator: Simulator) -> None:
+def test_a_limit_does_not_fail_the_check(stack: Stack, simulator: Simulator) -> None:
     stack.add("octo/one")
     stack.db.execute("UPDATE github_budget SET blocked_until = now() + interval '1 hour', block_reason = 'secondary'")
     found = examined(stack)

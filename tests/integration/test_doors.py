@@ -1,4 +1,4 @@
-"""Functions outside the local AWS reach the local stack when that is asked for, and nobody else does."""
+"""Functions outside the local AWS reach the local stack only on request, and nothing else does."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_server_of_the_users_own_is_relayed_by_its_port(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("interfaces", [{}, {"docker0": []}, {"eth0": [SimpleNamespace(family=socket.AF_INET)]}])
-def test_no_bridge_is_no_address(interfaces: Mapping[str, object]) -> None:
+def test_without_a_bridge_there_is_no_address(interfaces: Mapping[str, object]) -> None:
     assert doors.bridge_address(interfaces) is None
 
 

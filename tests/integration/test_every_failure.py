@@ -7,7 +7,7 @@ from local.in_process import Stack, differences
 from local.simulator import PARTIAL, PASSING, Simulator, generate
 
 NAME = "octo/unlucky"
-# Small chunks, so that there are requests enough for all failures; and two pull requests that fail for ever.
+# Small chunks give enough requests for all failures. Two pull requests always fail.
 SIZE, CHUNK_SIZE, EVERY, POISONOUS = 640, 2, 10, 2
 
 

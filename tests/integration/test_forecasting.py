@@ -1,4 +1,4 @@
-"""A dry run writes nothing anywhere, and what it foresees is what a real run takes."""
+"""A dry run writes nothing, and its forecast matches a real run."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_postgres_itself_refuses_a_write_in_a_dry_run(stack: Stack) -> None:
         stack.db.execute("UPDATE github_budget SET remaining = 0")
 
 
-def test_what_is_listed_is_foreseen_without_asking_github(stack: Stack) -> None:
+def test_a_listed_repository_is_forecast_without_asking_github(stack: Stack) -> None:
     stack.add(LARGE)
     while stack.queues.plans:
         stack.plan_once()

@@ -1,4 +1,4 @@
-"""Heartbeats come every half an hour: a container is frozen meanwhile, and what it kept is dead when it thaws."""
+"""A container is frozen between heartbeats, and its connections are dead when it thaws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client reads every pull request whole: compared field by field with what the simulator holds."""
+"""The client reads every pull request whole: compared field by field with the simulator's data."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def everything(
 
 def test_every_field_of_every_pull_request_is_read(simulator: Simulator, db: Database) -> None:
     github = client(simulator, db)
-    github.examine(list(simulator.repositories))  # also asks once whose token it is, which costs a point
+    github.check_for_changes(list(simulator.repositories))  # also asks once whose token it is, which costs a point
     for repository in simulator.repositories.values():
         served, before = simulator.statistics(), github.spent
         _, tables = everything(github, repository.node["id"], 25)

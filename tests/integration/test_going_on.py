@@ -1,4 +1,4 @@
-"""What goes on when its process ends in the middle: nothing waits for the schedules, and nothing is asked for in vain."""
+"""Work continues when its process dies in the middle: nothing waits for the schedules, and no request is wasted."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_a_planner_that_comes_before_its_request_is_noted_leaves_none_on_its_way
 
 
 @pytest.mark.parametrize("error", [ClientError({"Error": {"Code": "ServiceUnavailable"}}, "SendMessage"), "database"])
-def test_what_fails_after_a_completion_is_neither_a_failure_of_the_chunk_nor_lost(
+def test_an_error_after_a_completion_neither_fails_the_chunk_nor_loses_work(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: Any
 ) -> None:
     error = DatabaseUnavailable("the test cut the connection") if error == "database" else error
@@ -262,11 +262,11 @@ def test_a_planner_whose_lease_was_taken_over_asks_again_and_counts_no_error(
             "UPDATE progressive_backfill_state SET planner_token = gen_random_uuid(),"
             " planner_lease_expires_at = now() + interval '90 seconds'"
         )
-        return examine(github, node_ids)
+        return check_for_changes(github, node_ids)
 
-    examine = GitHub.examine
+    check_for_changes = GitHub.check_for_changes
     with monkeypatch.context() as patch:
-        patch.setattr(GitHub, "examine", taken_over)
+        patch.setattr(GitHub, "check_for_changes", taken_over)
         assert "another planner" in run.plan()["backfills"][0]["skipped"]
     assert (run.stack.state()["consecutive_errors"], run.stack.state()["error_count"]) == (0, 0)
     (request,) = run.broker.plans
@@ -341,7 +341,7 @@ def test_an_undisturbed_backfill_asks_for_no_more_planning_than_there_is(db: Dat
         assert len(worth) > last and all(worth[:-last]) and worth[-1]
 
 
-def test_what_vanished_is_found_though_the_planner_ended_at_the_end_of_its_listing(
+def test_vanished_pull_requests_are_found_although_the_planner_died_after_its_listing(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Listed, and then not counted any more: the listing has not ended before it is known what became of it."""
@@ -364,10 +364,8 @@ def test_what_vanished_is_found_though_the_planner_ended_at_the_end_of_its_listi
 # What it costs
 
 
-@pytest.mark.parametrize("name", ["list_pull_requests", "list_updated", "examine"])
-def test_what_a_planning_has_cost_that_came_to_nothing_is_booked(
-    run: Run, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+@pytest.mark.parametrize("name", ["list_pull_requests", "list_updated", "check_for_changes"])
+def test_the_cost_of_a_planning_without_result_is_booked(run: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     run.to_the_end()
     repository = next(iter(run.stack.simulator.repositories.values()))
     repository.change(min(repository.pull_requests), title="Changed", updatedAt="2030-01-01T00:00:00Z")

@@ -82,7 +82,7 @@ def test_points_are_reserved_reconciled_and_refunded(db: Database) -> None:
 
 
 def test_sixteen_workers_never_share_the_last_points(db: Database, connect: Callable[[], Database]) -> None:
-    """40 points above the floor: forty requests of one point are sent, whoever asks, and no other."""
+    """40 points above the floor: forty requests of one point are sent, from any worker, and no other."""
     governor(db).run(WHO, 1, lambda: reply(remaining=540))
     sent: list[int] = []
     deferred: list[Deferred] = []
@@ -106,7 +106,7 @@ def test_sixteen_workers_never_share_the_last_points(db: Database, connect: Call
     assert budget(db)["reserved"] == 40
 
 
-def test_the_floor_holds_and_what_waits_for_the_reset_is_put_off_until_then(db: Database) -> None:
+def test_the_floor_holds_and_a_request_below_it_is_deferred_until_the_reset(db: Database) -> None:
     slept = Slept()
     governor(db).run(WHO, 1, lambda: reply(remaining=501, reset=600))
     governor(db, slept).run(WHO, 1, lambda: reply(remaining=500, reset=600))
@@ -158,7 +158,7 @@ def test_a_server_without_limits_is_paced_and_never_waits_for_points(db: Databas
     assert (row["points_limit"], row["remaining"], row["reset_at"], row["reserved"]) == (None, None, None, 0)
 
 
-def test_server_time_is_a_schedule_short_waits_are_slept_and_long_ones_put_off(db: Database) -> None:
+def test_server_time_is_a_schedule_short_waits_are_slept_and_long_ones_deferred(db: Database) -> None:
     """Three requests of four seconds each, at nine tenths of GitHub's time."""
     store = PostgresBudget(db)
     waits = [store.reserve(Ask(WHO, 1, 3.6), 60).wait_seconds for _ in range(3)]
@@ -171,7 +171,7 @@ def test_server_time_is_a_schedule_short_waits_are_slept_and_long_ones_put_off(d
     assert len(slept) == 1 and LONGEST_SLEEP_SECONDS < slept[0] <= 12
 
 
-def test_what_is_put_off_for_server_time_comes_back_in_turn(db: Database) -> None:
+def test_chunks_deferred_for_server_time_return_in_order(db: Database) -> None:
     """More often than slots of two seconds begin, before a slot that it may sleep for, and soon at the latest."""
     store = PostgresBudget(db)
     for _ in range(3):
@@ -262,7 +262,7 @@ def test_a_success_that_began_before_a_block_does_not_end_it(db: Database) -> No
     assert budget(db)["blocks_in_a_row"] == 1 and budget(db)["blocked_for"] > 55
 
 
-def test_what_is_put_off_together_comes_back_spread(db: Database) -> None:
+def test_chunks_deferred_together_return_spread_out(db: Database) -> None:
     governor(db).run(WHO, 1, lambda: reply(remaining=500, reset=600))
     back: list[float] = []
     for _ in range(16):
@@ -374,7 +374,7 @@ def test_a_reset_in_the_year_2999_stops_nothing_for_longer_than_an_hour(db: Data
 @pytest.mark.parametrize(
     ("error", "left"), [(Unexplained("odd"), 93), (TooLarge("slow"), 93), (Unreachable("no way"), 100)]
 )
-def test_what_a_failed_request_may_have_cost_is_decided_once(db: Database, error: Exception, left: int) -> None:
+def test_the_possible_cost_of_a_failed_request_is_decided_once(db: Database, error: Exception, left: int) -> None:
     governor(db).run(WHO, 1, lambda: reply(remaining=100, limit=100))
     with pytest.raises(type(error)):
         governor(db).run(WHO, 7, failing(error))

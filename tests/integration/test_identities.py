@@ -1,4 +1,4 @@
-"""Node ids have two forms, legacy and next: whatever form GitHub answers with, an object is one row."""
+"""Node ids have two forms, legacy and next: an object is one row under either form."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_one_batch_with_every_object_in_both_forms_stores_each_once(
         assert len(db.rows(review)) == 1
 
 
-def test_what_was_stored_twice_by_an_earlier_version_becomes_one_again(db: Database) -> None:
+def test_rows_that_an_earlier_version_stored_twice_become_one_again(db: Database) -> None:
     repository_id = tracked(db)
     legacy = whole(LEGACY)
     assert pull_requests.store_listed(db, repository_id, legacy["contributors"], legacy["pull_requests"]) == {}
@@ -228,7 +228,7 @@ def test_a_number_that_becomes_known_later_leads_the_other_form_to_the_row(db: D
     assert db.rows("SELECT node_id, other_node_id FROM contributors") == [{"node_id": CAT, "other_node_id": CAT_NEXT}]
 
 
-def test_a_login_that_another_account_has_now_is_no_identity(db: Database) -> None:
+def test_a_login_that_another_account_has_now_does_not_identify(db: Database) -> None:
     """Somebody is renamed, and somebody else takes the login, both met under new node ids."""
     repository_id = tracked(db)
     people = [person(CAT), person(DOG, 99, "dog")]

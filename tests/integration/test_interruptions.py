@@ -76,7 +76,7 @@ class Clock:
 # The end of the function's time
 
 
-def test_a_worker_out_of_time_stores_nothing_and_halves_its_chunk(stack: Stack) -> None:
+def test_a_worker_out_of_time_stores_nothing_and_splits_its_chunk(stack: Stack) -> None:
     stack.db.execute("UPDATE repositories SET detail_request_size = 2")
     before = first(stack.db)
     count = len(stack.db.rows("SELECT FROM backfill_chunks"))
@@ -319,7 +319,7 @@ def test_a_plan_request_that_can_never_succeed_is_a_dead_letter_too(
 # Sync requests
 
 
-def test_a_message_by_hand_becomes_bounded_chunks_of_its_own(stack: Stack) -> None:
+def test_a_sync_request_becomes_bounded_chunks_of_its_own(stack: Stack) -> None:
     stack.run()
     numbers = list(range(1, 501))
     stack.queues.send_body(json.dumps({"schema_version": 1, "repository": NAME, "pr_numbers": numbers}))
@@ -333,7 +333,7 @@ def test_a_message_by_hand_becomes_bounded_chunks_of_its_own(stack: Stack) -> No
     stack.assert_equals_github()
 
 
-def test_duplicates_of_a_message_by_hand_are_harmless(stack: Stack) -> None:
+def test_duplicates_of_a_sync_request_are_harmless(stack: Stack) -> None:
     stack.run()
     number = max(next(iter(stack.simulator.repositories.values())).pull_requests)
     body = json.dumps({"schema_version": 1, "repository": NAME, "pr_numbers": [number]})
@@ -347,7 +347,7 @@ def test_duplicates_of_a_message_by_hand_are_harmless(stack: Stack) -> None:
     stack.assert_equals_github()
 
 
-def test_a_message_by_hand_waits_for_a_chunk_that_is_being_read(stack: Stack) -> None:
+def test_a_sync_request_waits_for_a_chunk_that_is_being_read(stack: Stack) -> None:
     row = first(stack.db)
     chunks.claim(stack.db, Dispatch(row["id"], row["dispatch_id"]), 150)
     body = json.dumps({"schema_version": 1, "repository": NAME, "pr_numbers": row["pr_numbers"][:1]})
@@ -355,7 +355,7 @@ def test_a_message_by_hand_waits_for_a_chunk_that_is_being_read(stack: Stack) ->
     assert stack.queues.chunks[-1] == body
 
 
-def test_a_message_by_hand_is_read_though_its_backfill_is_paused(stack: Stack) -> None:
+def test_a_sync_request_is_read_although_its_backfill_is_paused(stack: Stack) -> None:
     stack.run()
     stack.db.execute("UPDATE progressive_backfill_state SET status = 'paused'")
     number = max(next(iter(stack.simulator.repositories.values())).pull_requests)

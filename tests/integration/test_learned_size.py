@@ -1,4 +1,4 @@
-"""Adaptive size: halved by what GitHub cannot give, kept per repository, grown back slowly; and nobody pays for another."""
+"""Learned size: divided by two when GitHub cannot answer, kept per repository, grown back slowly, without effect on others."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_size_grows_back_slowly(stack: Stack) -> None:
         "resource limit, thousands",
     ],
 )
-def test_what_was_too_large_is_asked_for_in_halves(stack: Stack, name: str) -> None:
+def test_a_request_that_was_too_large_is_repeated_in_halves(stack: Stack, name: str) -> None:
     (node_id,) = stack.simulator.repositories
     rows, sizes = listed(stack)[:20], list[float]()
     stack.simulator.script(next(each for each in PASSING if each.name == name))
@@ -113,7 +113,7 @@ def test_a_reply_that_breaks_off_once_is_asked_for_again_and_twice_in_halves(sta
         assert (stack.github.spent - before).requests >= times + 1
 
 
-def test_what_an_attempt_learned_outlives_it(stack: Stack) -> None:
+def test_a_size_that_an_attempt_learned_outlives_it(stack: Stack) -> None:
     stack.add(NAME, chunk_size=40)
     stack.plan_once()
     refuse(stack, lambda query: is_detail(query) and len(asked(query)) > 4)
@@ -253,7 +253,7 @@ def refused(stack: Stack) -> int:
     return int(stack.simulator.statistics().get("validation_timeouts", 0))
 
 
-def test_what_validation_refused_is_known_to_all_and_tried_again_after_a_day(little: Stack) -> None:
+def test_a_refusal_by_validation_is_known_to_all_and_tried_again_after_a_day(little: Stack) -> None:
     little.add(NAME)
     little.run()
     assert refused(little) == 1
@@ -271,7 +271,7 @@ def test_what_validation_refused_is_known_to_all_and_tried_again_after_a_day(lit
     assert little.console.act({"action": "status"})["advice"] == []
 
 
-def test_what_is_asked_for_together_is_whole_whatever_happened_to_its_node_ids(little: Stack) -> None:
+def test_a_grouped_request_is_whole_under_any_change_of_node_ids(little: Stack) -> None:
     """Another id since the listing, gone, changed, and grown in what was empty: by number GitHub shows what it has."""
     little.add(NAME, chunk_size=100)
     little.plan_once()
@@ -389,7 +389,7 @@ def test_no_document_has_8_kilobytes(db: Database, seed: int, size: int) -> None
         assert stack.state()["status"] == "completed"
         node_id = next(iter(simulator.repositories))
         stack.github.list_numbers(node_id, range(100_000, 100_100))
-        stack.github.examine([node_id])
+        stack.github.check_for_changes([node_id])
         # The longest names that GitHub allows.
         stack.github.find([(f"{index:039}", f"{index:0100}") for index in range(100)])
     assert max(len(text.encode()) for text in sent) < 8_000

@@ -1,4 +1,4 @@
-"""The heartbeat's levels on a real Postgres: what stands still, what lacks access, what waits; and that idle runs are no progress."""
+"""The heartbeat's levels on a real Postgres: backfills that stand still, lack access or wait. Idle runs do not count as progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps a local stack apart from others of the machine, without a deployment."""
+"""Local stacks of one machine stay apart; without a deployment."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_one_stack_is_started_once_though_two_ask_at_the_same_time(
     assert len(starts) == 1
 
 
-def test_what_make_env_left_in_a_shell_is_no_wish_for_another_stack(
+def test_variables_that_make_env_left_in_a_shell_do_not_choose_another_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("DATABASE_URL", "postgresql:///left"), ("GITHUB_TOKEN", "own")):

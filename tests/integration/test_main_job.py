@@ -70,7 +70,7 @@ def test_new_changed_and_deleted_pull_requests_are_noticed(stack: Stack) -> None
     stack.assert_equals_github()
 
 
-def test_what_sqs_did_not_accept_is_sent_by_recovery(stack: Stack) -> None:
+def test_recovery_sends_messages_that_sqs_did_not_accept(stack: Stack) -> None:
     stack.console.act({"action": "add", "repository": NAME})
     stack.queues.refuse = 10_000
     stack.plan_once()
@@ -96,7 +96,7 @@ def test_a_pause_by_sql_stops_and_a_resume_by_sql_goes_on(stack: Stack) -> None:
     stack.assert_equals_github()
 
 
-def test_a_message_by_hand_reads_again_and_reports_what_is_no_pull_request(stack: Stack) -> None:
+def test_a_sync_request_reads_again_and_reports_numbers_of_issues(stack: Stack) -> None:
     stack.console.act({"action": "add", "repository": NAME})
     stack.run()
     (repository,) = stack.simulator.repositories.values()

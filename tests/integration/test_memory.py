@@ -1,4 +1,4 @@
-"""Whatever GitHub answers, a function stays well below its memory. Each is a process of its own, measured by its peak."""
+"""A function stays well below its memory under any answer of GitHub. Each runs in its own process, measured by its peak."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_the_largest_reply_of_any_form_is_survived(db: Database, database_url: s
 
 @contextmanager
 def _answering(compressed: bytes) -> Iterator[str]:
-    """A server that gives this to whoever asks, as gzip; its address."""
+    """A server that answers every request with this, as gzip; its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

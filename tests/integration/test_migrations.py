@@ -1,4 +1,4 @@
-"""Migrations from every earlier schema, with rows in every table: nothing is lost, and today's code goes on with them."""
+"""Migrations from every earlier schema, with rows in every table: nothing is lost, and today's code continues with them."""
 
 from __future__ import annotations
 

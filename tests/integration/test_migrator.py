@@ -1,4 +1,4 @@
-"""The migrator function as CloudFormation calls it, on a real Postgres: what it answers, and what its alarm gets to see."""
+"""The migrator function as CloudFormation calls it, on a real Postgres: its answers, and the metric of its alarm."""
 
 from __future__ import annotations
 

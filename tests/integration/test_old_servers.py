@@ -1,4 +1,4 @@
-"""A server whose schema lacks something that the queries name is told at ``backfill add``, by the name of what it lacks."""
+"""``backfill add`` names the field that a server's schema lacks."""
 
 from __future__ import annotations
 

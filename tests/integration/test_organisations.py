@@ -257,7 +257,9 @@ def test_single_sign_on_of_the_whole_organisation_is_told(stack: Stack, simulato
     assert organisations.followed(stack.db) == []
 
 
-def test_what_a_token_cannot_see_is_counted_and_joins_when_it_can(stack: Stack, simulator: Simulator) -> None:
+def test_a_repository_that_a_token_cannot_see_is_counted_and_joins_when_it_can(
+    stack: Stack, simulator: Simulator
+) -> None:
     for name in NAMES[:5]:
         simulator.repository_named(name).withheld = True
     simulator.repository_named(NAMES[11]).hidden = True
@@ -322,7 +324,9 @@ def test_node_ids_of_the_other_form_are_the_same_repositories(stack: Stack, simu
     assert len(tracked(stack)) == 12
 
 
-def test_what_is_removed_is_not_followed_any_more_and_its_backfills_go_on(stack: Stack, simulator: Simulator) -> None:
+def test_a_removed_organisation_is_not_followed_any_more_and_its_backfills_go_on(
+    stack: Stack, simulator: Simulator
+) -> None:
     follow(stack)
     stack.console.act({"action": "remove", "organisation": "OCTO"})
     simulator.create(created("octo/new"))
@@ -357,7 +361,7 @@ def content(db: Database) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("failure", ["too large", "a refused cursor"])
-def test_a_page_that_is_too_much_is_halved_and_a_refused_cursor_begins_again(
+def test_a_page_that_is_too_large_is_divided_in_two_and_a_refused_cursor_begins_again(
     stack: Stack, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, failure: str
 ) -> None:
     monkeypatch.setattr("backfill.github.organisations.PAGE", 5)

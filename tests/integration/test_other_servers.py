@@ -1,4 +1,4 @@
-"""The same tests on the oldest PostgreSQL, and through a transaction pooler: nothing relies on a session or on what is new."""
+"""The same tests on the oldest PostgreSQL, and through a transaction pooler: nothing relies on a session or on newer features."""
 
 from __future__ import annotations
 

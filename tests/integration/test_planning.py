@@ -1,4 +1,4 @@
-"""The planner: turns and shares, completed repositories examined, and what GitHub may do to a repository meanwhile."""
+"""The planner: turns and shares, checks of completed repositories, and changes on GitHub meanwhile."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_new_priority_counts_from_the_next_planning(stack_of: StackOf) -> None
     assert sizes[-1]["size"] == 20
 
 
-def test_a_small_one_is_not_stuck_behind_a_giant(stack_of: StackOf) -> None:
+def test_a_small_repository_does_not_wait_behind_a_giant(stack_of: StackOf) -> None:
     """The giant is added first, is listed in turns, and its chunks wait first."""
     clock = iter(float(tick) for tick in range(10**6, 0, -4))
     stack = stack_of({"octo/giant": 1000, "octo/small": 30}, seconds_left=lambda: next(clock))
@@ -139,7 +139,7 @@ def test_a_round_that_cannot_reach_everybody_goes_on_with_the_longest_unplanned(
     assert {stack.state(name)["status"] for name in names} == {"completed"}
 
 
-def test_what_was_resumed_by_sql_is_planned_when_anything_else_is(stack_of: StackOf) -> None:
+def test_a_backfill_resumed_by_sql_is_planned_with_the_next_planning_of_any_other(stack_of: StackOf) -> None:
     stack = stack_of({ONE: 60, "octo/other": 5})
     stack.add(ONE)
     stack.plan_once()
@@ -155,7 +155,7 @@ def test_what_was_resumed_by_sql_is_planned_when_anything_else_is(stack_of: Stac
 # Completed repositories
 
 
-def test_every_completed_repository_is_examined_and_an_unchanged_hundred_costs_a_point(stack_of: StackOf) -> None:
+def test_every_completed_repository_is_checked_and_an_unchanged_hundred_costs_a_point(stack_of: StackOf) -> None:
     stack = stack_of({f"octo/r{index:03d}": 1 for index in range(250)})
     for each in stack.simulator.repositories.values():
         (pull_request,) = each.pull_requests.values()
@@ -186,8 +186,8 @@ def test_every_completed_repository_is_examined_and_an_unchanged_hundred_costs_a
     assert stack.heartbeat()["reopened"] == 1
 
 
-def test_a_change_during_the_scan_is_not_lost(stack_of: StackOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """UPDATED_AT paging does not show what moves from a later page to the front: the next examination must."""
+def test_a_change_during_a_refresh_is_not_lost(stack_of: StackOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """UPDATED_AT paging does not show what moves from a later page to the front: the next check for changes must."""
     stack = stack_of({ONE: 130})
     stack.add(ONE)
     stack.run()
@@ -203,7 +203,7 @@ def test_a_change_during_the_scan_is_not_lost(stack_of: StackOf, monkeypatch: py
         page = list_updated(node_id, cursor, **options)
         pages.append(page)
         if len(pages) == 1:
-            repository.change(numbers[60], title="Touched during the scan", updatedAt="2031-01-02T00:00:00Z")
+            repository.change(numbers[60], title="Touched during the refresh", updatedAt="2031-01-02T00:00:00Z")
         return page
 
     monkeypatch.setattr(stack.github, "list_updated", touching)
@@ -260,7 +260,7 @@ def scanned(stack: Stack, monkeypatch: pytest.MonkeyPatch, before: Callable[[int
 
 
 @pytest.mark.parametrize("by", ["by a limit of GitHub's", "by the end of its time"])
-def test_a_scan_that_is_interrupted_goes_on_with_the_next_page(
+def test_an_interrupted_refresh_continues_with_the_next_page(
     stack_of: StackOf, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     """A repository that was paused for long has more changes than one run of the planner can read."""
@@ -289,7 +289,7 @@ def test_a_scan_that_is_interrupted_goes_on_with_the_next_page(
     assert len(cursors) == len(set(cursors)), "nothing has changed since"
 
 
-def test_a_scan_whose_cursor_github_refuses_begins_again(stack_of: StackOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refresh_whose_cursor_github_refuses_begins_again(stack_of: StackOf, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = stack_of({ONE: 250})
     change_all(stack)
 
@@ -330,7 +330,7 @@ def test_completed_repositories_that_a_run_has_no_time_for_are_the_next_ones_fir
     stack.assert_equals_github()
 
 
-def test_a_page_that_is_too_much_for_github_is_halved_and_grows_again(
+def test_a_page_that_is_too_much_for_github_is_divided_by_two_and_grows_again(
     stack_of: StackOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten seconds are enough for 33 pull requests of this repository, and then for 100 again."""
@@ -366,7 +366,7 @@ def test_a_pull_request_that_cannot_even_be_listed_pauses_its_backfill_with_the_
     assert "502" in state["last_error"] and state["paused_until"] is not None
 
 
-def test_what_vanished_is_looked_for_in_pieces_that_are_kept(
+def test_vanished_pull_requests_are_asked_for_in_parts_and_each_part_is_kept(
     stack_of: StackOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stack = stack_of({ONE: 260})
@@ -393,7 +393,7 @@ def test_what_vanished_is_looked_for_in_pieces_that_are_kept(
     stack.assert_equals_github()
 
 
-def test_a_count_that_no_listing_explains_does_not_list_for_ever(
+def test_a_count_that_no_listing_explains_does_not_list_without_end(
     stack_of: StackOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GitHub counts pull requests that it does not show, of suspended users."""
@@ -406,16 +406,16 @@ def test_a_count_that_no_listing_explains_does_not_list_for_ever(
             return replace(page, total_prs=page.total_prs + 1)
 
         monkeypatch.setattr(stack.github, name, counting)
-    examine = stack.github.examine
+    check_for_changes = stack.github.check_for_changes
 
     def examining(ids: Any) -> Any:
         return {
             key: state._replace(total_prs=state.total_prs + 1)
-            for key, state in examine(ids).items()
+            for key, state in check_for_changes(ids).items()
             if isinstance(state, RepositoryState)
         }
 
-    monkeypatch.setattr(stack.github, "examine", examining)
+    monkeypatch.setattr(stack.github, "check_for_changes", examining)
     stack.add(ONE)
     stack.run()
     state = stack.state()
@@ -486,20 +486,20 @@ def test_one_vanishes_while_the_listing_looks_for_another_and_both_are_noticed(
     stack.assert_equals_github()
 
 
-def test_a_count_that_is_explained_again_is_no_explanation_for_the_next(
+def test_an_explained_count_does_not_explain_the_next_difference(
     stack_of: StackOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GitHub counts one less than it shows, for a while."""
     stack = stack_of({ONE: 12})
     stack.add(ONE)
     stack.run()
-    examine, list_pull_requests = stack.github.examine, stack.github.list_pull_requests
+    check_for_changes, list_pull_requests = stack.github.check_for_changes, stack.github.list_pull_requests
     with monkeypatch.context() as patch:
 
         def examining(ids: Any) -> Any:
             return {
                 key: state._replace(total_prs=state.total_prs - 1)
-                for key, state in examine(ids).items()
+                for key, state in check_for_changes(ids).items()
                 if isinstance(state, RepositoryState)
             }
 
@@ -507,7 +507,7 @@ def test_a_count_that_is_explained_again_is_no_explanation_for_the_next(
             page = list_pull_requests(node_id, cursor, **options)
             return replace(page, total_prs=page.total_prs - 1)
 
-        patch.setattr(stack.github, "examine", examining)
+        patch.setattr(stack.github, "check_for_changes", examining)
         patch.setattr(stack.github, "list_pull_requests", counting)
         stack.heartbeat()
         stack.run()

@@ -28,7 +28,7 @@ def test_hot_statements_read_large_tables_by_index(operated: RecordingDatabase) 
     assert large_scans(operated) == {}
 
 
-def test_a_scan_of_a_large_table_is_seen(operated: RecordingDatabase) -> None:
+def test_a_sequential_scan_of_a_large_table_is_seen(operated: RecordingDatabase) -> None:
     sql = "SELECT count(*) FROM backfill_chunks WHERE created_at::text = :moment"
     operated.rows(sql, moment="never")
     assert large_scans(operated).pop(sql) == ["backfill_chunks"]

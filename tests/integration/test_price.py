@@ -1,4 +1,4 @@
-"""The cost model: what the formula says of every request is what the simulator charges, and GitHub has the last word."""
+"""The cost model: the formula gives the price that the simulator charges, and GitHub's reply decides."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_price_that_differs_is_told_once_counted_and_taken_from_the_reply(
     stack.add(NAME)
     (node_id,) = stack.simulator.repositories
     for _ in range(3):
-        stack.github.examine([node_id])
+        stack.github.check_for_changes([node_id])
     assert noted.counted.count("CostsMispredicted") == 4
     (told,) = noted.told
     assert (told["formula"], told["cost"]) == (1, 3)

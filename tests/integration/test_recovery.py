@@ -1,4 +1,4 @@
-"""Recovery as a whole: what it takes back, sends, removes, reports and leaves alone."""
+"""Recovery as a whole: it takes back, sends, removes and reports, and leaves the rest alone."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_low_threshold_does_not_rob_a_living_worker(db: Database, recovery: Re
     assert recovery.recover(RecoveryEvent(stuck_threshold=1))["requeued"] == 1
 
 
-def test_a_chunk_that_began_before_any_function_could_live_is_stuck_whatever_its_lease_says(
+def test_a_chunk_that_began_before_any_function_could_live_is_requeued_under_any_lease(
     db: Database, recovery: Recovery
 ) -> None:
     claimed(db, backfill_of(db, 1), 1)
@@ -172,7 +172,7 @@ def test_a_run_takes_back_no_more_than_its_cap_and_sends_everything(
     assert len(queues.chunks) == 10
 
 
-def test_what_is_exhausted_has_failed_with_a_reason(db: Database, recovery: Recovery) -> None:
+def test_a_chunk_without_attempts_left_has_failed_with_a_reason(db: Database, recovery: Recovery) -> None:
     claimed(db, backfill_of(db, 1), 1)
     db.execute("UPDATE backfill_chunks SET attempts = :n", n=MAX_ATTEMPTS)
     age(db, 60)
@@ -291,7 +291,7 @@ def test_a_persons_plan_request_is_sent_again_as_it_is(
     assert (queues.plans, queues.chunks, queues.dead) == ([letter.body], [], [])
 
 
-def test_a_malformed_chunk_message_is_no_request_to_plan_everything(
+def test_a_malformed_chunk_message_does_not_plan_everything(
     db: Database, queues: MemoryQueues, recovery: Recovery
 ) -> None:
     backfill_of(db, 1)
@@ -311,7 +311,7 @@ def test_a_dead_plan_request_is_answered_by_a_fresh_one_and_removed(
     assert queues.plans == [body], "one is enough"
 
 
-def test_an_unsent_chunk_is_no_lost_one(db: Database, recovery: Recovery) -> None:
+def test_an_unsent_chunk_does_not_count_as_lost(db: Database, recovery: Recovery) -> None:
     chunks.create(db, backfill_of(db, 1)["id"], [1])
     age(db, 120)
     report = recovery.recover(RecoveryEvent())

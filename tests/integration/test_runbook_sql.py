@@ -1,4 +1,4 @@
-"""The statements that users have in their runbooks run as they are, and mean what they say."""
+"""The SQL of users' runbooks runs unchanged and has its documented effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Twelve workers, two planners, recovery and an operator beside each other on one Postgres and one identity, while everything breaks.
+"""Twelve workers, two planners, recovery and an operator beside each other on one Postgres and one identity, under every fault.
 
 `pytest -m soak tests/integration/test_sixteen_threads.py`; SOAK_SECONDS (600) is how long, SOAK_SEED which troubles.
 """

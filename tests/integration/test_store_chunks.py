@@ -1,4 +1,4 @@
-"""The life of a chunk, transition by transition; races with connections of their own, named after the race."""
+"""The life of a chunk, transition by transition; races with separate connections, each test named after its race."""
 
 from __future__ import annotations
 

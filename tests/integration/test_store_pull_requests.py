@@ -1,4 +1,4 @@
-"""Storing pull requests: exact progress, never backwards, children replaced, gaps told."""
+"""Storing pull requests: exact progress, never backwards, children replaced, gaps reported."""
 
 from __future__ import annotations
 

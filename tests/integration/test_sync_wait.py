@@ -1,4 +1,4 @@
-"""`backfill sync --wait` ends when a worker has read what was asked for, and says what became of each pull request."""
+"""`backfill sync --wait` ends when a worker has read the pull requests, and prints the result of each."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_reading_that_began_before_the_request_is_not_the_answer(stack: Stack,
     assert [row["state"] for row in stack.console.act(look)["pull_requests"]] == ["read"]
 
 
-def test_what_is_gone_and_what_github_lacks_end_it_with_status_1(stack: Stack, sync: Command) -> None:
+def test_gone_and_missing_pull_requests_end_it_with_status_1(stack: Stack, sync: Command) -> None:
     first = numbers(stack)[0]
     del stack.repository(NAME).pull_requests[first]
     done = sync(str(first))

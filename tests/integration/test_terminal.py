@@ -1,4 +1,4 @@
-"""Each command in a real pseudo-terminal of three widths, on a real Postgres: what is shown, not only that something is."""
+"""Each command in a real pseudo-terminal of three widths, on a real Postgres: the test compares the shown text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repositories come by name and go again: names that GitHub cannot answer for yet, and removal at any moment."""
+"""Repositories are added by name and removed: names without an answer from GitHub yet, and removal at any moment."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_name_that_github_does_not_know_is_visible_and_in_the_end_not_asked_fo
 
 
 @pytest.mark.parametrize("delete_data", [False, True])
-def test_what_is_removed_with_messages_on_their_way_leaves_no_dead_letter(stack: Stack, delete_data: bool) -> None:
+def test_a_removal_with_messages_on_their_way_leaves_no_dead_letter(stack: Stack, delete_data: bool) -> None:
     stack.add(ONE, chunk_size=2)
     stack.plan_once()
     stack.work_once()
@@ -193,14 +193,14 @@ def test_a_check_that_was_under_way_brings_nothing_back(
     stack.add(ONE)
     stack.run()
     console = Stack(connect(), stack.simulator).console
-    examine = stack.github.examine
+    check_for_changes = stack.github.check_for_changes
 
     def meanwhile(node_ids: Any) -> Any:
-        answer = examine(node_ids)
+        answer = check_for_changes(node_ids)
         console.act({"action": "remove", "repository": ONE, "delete_data": True})
         return answer
 
-    monkeypatch.setattr(stack.github, "examine", meanwhile)
+    monkeypatch.setattr(stack.github, "check_for_changes", meanwhile)
     stack.heartbeat()
     assert stack.db.rows("SELECT FROM repositories") == []
 
@@ -217,7 +217,7 @@ def test_much_data_is_deleted_in_several_answers(
     assert stack.db.rows("SELECT FROM repositories") == stack.db.rows("SELECT FROM pull_requests") == []
 
 
-def test_what_is_added_again_while_its_data_is_deleted_stays(stack: Stack) -> None:
+def test_a_repository_that_is_added_again_while_its_data_is_deleted_stays(stack: Stack) -> None:
     """The second answer of a removal comes after another person's ``backfill add``."""
     stack.add(ONE)
     stack.run()
@@ -246,7 +246,7 @@ def test_an_interrupted_deletion_leaves_no_gap_for_the_backfill_that_is_added_ag
     stack.assert_equals_github()
 
 
-def test_what_was_listed_before_the_clock_was_put_back_is_not_taken_for_listed(stack: Stack) -> None:
+def test_rows_listed_before_the_clock_was_put_back_do_not_count_as_listed(stack: Stack) -> None:
     stack.add(ONE)
     stack.run()
     repository_id = str(stack.state(ONE)["repository_id"])

@@ -190,7 +190,7 @@ def test_of_a_chunk_only_the_pull_request_with_the_refused_value_fails(
     assert [row["number"] for row in whole] == [1, 2, 3, 4, 6, 7]
 
 
-def test_what_no_pull_request_is_to_blame_for_is_raised(db: Database) -> None:
+def test_an_error_without_a_guilty_pull_request_is_raised(db: Database) -> None:
     repository_id = paused(db)["repository_id"]
     with pytest.raises(RowsRefused), db.transaction():
         pull_requests.store_listed(db, repository_id, [{**details(1)["contributors"][0], "github_id": 2**70}], [])

@@ -1,4 +1,4 @@
-"""Whole or not at all, from the listing to the rows: the longest pull requests, and those that change meanwhile."""
+"""A pull request is stored whole or not at all: the longest ones, and those that change meanwhile."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_longest_pull_requests_are_stored_whole(stack: Stack, repository: An
     assert stack.simulator.statistics()["points of PullRequestDetails"] <= 25
 
 
-def test_what_changed_between_listing_and_detail_is_stored_as_it_is_now(stack: Stack, repository: Any) -> None:
+def test_a_change_between_listing_and_detail_is_stored_as_it_is_now(stack: Stack, repository: Any) -> None:
     empty = ("comments", "reviews", "labels", "assignees", "closingIssuesReferences", "reviewRequests")
     number, *others = sorted(repository.pull_requests)
     was = dict(repository.pull_requests[number])

@@ -1,4 +1,4 @@
-"""What GitHub is reported to do, and the product does not stand. Each test says what would be right, and fails today."""
+"""Reported behaviour of GitHub that once broke the product. Each test says the right behaviour."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_f01c_a_team_that_the_app_may_not_see(stack: Stack, simulator: Altered) 
 
 
 def test_f01d_a_classic_token_with_the_scope_repo(stack: Stack, simulator: Altered) -> None:
-    """cli/cli#812, abhinav/git-spice#984: any field of Team wants read:org, whoever was requested."""
+    """cli/cli#812, abhinav/git-spice#984: any field of Team wants read:org, for each requested reviewer."""
     needing = sum(1 for each in stack.repository(NAME).pull_requests.values() if each["reviewRequests"])
 
     def alter(answer: Any, query: str, variables: Any) -> None:
@@ -158,11 +158,11 @@ def test_f01d_a_classic_token_with_the_scope_repo(stack: Stack, simulator: Alter
     assert stored(stack) >= SIZE - needing, f"{stored(stack)} of {SIZE}; {stack.state()['last_error']}"
 
 
-# 2. A message by hand for a repository that GitHub refuses comes back at once, for ever.
+# 2. A sync request for a repository that GitHub refuses returns at once, again and again.
 
 
 @pytest.mark.parametrize("kind", ["bad token", "repository gone", "forbidden"])
-def test_f02_a_message_by_hand_does_not_spin(stack: Stack, simulator: Altered, kind: str) -> None:
+def test_f02_a_sync_request_does_not_spin(stack: Stack, simulator: Altered, kind: str) -> None:
     stack.add(NAME)
     days(stack, 3)
     gone = {
@@ -363,7 +363,7 @@ def test_f08a_a_total_that_is_too_low_loses_nothing(stack: Stack, simulator: Alt
     )
 
 
-def test_f08b_a_connection_that_ends_too_early_is_no_success(stack: Stack, simulator: Altered) -> None:
+def test_f08b_a_connection_that_ends_too_early_does_not_count_as_success(stack: Stack, simulator: Altered) -> None:
     """simonw/simonw#6: for a day hasNextPage was false after the first page."""
     repository, bad = eighth(stack)
     kept = repository.pull_requests[bad]
@@ -516,7 +516,7 @@ def test_f15_a_secondary_limit_among_the_errors_is_a_limit(kind: dict[str, str])
         classify(200, {"retry-after": "60"}, json.dumps(body).encode())
 
 
-def test_f16_one_answer_of_a_replica_that_lags_is_no_failure_for_a_day(stack: Stack, simulator: Altered) -> None:
+def test_f16_one_answer_of_a_lagging_replica_does_not_fail_for_a_day(stack: Stack, simulator: Altered) -> None:
     """ExpediaGroup/insights-explorer#271: now and then an old updatedAt comes back right after a change."""
     _, bad = eighth(stack)
     lag = [1]

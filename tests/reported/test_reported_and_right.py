@@ -1,4 +1,4 @@
-"""What GitHub is reported to do, and the product stands."""
+"""Reported behaviour of GitHub that the product always withstood."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_p09_a_policy_of_the_organization_pauses_with_its_own_words(
     )
 
 
-def test_p10_one_blocked_repository_among_those_examined(db: Database) -> None:
+def test_p10_one_blocked_repository_among_those_checked(db: Database) -> None:
     names = [f"octo/r{index}" for index in range(4)]
     with Altered(generate(3, dict.fromkeys(names, 5)), speed=5000) as simulator:
         stack = Stack(db, simulator)
@@ -179,7 +179,7 @@ def test_p10_one_blocked_repository_among_those_examined(db: Database) -> None:
         assert stack.state("octo/r3")["pause_reason"] == "forbidden"
 
 
-def test_p11_a_warning_about_an_old_node_id_is_no_error(stack: Stack, simulator: Altered) -> None:
+def test_p11_a_warning_about_an_old_node_id_is_not_an_error(stack: Stack, simulator: Altered) -> None:
     """github.blog changelog 2022-11-10; pwntester/octo.nvim#1373."""
 
     def alter(answer: Any, query: str, variables: Any) -> None:

@@ -96,7 +96,7 @@ def test_an_address_of_github_that_holds_credentials_is_refused_without_showing_
     assert "secret" not in str(refused.value).replace("a secret of its own", "")
 
 
-def test_an_address_that_is_none_is_refused() -> None:
+def test_text_that_is_not_an_address_is_refused() -> None:
     with pytest.raises(Misconfigured, match="postgresql://user:password@host:port/database"):
         Database(lambda: "mysql://u@h/d").rows("SELECT 1")
 
@@ -118,7 +118,7 @@ def test_a_wrong_planner_event_names_the_field(event: dict[str, object], field: 
     assert violation.value.field == field
 
 
-def test_a_threshold_that_is_no_number_is_refused() -> None:
+def test_a_threshold_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(ContractViolation, match="stuck_threshold"):
         recovery_event({"stuck_threshold": "soon"})
 

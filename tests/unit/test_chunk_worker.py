@@ -1,4 +1,4 @@
-"""What a worker decides about a chunk that it read, and about a claim whose end it does not know: no Postgres, no GitHub."""
+"""A worker's decisions about a chunk that it read, and about a claim with an unknown end; without Postgres and GitHub."""
 
 from __future__ import annotations
 

@@ -275,7 +275,7 @@ def test_a_name_or_any_address_of_a_repository_names_it(aws: Lambda, given: str,
         "http://[x/a/b",
     ],
 )
-def test_what_names_no_repository_is_refused(aws: Lambda, given: str) -> None:
+def test_text_that_does_not_name_a_repository_is_refused(aws: Lambda, given: str) -> None:
     done = run(aws, "pause", given)
     assert (done.exit_code, aws.asked) == (2, [])
     assert "OWNER/NAME" in done.stderr

@@ -1,4 +1,4 @@
-"""Who may use the page of `backfill dashboard`: its own address with its own token, and nobody else."""
+"""The page of `backfill dashboard` answers only its own address with its own token."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_another_page_is_refused_even_with_the_token(served: Dashboard, stack: R
     ["", "no json", "[]", '{"x": "' + "y" * MOST_BYTES + '"}', '{"x":' * 10_000, "[" * MOST_BYTES],
     ids=["empty", "no JSON", "no object", "long", "objects within objects", "lists within lists"],
 )
-def test_what_is_no_event_is_refused(served: Dashboard, stack: Recorded, body: str) -> None:
+def test_text_that_is_not_an_event_is_refused(served: Dashboard, stack: Recorded, body: str) -> None:
     assert (post(served, body=body).status_code, stack.calls) == (400, [])
 
 

@@ -1,4 +1,4 @@
-"""`make deploy` asks for what is needed and nothing more, and tells what the template does not take before anything is built."""
+"""`make deploy` asks only for the required parameters, and names a refused value before it builds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def person(*answers: str) -> tuple[list[str], Callable[[str, str], str]]:
     return asked, prompt
 
 
-def test_who_followed_the_document_answers_four_questions_by_enter() -> None:
+def test_a_reader_of_the_document_answers_four_questions_by_enter() -> None:
     asked, prompt = person("", "", "", "")
     assert ask(PARAMETERS, prompt, secret_arn) == {
         "DatabaseSecretArn": secret_arn("backfill/worker"),
@@ -91,7 +91,7 @@ def test_the_file_shows_every_parameter_and_is_read_back(tmp_path: Path) -> None
         ("no toml", "parameters.toml: "),
     ],
 )
-def test_what_the_template_does_not_take_is_told(tmp_path: Path, line: str, told: str) -> None:
+def test_a_value_that_the_template_refuses_is_named(tmp_path: Path, line: str, told: str) -> None:
     file = tmp_path / "parameters.toml"
     file.write_text("\n".join([*(f"{name} = '{value}'" for name, value in NEEDED.items()), line]), encoding="utf-8")
     with pytest.raises(Unusable, match=told):

@@ -1,4 +1,4 @@
-"""`make deploy` looks before it asks, builds and deploys: at the region, the credentials, the secrets and the stack's name."""
+"""`make deploy` checks region, credentials, secrets and the stack's name before it asks, builds and deploys."""
 
 from __future__ import annotations
 
@@ -141,7 +141,9 @@ def test_an_arn_that_secrets_manager_completes_and_iam_does_not_is_refused(aws: 
         check_secrets({**given, "MigratorDatabaseSecretArn": WHOLE.replace("worker", "missing")}, arn_of)
 
 
-def test_who_may_not_describe_secrets_is_warned_and_goes_on(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_deployer_who_may_not_describe_secrets_is_warned_and_continues(
+    aws: Aws, capsys: pytest.CaptureFixture[str]
+) -> None:
     aws.refuses = "AccessDeniedException"
     check_secrets({"DatabaseSecretArn": WHOLE}, arn_of)
     assert "DatabaseSecretArn could not be checked" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""No document has 8 kB, whatever the pull requests are like: a request ends before its document does."""
+"""No document reaches 8 kB, for any pull requests: a request ends before its document is too large."""
 
 from __future__ import annotations
 

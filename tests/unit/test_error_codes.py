@@ -1,4 +1,4 @@
-"""Every word that the product may write as an error code is in one list, which docs/operations.md explains."""
+"""Every error code of the product is in one list, which docs/operations.md explains."""
 
 from __future__ import annotations
 

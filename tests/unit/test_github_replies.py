@@ -1,4 +1,4 @@
-"""Each way in which GitHub is known to fail has one meaning: every row of the failure table, its variants, and what is beyond it."""
+"""Each way in which GitHub is known to fail has one meaning: every row of the failure table, its variants, and unknown replies."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_spent_points_among_the_errors_wait_for_the_reset(error: dict[str, Any])
     assert (limited.value.kind, limited.value.wait_seconds) == ("primary", 1800.0)
 
 
-def test_somebodys_words_about_limits_are_no_limit() -> None:
+def test_text_of_a_user_about_limits_does_not_count_as_a_limit() -> None:
     node = {"title": "Handle the secondary rate limit", "body": "API rate limit exceeded"}
     body = json.dumps({"data": {**COMPLETE["data"], "node": node}})
     assert classify(200, HEADERS, body.encode()).data["node"] == node
@@ -256,7 +256,7 @@ VALIDATIONS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("error", "named"), VALIDATIONS)
 @pytest.mark.parametrize("data", [{}, {"data": None}])
-def test_what_a_servers_schema_lacks_is_named_with_the_oldest_server(
+def test_a_field_that_a_server_lacks_is_named_with_the_oldest_server(
     error: dict[str, Any], named: str, data: dict[str, Any]
 ) -> None:
     path = ["query ListPullRequests", "node", "... on Repository", "pullRequests", "nodes", "a"]
@@ -341,7 +341,7 @@ def test_a_block_for_legal_reasons_says_so() -> None:
         classify(451, HEADERS, b'{"message": "Repository access blocked: DMCA"}')
 
 
-def test_what_github_does_not_have_is_missing_and_the_rest_is_data() -> None:
+def test_places_that_github_does_not_have_are_missing_and_the_rest_is_data() -> None:
     reply = classified(next(each for each in PASSING if each.name == "number missing"))
     assert reply.missing == {("node", "p0")}
     assert reply.data["node"]["p1"] == {"number": 2}
@@ -372,7 +372,7 @@ def test_not_found_explains_a_null_of_what_was_asked_for_and_nothing_else(path: 
         b'{"data": []}',
     ],
 )
-def test_what_nobody_has_written_down_is_not_stored(body: bytes) -> None:
+def test_an_undocumented_reply_is_not_stored(body: bytes) -> None:
     with pytest.raises((Unexplained, TooLarge)):
         classify(200, HEADERS, body)
 
@@ -382,7 +382,7 @@ def test_a_reply_tells_the_budget_by_githubs_clock() -> None:
     assert (reply.cost, reply.limit, reply.remaining, reply.reset_seconds) == (1, 5000, 4200, 1800.0)
 
 
-def test_an_enterprise_server_without_limits_is_no_failure() -> None:
+def test_an_enterprise_server_without_limits_works() -> None:
     reply = classify(200, {"date": HEADERS["date"]}, b'{"data": {"rateLimit": null, "node": {"id": "R_1"}}}')
     assert (reply.cost, reply.limit, reply.remaining, reply.reset_seconds) == (None, None, None, None)
 

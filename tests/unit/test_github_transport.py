@@ -258,7 +258,7 @@ def test_each_kind_of_github_is_asked_at_its_own_addresses(
 
 
 @pytest.mark.parametrize("token", ["ghp_a b", "ghp_a\n", "ghp_ä", "ghp_\x7f"])
-def test_what_cannot_be_a_token_is_refused_unseen(token: str) -> None:
+def test_text_that_cannot_be_a_token_is_refused_unseen(token: str) -> None:
     with pytest.raises(BadCredentials) as refused:
         Transport("http://127.0.0.1:9").query(token, QUERY, {}, 20)
     assert token not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Several pull requests in few fields: each is asked for what it has, for the least weight, and shown as if by number."""
+"""Several pull requests in few fields: each is asked for its own connections, for the least weight, and shown as if by number."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_reply_is_put_together_by_number() -> None:
     }
 
 
-def test_what_a_node_id_does_not_show_is_asked_for_by_its_number() -> None:
+def test_a_pull_request_that_its_node_id_does_not_show_is_asked_for_by_its_number() -> None:
     """Missing, refused, another type, another pull request, a field that is null as a whole."""
     base, more = [{"number": 10}, {"number": 12}, {"number": 13}], [{"comments": 1}, {"comments": 2}]
     for data, expected in (

@@ -1,4 +1,4 @@
-"""Whatever a header holds, it never raises, and never makes a wait outside the documented limits."""
+"""No header value raises, or makes a wait outside the documented limits."""
 
 from __future__ import annotations
 

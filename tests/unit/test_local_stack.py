@@ -1,4 +1,4 @@
-"""A running local stack is found without exports, is named, and gives way to whatever else is chosen."""
+"""A running local stack is found without exports, is named, and gives way to any other choice."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_second_stack_is_found_in_its_own_folder(folder: Path, monkeypatch: py
     assert found is not None and (found.folder, found.endpoint_url) == (second, "http://127.0.0.1:2")
 
 
-def test_what_does_not_run_is_not_found(folder: Path) -> None:
+def test_a_stack_that_does_not_run_is_not_found(folder: Path) -> None:
     assert local_stack.found() is None
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()

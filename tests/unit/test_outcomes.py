@@ -95,6 +95,6 @@ def test_an_outage_of_postgres_counts_as_an_attempt_and_not_as_an_error_of_the_b
 
 
 @pytest.mark.parametrize("error", [errors.DatabaseUnavailable("x"), errors.StaleClaim("x"), ValueError("x")])
-def test_what_is_not_for_the_chunk_to_decide_is_raised(error: Exception) -> None:
+def test_an_error_that_is_not_for_the_chunk_to_decide_is_raised(error: Exception) -> None:
     with pytest.raises(type(error)):
         decide(error, FIRST, NOW)

@@ -1,4 +1,4 @@
-"""Requests come out full, chunks hold everything once, and the price is GitHub's formula."""
+"""Requests are full, chunks hold everything once, and the price follows GitHub's formula."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_chunks_hold_every_number_once_and_never_too_many(
     left = [row["number"] for row in rows if row["number"] not in several_rounds]
     for chunk in chunks:
         if chunk[0] not in several_rounds:
-            assert chunk[0] == left[0], "each chunk begins with the first that is left: nothing waits for ever"
+            assert chunk[0] == left[0], "each chunk begins with the first that is left, so each gets its turn"
         left = [number for number in left if number not in chunk]
 
 

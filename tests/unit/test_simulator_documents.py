@@ -139,7 +139,7 @@ WRONG: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_makes_a_document_invalid_is_seen_among_known_parts(known: Documents, wrong: str) -> None:
+def test_an_invalid_part_of_a_document_is_seen_among_known_parts(known: Documents, wrong: str) -> None:
     text = next(
         text for seed in range(50) if "...q10" in (text := details(random.Random(seed), [1, 2, 3])) and "...l10" in text
     )
@@ -230,7 +230,7 @@ UNUSUAL: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("unusual", UNUSUAL)
-def test_what_is_not_as_the_schema_says_is_graphql_core_s(unusual: str) -> None:
+def test_graphql_core_finds_deviations_from_the_schema(unusual: str) -> None:
     (repository,) = generate(4, {NAME: 5})
     number = min(repository.pull_requests)
     repository.change(number, **UNUSUAL[unusual])

@@ -1,4 +1,4 @@
-"""SQS and Lambda in memory keep the rules that AWS documents; what the product's tests see of AWS rests on them."""
+"""SQS and Lambda in memory keep the rules that AWS documents; the product's tests rely on them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def entries(count: int, body: str = "x") -> list[dict[str, Any]]:
         ("send_message", {"QueueUrl": url("other"), "MessageBody": "x"}, "QueueDoesNotExist"),
     ],
 )
-def test_what_sqs_refuses_is_refused_with_its_code(operation: str, request_: dict[str, Any], code: str) -> None:
+def test_a_request_that_sqs_refuses_is_refused_with_its_code(
+    operation: str, request_: dict[str, Any], code: str
+) -> None:
     account = Account()
     with pytest.raises(ClientError) as refused:
         getattr(account.service, operation)(**{"QueueUrl": MAIN, **request_})
@@ -90,7 +92,7 @@ def test_what_sqs_refuses_is_refused_with_its_code(operation: str, request_: dic
         ("receive_message", {"VisibilityTimeout": 1.5}),
     ],
 )
-def test_what_botocore_refuses_is_refused(operation: str, request_: dict[str, Any]) -> None:
+def test_a_request_that_botocore_refuses_is_refused(operation: str, request_: dict[str, Any]) -> None:
     with pytest.raises(ParamValidationError):
         getattr(Account().service, operation)(**{"QueueUrl": MAIN, **request_})
 
@@ -206,7 +208,7 @@ def test_a_message_received_too_often_moves_with_its_id_its_age_and_its_source()
         ("done", "abc"),
     ],
 )
-def test_what_a_function_answers_decides_which_messages_of_a_batch_come_back(answer: Any, left: str) -> None:
+def test_the_answer_of_a_function_decides_which_messages_of_a_batch_return(answer: Any, left: str) -> None:
     account = Account()
     functions = functions_of(account)
     for body in "abc":

@@ -19,7 +19,7 @@ def test_examples_in_docstrings_hold(module: ModuleType) -> None:
     assert (result.failed, result.attempted > 0) == (0, True)
 
 
-def test_what_cloudwatch_sends_is_understood() -> None:
+def test_events_of_cloudwatch_are_understood() -> None:
     event = {
         "rows": "20",
         "page": 2,
@@ -46,7 +46,7 @@ def test_what_cloudwatch_sends_is_understood() -> None:
         {"page": "x", "rows": None, "state": "other", "filter": None, "actions": True},
     ],
 )
-def test_what_makes_no_sense_counts_as_not_given(event: dict[str, Any]) -> None:
+def test_a_senseless_value_counts_as_missing(event: dict[str, Any]) -> None:
     assert view(event) == View(zone=UTC)
 
 

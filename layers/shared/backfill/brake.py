@@ -5,9 +5,9 @@ Lambda's own loop detection is off (RecursiveLoop in template.yaml), because pla
 
 from __future__ import annotations
 
-# SQS delays a message by no more.
+# The longest delay of an SQS message.
 LONGEST_SECONDS = 900.0
-# The least delay of a message that follows from no progress.
+# The least delay of a message after a run without progress.
 SHORTEST_SECONDS = 1.0
 
 

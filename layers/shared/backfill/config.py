@@ -1,4 +1,4 @@
-"""Settings of the functions, read once from the environment (design section 4)."""
+"""Settings of the functions, read once from the environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PUBLIC_API = "https://api.github.com"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Addresses and where the secrets are. A secret itself is read only when it is needed."""
+    """Addresses, and the places of the secrets. A secret is read only when it is needed."""
 
     database_url: str | None
     database_secret_arn: str | None
@@ -30,7 +30,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Raises Misconfigured that names the setting which is missing."""
+        """Raises Misconfigured, which names the missing setting."""
         env = os.environ if environment is None else environment
 
         def needed(name: str) -> str:
@@ -53,11 +53,11 @@ class Settings:
         )
 
     def database_address(self) -> DatabaseAddress:
-        """Where Postgres is, and as whom to log in."""
+        """The address of Postgres and the login."""
         return DatabaseAddress(self.database_url, self.database_secret_arn or "")
 
     def github_secret(self) -> Callable[[bool], Mapping[str, str]]:
-        """A reader of the GitHub secret; called with True it reads again, because GitHub refused what it gave."""
+        """A reader of the GitHub secret. With True it reads again, because GitHub refused the last value."""
 
         def read(again: bool) -> Mapping[str, str]:
             if self.github_token:
@@ -69,7 +69,7 @@ class Settings:
 
 
 class DatabaseAddress:
-    """Called, it gives the Postgres URL. The secret is read once, and again after ``forget``: it may have been rotated.
+    """Returns the Postgres URL. The secret is read once, and again after ``forget``, because it may have been rotated.
 
     The secret holds a URL, ``{"url"}``, or what RDS writes: username, password, host, port, dbname. With ``"iam": true``
     instead of a password, the function's role logs in, by a token that is signed here for every connection.
@@ -90,7 +90,7 @@ class DatabaseAddress:
         return str(fields["url"]) if fields.get("url") else _url(fields)
 
     def forget(self) -> None:
-        """Postgres refused what the secret gave."""
+        """Postgres refused the secret's value."""
         self._text = None
 
 

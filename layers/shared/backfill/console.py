@@ -189,7 +189,7 @@ class Console:
 
     def doctor(self, _: Event) -> Json:
         """What this stack finds when it looks at itself; nothing is written."""
-        found = diagnosing.examine(self.db, self.github, self.queues)
+        found = diagnosing.run_checks(self.db, self.github, self.queues)
         return {"version": __version__, "schema": found.schema, "checks": [each.as_json() for each in found.checks]}
 
     def sync(self, event: Event) -> Json:

@@ -30,7 +30,7 @@ class Diagnosis:
     checks: Sequence[Check]
 
 
-def examine(db: Database, github: GitHub, queues: Queues) -> Diagnosis:
+def run_checks(db: Database, github: GitHub, queues: Queues) -> Diagnosis:
     """Look at everything; what fails does not keep the rest from being looked at."""
     try:
         server = health.server(db)

@@ -103,7 +103,7 @@ def list_organisation(db: Database, github: GitHub, organisation: Organisation, 
 
 
 def pages(github: GitHub, login: str, node_id: str | None) -> Iterator[OwnerPage]:
-    """The whole list, for a look that stores nothing. A page that is too much is halved."""
+    """The whole list, without storing it. A page that is too large is divided in two."""
     cursor, size, goes_on = None, github_lists.PAGE, True
     while goes_on:
         try:

@@ -1,4 +1,4 @@
-"""From a name to a backfill: GitHub is asked for up to a hundred names at once. What it cannot answer yet is asked again."""
+"""From a name to a backfill: one request for up to a hundred names, repeated later for names without an answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from backfill.store.names import Wanted
 
 # Names of one request.
 MOST_NAMES = 100
-# Names that GitHub cannot answer for, without a word on when it can, are asked for again after this.
+# Wait before a name is asked for again, if GitHub does not say when it can answer.
 AGAIN_SECONDS = 60.0
 
 Refusal = Permanent | Retryable
@@ -75,7 +75,7 @@ def add(db: Database, github: GitHub, queues: Queues, wanted: Sequence[Wanted]) 
 
 
 def find(github: GitHub, wanted: Sequence[Wanted]) -> dict[str, Found | Refusal]:
-    """What GitHub says about each name; one that spoils the answer for the others is found by halves.
+    """GitHub's answer for each name. A name that makes the request of the others fail is found by dividing the request.
 
     Raises Deferred and whatever concerns GitHub or the token as a whole.
     """
@@ -91,7 +91,7 @@ def find(github: GitHub, wanted: Sequence[Wanted]) -> dict[str, Found | Refusal]
 def track(
     db: Database, queues: Queues, wanted: Wanted, found: Found, unsupported: UnknownField | None = None
 ) -> Tracked:
-    """Begin the backfill of a repository that GitHub knows, or change what is named of it.
+    """Begin the backfill of a repository that GitHub knows, or change its named settings.
 
     ``unsupported``: the server cannot answer the queries. The backfill is paused with that reason, until it is resumed.
     """

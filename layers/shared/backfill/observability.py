@@ -18,16 +18,16 @@ from aws_lambda_powertools.metrics import MetricUnit
 NAMESPACE = "ProgressiveBackfill"
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME") or "progressive-backfill"
 
-# An invocation without anything to count is nothing to warn about.
+# An invocation without metrics is normal: no warning.
 warnings.filterwarnings("ignore", message="No application metrics to publish")
 
-# So that a line's location is the caller's, not this module's.
+# A line's location is the caller's, not this module's.
 _CALLER = 3
 
 logger = Logger(service=SERVICE)
 metrics = Metrics(namespace=NAMESPACE, service=SERVICE)
 
-# Every metric, with its unit; docs/operations.md says what each one means. Events are summed over a period ...
+# Every metric with its unit; docs/operations.md says what each one means. Events are summed over a period.
 EVENTS = {
     "PullRequestsStored": MetricUnit.Count,
     "PullRequestsFailed": MetricUnit.Count,
@@ -60,7 +60,7 @@ EVENTS = {
     "BackfillsPaused": MetricUnit.Count,
     "MigrationsFailed": MetricUnit.Count,
 }
-# ... and a level is what a heartbeat or a reply found at that moment.
+# A level is the value that a heartbeat or a reply found at that moment.
 LEVELS = {
     "PointsLeft": MetricUnit.Count,
     "ActiveBackfills": MetricUnit.Count,
@@ -86,23 +86,23 @@ def count(name: str, value: float = 1) -> None:
 
 
 def note_levels(values: Mapping[str, float]) -> None:
-    """Note what a heartbeat found, by name of the level."""
+    """Record the levels that a heartbeat found, by name."""
     for name, value in values.items():
         count(name, float(value))
 
 
 def event(message: str, **fields: Any) -> None:
-    """Log what happened, with its values as fields. Never pass a token, a secret or a body."""
+    """Log an event with its values as fields. Never pass a token, a secret or a body."""
     logger.info(message, extra=fields, stacklevel=_CALLER)
 
 
 def problem(message: str, **fields: Any) -> None:
-    """Log what went wrong and was dealt with."""
+    """Log an error that was handled."""
     logger.warning(message, extra=fields, stacklevel=_CALLER)
 
 
 @contextmanager
 def about(**fields: Any) -> Iterator[None]:
-    """Give every line that is logged inside the block these fields: which message, chunk, backfill."""
+    """Give every line that is logged inside the block these fields, such as message, chunk and backfill."""
     with logger.append_context_keys(**fields):
         yield

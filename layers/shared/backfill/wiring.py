@@ -22,7 +22,7 @@ def settings() -> Settings:
 
 
 def database_url() -> str:
-    """For the migrator, which has no use for a connection that is kept."""
+    """The URL for the migrator, which keeps no connection."""
     return settings().database_address()()
 
 
@@ -41,7 +41,7 @@ def github() -> GitHub:
 
 @cache
 def github_of_dry_runs() -> GitHub:
-    """GitHub under a governor that only looks at the budget."""
+    """GitHub under a governor that only reads the budget."""
     return _github(ObservedBudget(database()))
 
 
@@ -58,5 +58,5 @@ def queues() -> Queues:
 
 
 def seconds_left(context: Any) -> float:
-    """What is left of the function's time."""
+    """Seconds left of the function's time."""
     return float(context.get_remaining_time_in_millis()) / 1000

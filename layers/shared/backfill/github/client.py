@@ -81,9 +81,9 @@ class GitHub:
         return self._finder.find(names)
 
     @understood()
-    def examine(self, node_ids: Sequence[str]) -> States:
+    def check_for_changes(self, node_ids: Sequence[str]) -> States:
         """Ask for the totals and the newest change of up to 100 repositories at once."""
-        return finding.examine(self._session, node_ids)
+        return finding.check_for_changes(self._session, node_ids)
 
     @understood()
     def list_pull_requests(self, node_id: str, cursor: str | None, *, page_size: int = 100) -> ListingPage:

@@ -112,7 +112,7 @@ class RepositoryState(NamedTuple):
 States = Mapping[str, RepositoryState | Unexplained | None]
 
 
-def examine(session: Session, node_ids: Sequence[str]) -> States:
+def check_for_changes(session: Session, node_ids: Sequence[str]) -> States:
     """Ask for the totals and the newest change of up to 100 repositories at once."""
     weight = cost.weight([cost.Connection(1)], parents=len(node_ids))
     price = Price(cost.points(weight), cost.seconds(listed=len(node_ids)))

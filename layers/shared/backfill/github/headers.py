@@ -1,4 +1,4 @@
-"""The numbers and dates of GitHub's headers, read strictly: what is not exactly one of them is no information.
+"""The numbers and dates of GitHub's headers, read strictly: a malformed value is ignored.
 
 Proxies and faults can put anything into a header. No value raises, and no wait leaves the documented limits.
 """
@@ -52,7 +52,7 @@ def reset_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def _clamped(seconds: float | None, longest: float) -> float | None:
-    """A moment that has passed is no information: the caller waits longer each time, not one second each time."""
+    """None for a moment that has passed. The caller then waits longer each time, not one second each time."""
     if seconds is None or seconds <= 0:
         return None
     return min(longest, max(SHORTEST_WAIT_SECONDS, seconds))

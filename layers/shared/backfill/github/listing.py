@@ -120,7 +120,7 @@ def page(session: Session, document: str, node_id: str, cursor: str | None, size
 
 
 def by_numbers(session: Session, node_id: str, numbers: Sequence[int]) -> ListedNumbers:
-    """The rows of these numbers. A request that is too large is halved."""
+    """The rows of these numbers. A request that is too large is divided in two."""
     found, points = _Found(), 0
     waiting, alone = list(numbers), list[int]()
     while waiting or alone:

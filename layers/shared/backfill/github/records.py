@@ -259,7 +259,7 @@ def _oid(node: Node | None) -> str | None:
 
 
 def _big(value: Any) -> Any:
-    """A BigInt, which GitHub writes as text; what is no number stays as it is, for ``fit`` to find."""
+    """A BigInt, which GitHub writes as text. Any other value stays unchanged, and ``fit`` finds it."""
     try:
         return None if value is None else int(value)
     except (TypeError, ValueError):

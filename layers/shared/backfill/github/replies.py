@@ -147,7 +147,7 @@ def _points(value: Any) -> int | None:
 
 
 def _until_reset(budget: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
-    """Seconds until ``resetAt``. One that has passed is no information: it must not make a window look full."""
+    """Seconds until ``resetAt``; None for one that has passed, which must not make a window look full."""
     if not budget.get("resetAt"):
         return None
     until = datetime.fromisoformat(budget["resetAt"].replace("Z", "+00:00"))

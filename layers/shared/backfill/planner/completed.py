@@ -73,7 +73,7 @@ def _answers(means: Means, resting: Sequence[Resting]) -> Iterator[tuple[Sequenc
     while waiting and means.has_time_for_check():
         some = waiting.pop(0)
         try:
-            answers = means.github.examine([each.node_id for each in some])
+            answers = means.github.check_for_changes([each.node_id for each in some])
         except (Forbidden, TooLarge, Unexplained) as error:
             refusals += 1
             half = len(some) // 2

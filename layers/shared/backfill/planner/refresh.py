@@ -102,7 +102,7 @@ def _read_page(held: Held) -> None:
 def _state_of(held: Held) -> RepositoryState:
     """GitHub's word on this repository now. Raises what stands in the way."""
     repository = held.repository
-    now = held.means.github.examine([repository.node_id])[repository.node_id]
+    now = held.means.github.check_for_changes([repository.node_id])[repository.node_id]
     if isinstance(now, Unexplained):
         raise now
     if now is None:

@@ -30,7 +30,7 @@ _ADD = """
               (SELECT chunk_size FROM before) AS chunk_size_before, (SELECT metadata FROM before) AS metadata_before
 """
 
-# A pause by the product has an end. The first function that looks after it makes the backfill active again.
+# A pause by the product has an end. The first function that runs after it makes the backfill active again.
 _RESUME_DUE = """
     UPDATE progressive_backfill_state SET status = 'active'
     WHERE status = 'paused' AND paused_until <= now()

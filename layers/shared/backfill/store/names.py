@@ -41,7 +41,7 @@ _ALL = """
     FROM requested_names ORDER BY requested_at, owner, name LIMIT :limit
 """
 
-# Backfills alone: what is accepted and unknown to GitHub is no name to complete.
+# Backfills alone: a name that GitHub does not know yet is not completed.
 _BEGINNING = """
     SELECT r.owner || '/' || r.name AS name
     FROM progressive_backfill_state AS s JOIN repositories AS r ON r.id = s.repository_id
