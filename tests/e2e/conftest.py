@@ -54,11 +54,11 @@ class Deployed:
         return bool(rows) and all(row["status"] == "completed" for row in rows)
 
     def dead_letters(self) -> int:
-        """Messages in the dead-letter queue."""
-        answer = self.sqs.get_queue_attributes(
-            QueueUrl=self.environment["DEAD_LETTER_QUEUE_URL"], AttributeNames=["ApproximateNumberOfMessages"]
-        )
-        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+        """Messages in the dead-letter queue, also those that somebody looks at."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        url = self.environment["DEAD_LETTER_QUEUE_URL"]
+        attributes = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(attributes[name]) for name in names)
 
     def empty(self) -> None:
         """Delete all repositories, backfills and messages."""
