@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 # Behind a proxy with a certificate of its own, the system knows it and uv's built-in list does not.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: data-dictionary query-examples demo up down env env-file architecture build deploy delete help setup lint format test check soak bench bench-rivals lock clean sbom audit
+.PHONY: wheel data-dictionary query-examples demo up down env env-file architecture build deploy delete help setup lint format test check soak bench bench-rivals lock clean sbom audit
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -135,5 +135,9 @@ lock: .venv/.ready ## resolve the lock files anew
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 			--custom-compile-command "make lock" $$name.in -o $$name.txt; done
 
+wheel: .venv/.ready ## the command as a wheel, in dist/
+	@$(BIN)/uv build --quiet --wheel --out-dir dist
+	@ls dist/*.whl
+
 clean: ## remove the environment and everything that is made
-	rm -rf .venv .venv-sam .venv-aws .venv-lambda .venv-checks sbom .local .aws-sam
+	rm -rf .venv .venv-sam .venv-aws .venv-lambda .venv-checks sbom dist .local .aws-sam

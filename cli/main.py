@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from backfill import __version__
 from cli import inspecting, organisations, sentences, statuses, tables, waiting
+from cli import version as versions
 from cli.asking import complain, console_answer, err, failed, invoke, out, print_json, print_json_line, stack_of, tell
 from cli.names import NotAName, names_of_file, unique
 from cli.options import (
@@ -25,7 +25,7 @@ from cli.options import (
 )
 from cli.progress import watch
 from cli.sentences import count
-from cli.stack import STACK_NAME, InvocationFailed
+from cli.stack import STACK_NAME, DeployedStack, InvocationFailed
 from cli.terminal import plain
 
 app = typer.Typer(
@@ -53,13 +53,7 @@ class Priority(StrEnum):
     low = "low"
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        out.print(f"backfill {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def connect(
     context: typer.Context,
     stack_name: Annotated[
@@ -68,7 +62,7 @@ def connect(
     region: Annotated[str | None, typer.Option(help="AWS region; the configured one if not given.")] = None,
     profile: Annotated[str | None, typer.Option(help="AWS profile; the configured one if not given.")] = None,
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and end.", is_eager=True, callback=_print_version)
+        bool, typer.Option("--version", help="Show the versions of the command and of the stack, and end.")
     ] = False,
 ) -> None:
     """Every pull request of large GitHub repositories, in your own Postgres.
@@ -81,6 +75,19 @@ def connect(
     Example: backfill add pytorch/pytorch
     """
     context.obj = chosen_stack(stack_name, region, profile)
+    if version:
+        _print_versions(stack_of(context))
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
+
+
+def _print_versions(stack: DeployedStack) -> None:
+    lines, warning = versions.told(stack)
+    for line in lines:
+        out.print(plain(line), markup=False, soft_wrap=True)
+    if warning is not None:
+        err.print(f"warning: {warning}", markup=False)
 
 
 @app.command()

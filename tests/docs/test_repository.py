@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from backfill import __version__
 from local.postgres import NEWEST, Postgres
 from local.servers import NotHere, installed_postgres
 from migrations.runner import OLDEST_POSTGRES
 from tests.docs.pages import ROOT, files
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+_SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, TOOLS = _SETTINGS["project"], _SETTINGS["tool"]
 
 
 def read(name: str) -> Any:
@@ -90,7 +92,8 @@ def test_the_changelog_tells_this_version() -> None:
     assert None not in released
     versions = [tuple(map(int, each.groups()[:3])) for each in released if each]
     assert versions == sorted(set(versions), reverse=True)
-    assert ".".join(map(str, versions[0])) == PROJECT["version"]
+    assert ".".join(map(str, versions[0])) == __version__
+    assert TOOLS["hatch"]["version"]["fallback-version"] == __version__
     assert all(date.fromisoformat(each[4]) for each in released if each)
     kinds = set(re.findall(r"^### (.*)$", text, re.MULTILINE))
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}

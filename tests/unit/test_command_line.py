@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +20,7 @@ from cfnlint.decode import decode_str
 from typer.testing import CliRunner, Result
 
 import cli.stack
+from backfill import __version__
 from backfill.errors import BackfillError
 from cli import local_stack
 from cli.main import app
@@ -296,9 +296,21 @@ def test_help_has_a_short_option_everywhere(aws: Lambda, words: list[str]) -> No
     assert (done.exit_code, done.stdout.startswith("Usage: backfill")) == (0, True)
 
 
-def test_the_version_is_that_of_the_project(aws: Lambda) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert run(aws, "--version").stdout == f"backfill {project['version']}\n"
+@pytest.mark.parametrize(("theirs", "fits"), [(__version__, True), ("0.1.9", True), ("0.2.0", False), ("1.1.0", False)])
+def test_the_version_is_told_beside_that_of_the_stack(aws: Lambda, theirs: str, fits: bool) -> None:
+    aws.payload = {"ok": True, "version": theirs}
+    done = run(aws, "--version")
+    assert done.exit_code == 0
+    assert done.stdout == f"backfill {__version__}\nstack progressive-backfill: {theirs}\n"
+    assert ("warning: the command" in done.stderr) is not fits
+    assert aws.asked == [("progressive-backfill-console", {"action": "version"})]
+
+
+def test_the_version_is_told_without_a_stack_too(aws: Lambda) -> None:
+    aws.payload = {"errorType": "ContractViolation", "errorMessage": "action: 'version' is not one of ['add']"}
+    done = run(aws, "--version")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"backfill {__version__}\nstack progressive-backfill: version not known: action")
 
 
 @pytest.mark.parametrize(

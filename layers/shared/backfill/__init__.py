@@ -1,4 +1,4 @@
 """Progressive Backfill: every pull request of large GitHub repositories in Postgres."""
 
-# The same as in pyproject.toml: functions are shipped without it.
+# The version of the release, whose tag is v and this. Functions are shipped without git.
 __version__ = "0.1.0"

@@ -187,6 +187,10 @@ class Console:
         found = chunk_history.newest(self.db, backfill.id, event.get("limit", MOST_CHUNKS), event.get("status"))
         return {"chunks": fitting([asdict(each) for each in found])}
 
+    def version(self, _: Event) -> Json:
+        """The version of this stack, for a command that checks whether it fits."""
+        return {"version": __version__}
+
     def doctor(self, _: Event) -> Json:
         """What this stack finds when it looks at itself; nothing is written."""
         found = diagnosing.run_checks(self.db, self.github, self.queues)
@@ -302,6 +306,7 @@ ACTIONS: Mapping[str, Callable[[Console, Event], Json]] = {
     "names": Console.names,
     "chunks": Console.chunks,
     "doctor": Console.doctor,
+    "version": Console.version,
     "sync": Console.sync,
     "synced": Console.synced,
     "dead_letters": Console.dead_letters,
