@@ -31,7 +31,7 @@ UNEXPLAINED = {"BackfillError", "Retryable", "Permanent"} | {"InAnotherChunk", "
 UNEXPLAINED |= {"InvalidQuery", "OutOfMemory", "OutOfTime", "Removed", "RowsRefused", "Unexplained"}
 MODULES = (
     "chunk_worker.worker",
-    "planning",
+    "planner.run",
     "github.errors",
     "store.address",
     "store.connection",

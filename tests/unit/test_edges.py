@@ -21,11 +21,11 @@ EDGES = {
     "overview.py": "the overview leaves",
     "planner/run.py": "the answer of a planner run leaves",
     "pull_request_fields.py": "GitHub's fields become columns",
+    "store/address.py": "the settings of a connection leave",
     "store/conclusions.py": "parameters of statements leave",
     "store/connection.py": "rows enter",
-    "store/identities.py": "parameters of statements leave",
     "store/organisations.py": "rows and parameters of statements leave",
-    "store/pull_requests.py": "rows leave",
+    "store/rows.py": "rows enter",
     "widget/page.py": "values of the page leave",
 }
 # Modules outside store/ and github/ that take an untyped dictionary by another name.
