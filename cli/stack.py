@@ -117,7 +117,7 @@ class DeployedStack:
             raise InvocationFailed(str(error)) from None
         except ReadTimeoutError:
             raise InvocationFailed(
-                f"{full_name} did not answer within {READ_SECONDS} seconds and may still be at work. Read its log: "
+                f"{full_name} did not answer within {seconds or READ_SECONDS:g} seconds and may still be at work. Read its log: "
                 f"/aws/lambda/{full_name}"
             ) from None
         except BotoCoreError as error:
