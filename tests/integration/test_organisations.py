@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from backfill import following
 from backfill.console import Console
 from backfill.errors import ContractViolation, DatabaseUnavailable
 from backfill.github.errors import Forbidden, RepositoryUnavailable
-from backfill.store import organisations
+from backfill.planner import organisations as planner_step
+from backfill.store import backfills, organisations
 from backfill.store.connection import Database
 from local.in_process import Stack
 from local.simulator import Repository, Simulator, generate
@@ -204,13 +206,17 @@ def test_of_two_runs_that_list_at_once_one_stores_each_page(
         reply = real(*words, **fields)
         if not nested:
             nested.append(True)
-            follow(other)
+            (row,) = organisations.followed(other.db)
+            turns = iter([True, True, False])
+            following.list_organisation(other.db, other.github, row, lambda: next(turns))
         return reply
 
     monkeypatch.setattr(stack.github, "owned", meanwhile)
     answer = follow(stack)
-    assert (answer["tracked"], answer["is_listed"]) == (12, True)
-    assert len(stack.db.rows("SELECT FROM tracked_organisations")) == 1
+    assert (answer["tracked"], answer["is_listed"]) == (10, False), "the page of the slower run moves no cursor back"
+    stack.run()
+    assert (status(stack)["completed"], status(stack)["is_listed"]) == (12, True)
+    assert listing_points(stack.simulator) == 3 + 1, "a page was read twice, and stored once"
 
 
 @pytest.mark.parametrize("login", ["nobody", "hidden"])
@@ -232,9 +238,10 @@ def test_an_organisation_that_hides_itself_later_keeps_its_reason_and_its_backfi
     follow(stack)
     stack.run()
     simulator.owners.hide("octo")
-    before = listing_points(simulator)
+    before, began = listing_points(simulator), backfills.now(stack.db)
     stack.heartbeat()
     stack.run()
+    assert planner_step.follow(stack.planner, began).is_done, "another run of the same round"
     assert listing_points(simulator) - before == 1, "asked once a round"
     assert "GitHub shows no organisation or user octo" in status(stack)["reason"]
     assert status(stack)["gone"] == 0 and len(tracked(stack)) == 12
