@@ -29,6 +29,10 @@ POLICY = (
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 MOST_BYTES = 65536
+NO_KEY = (
+    "The key in this page's address is missing, or of an earlier start of backfill dashboard. Open the address that"
+    " backfill dashboard printed last, with everything after the #."
+)
 # How long the page shows the result of an action before it refreshes.
 NOTICE_SECONDS = 6
 
@@ -85,10 +89,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self._is_for_us():
             return
-        if self.path not in FILES:
+        # The view is in the query, for the page alone.
+        path = self.path.partition("?")[0]
+        if path not in FILES:
             self._send(404, "text/plain", b"not found")
             return
-        name, kind = FILES[self.path]
+        name, kind = FILES[path]
         self._send(200, f"{kind}; charset=utf-8", (PAGE / name).read_bytes())
 
     def do_POST(self) -> None:
@@ -96,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         given = self.headers.get("x-backfill-token") or ""
         if not hmac.compare_digest(given.encode(), self.server.token.encode()):
-            self._answer(403, {"error": "Not this page: open the address that backfill dashboard printed."})
+            self._answer(403, {"error": NO_KEY})
             return
         event = self._event()
         if event is None:
@@ -105,11 +111,18 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._answer(200, self.server.answer(self.path, event))
         except InvocationFailed as failure:
-            self._answer(502, {"error": str(failure)})
+            self._answer(502, {"error": f"The stack did not do this: {failure}"})
         except KeyError:
             self._answer(404, {"error": "This page does not exist."})
         except RecursionError:  # what Python could just read, it could not write for Lambda
             self._refuse()
+        except ConnectionError:
+            raise
+        except Exception as failure:
+            # The terminal shows the traceback, as for any other error of a server.
+            words = f"The server of this page failed ({type(failure).__name__}); its terminal shows where. Try again."
+            self._answer(500, {"error": words})
+            raise
 
     def _refuse(self) -> None:
         self._answer(400, {"error": f"A JSON object of at most {MOST_BYTES} bytes, and not deeply nested, is needed."})

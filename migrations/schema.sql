@@ -274,6 +274,24 @@ END $$;
 
 COMMENT ON FUNCTION budget_settle_v1(who text, points_window integer, points integer, spent integer, slot double precision, expected_seconds double precision, took_seconds double precision, share double precision, succeeded boolean, reported_limit integer, reported_remaining integer, reported_reset_seconds double precision, at timestamp with time zone) IS 'Gives a reservation back and stores what GitHub reported.';
 
+CREATE FUNCTION count_backfill_hour() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    present_hour CONSTANT timestamptz := date_trunc('hour', now(), 'UTC');
+    more_pull_requests CONSTANT integer := GREATEST(0, NEW.current_prs - OLD.current_prs);
+    more_points CONSTANT integer := GREATEST(0, NEW.points_spent - OLD.points_spent);
+BEGIN
+    UPDATE backfill_hours SET pull_requests = pull_requests + more_pull_requests, points = points + more_points
+    WHERE backfill_state_id = NEW.id AND hour = present_hour;
+    IF NOT FOUND THEN
+        INSERT INTO backfill_hours (backfill_state_id, hour, pull_requests, points)
+        VALUES (NEW.id, present_hour, more_pull_requests, more_points);
+        DELETE FROM backfill_hours WHERE backfill_state_id = NEW.id AND hour < now() - interval '90 days';
+    END IF;
+    RETURN NULL;
+END $$;
+
 CREATE FUNCTION count_pull_requests_deleted() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -565,6 +583,23 @@ COMMENT ON COLUMN backfill_chunks.created_at IS 'When the chunk was cut. [produc
 COMMENT ON COLUMN backfill_chunks.updated_at IS 'When the row last changed. [product; trigger]';
 
 COMMENT ON COLUMN backfill_chunks.deferrals IS 'How often it was deferred. Each makes the next message wait longer. [product; worker]';
+
+CREATE TABLE backfill_hours (
+    backfill_state_id uuid NOT NULL,
+    hour timestamp with time zone NOT NULL,
+    pull_requests integer NOT NULL,
+    points integer NOT NULL
+);
+
+COMMENT ON TABLE backfill_hours IS 'What each backfill did in each hour of the last 90 days. An hour without work has no row. [product; trigger]';
+
+COMMENT ON COLUMN backfill_hours.backfill_state_id IS 'The backfill. [product; trigger]';
+
+COMMENT ON COLUMN backfill_hours.hour IS 'When the hour began. [product; trigger]';
+
+COMMENT ON COLUMN backfill_hours.pull_requests IS 'Pull requests whose details became current. [product; trigger]';
+
+COMMENT ON COLUMN backfill_hours.points IS 'GitHub points. [RateLimit.cost; trigger]';
 
 CREATE TABLE progressive_backfill_state (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1170,6 +1205,23 @@ COMMENT ON COLUMN files.deletions IS 'Deleted lines. Null if GitHub gives an imp
 
 COMMENT ON COLUMN files."position" IS 'Place in the pull request, from 0. [product; details]';
 
+CREATE TABLE github_hours (
+    identity text NOT NULL,
+    hour timestamp with time zone NOT NULL,
+    requests integer NOT NULL,
+    server_seconds double precision NOT NULL
+);
+
+COMMENT ON TABLE github_hours IS 'What each GitHub identity used in each hour of the last 90 days. An hour without a request has no row. [product; any request]';
+
+COMMENT ON COLUMN github_hours.identity IS 'Key of github_budget. [User.login; any request]';
+
+COMMENT ON COLUMN github_hours.hour IS 'When the hour began. [product; any request]';
+
+COMMENT ON COLUMN github_hours.requests IS 'Requests that were sent. [product; any request]';
+
+COMMENT ON COLUMN github_hours.server_seconds IS 'Time that GitHub took for them, in seconds. [product; any request]';
+
 CREATE TABLE github_tokens (
     token_sha256 text NOT NULL,
     identity text NOT NULL,
@@ -1606,6 +1658,9 @@ ALTER TABLE ONLY backfill_chunks
 ALTER TABLE ONLY backfill_chunks
     ADD CONSTRAINT backfill_chunks_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY backfill_hours
+    ADD CONSTRAINT backfill_hours_pkey PRIMARY KEY (backfill_state_id, hour);
+
 ALTER TABLE ONLY comments
     ADD CONSTRAINT comments_pkey PRIMARY KEY (node_id);
 
@@ -1620,6 +1675,9 @@ ALTER TABLE ONLY files
 
 ALTER TABLE ONLY github_budget
     ADD CONSTRAINT github_budget_pkey PRIMARY KEY (identity);
+
+ALTER TABLE ONLY github_hours
+    ADD CONSTRAINT github_hours_pkey PRIMARY KEY (hour, identity);
 
 ALTER TABLE ONLY github_tokens
     ADD CONSTRAINT github_tokens_pkey PRIMARY KEY (token_sha256);
@@ -1680,6 +1738,8 @@ ALTER TABLE ONLY tracked_organisations
 
 ALTER TABLE ONLY tracked_organisations
     ADD CONSTRAINT tracked_organisations_pkey PRIMARY KEY (id);
+
+CREATE INDEX backfill_hours_by_hour ON backfill_hours USING btree (hour);
 
 CREATE INDEX backfills_to_ask ON progressive_backfill_state USING btree (asked_at NULLS FIRST) WHERE (status = 'completed'::text);
 
@@ -1745,6 +1805,8 @@ CREATE UNIQUE INDEX requested_names_by_name ON requested_names USING btree (lowe
 
 CREATE INDEX reviews_by_pull_request ON reviews USING btree (repository_id, pull_request_number);
 
+CREATE TRIGGER count_backfill_hour AFTER UPDATE ON progressive_backfill_state FOR EACH ROW WHEN (((new.current_prs > old.current_prs) OR (new.points_spent > old.points_spent))) EXECUTE FUNCTION count_backfill_hour();
+
 CREATE TRIGGER count_deleted AFTER DELETE ON pull_requests REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION count_pull_requests_deleted();
 
 CREATE TRIGGER count_inserted AFTER INSERT ON pull_requests REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_pull_requests_inserted();
@@ -1783,6 +1845,9 @@ ALTER TABLE ONLY backfill_chunks
 
 ALTER TABLE ONLY backfill_chunks
     ADD CONSTRAINT backfill_chunks_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES repositories(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY backfill_hours
+    ADD CONSTRAINT backfill_hours_backfill_state_id_fkey FOREIGN KEY (backfill_state_id) REFERENCES progressive_backfill_state(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY comments
     ADD CONSTRAINT comments_author_id_fkey FOREIGN KEY (author_id) REFERENCES contributors(node_id);

@@ -6,7 +6,6 @@ const settings = { seconds: 5 };
 const widget = document.getElementById("widget");
 const failure = document.getElementById("failure");
 const dialog = document.getElementById("confirm");
-let wanted = {}; // the page and filter that a refresh keeps
 let updated = null;
 let running = Promise.resolve(); // calls come one after the other: none is dropped, and no late answer replaces a newer one
 let waiting = 0;
@@ -19,34 +18,69 @@ const theme = () => chosen !== "auto" ? chosen : matchMedia("(prefers-color-sche
 
 function showTheme() {
   document.documentElement.dataset.theme = theme();
+  widget.querySelector(".pb")?.classList.toggle("pb-dark", theme() === "dark");
   document.getElementById("theme").textContent = `Theme: ${chosen}`;
 }
 
-function context() {
-  const offset = -new Date().getTimezoneOffset();
-  const two = (number) => String(Math.floor(Math.abs(number))).padStart(2, "0");
-  const all = {};
-  for (const field of widget.querySelectorAll("input[name], select[name]")) all[field.name] = field.value;
-  return {
-    locale: "en", theme: theme(), width: widget.clientWidth, height: innerHeight, params: settings.parameters || {}, forms: { all },
-    timezone: { label: offset ? "local time" : "UTC", offsetISO: `${offset < 0 ? "-" : "+"}${two(offset / 60)}:${two(offset % 60)}` },
-  };
+// The view is in the address, so that it can be kept, shared and gone back to. The key stays in the fragment.
+const IN_ADDRESS = ["show", "filter", "state", "plot", "page"];
+const USUAL = { page: "1", plot: "hour" };
+
+const pick = (values) => Object.fromEntries(IN_ADDRESS.filter((name) => values[name] !== undefined).map((name) => [name, values[name]]));
+const ofAddress = () => pick(Object.fromEntries(new URLSearchParams(location.search)));
+let wanted = ofAddress(); // what a refresh asks for
+
+function toAddress(view) {
+  const given = new URLSearchParams();
+  for (const name of IN_ADDRESS) {
+    const value = String(view[name] ?? "");
+    if (value && value !== USUAL[name]) given.set(name, value);
+  }
+  return `${location.pathname}${String(given) && `?${given}`}${location.hash}`;
 }
 
+// Another page is another entry of the history; a filter is not.
+function remember(view) {
+  const anew = (view.show ?? "") !== (wanted.show ?? "");
+  wanted = view;
+  if (anew) history.pushState(null, "", toAddress(view));
+  else history.replaceState(null, "", toAddress(view));
+}
+
+const FIELDS = "input[name], select[name]";
+function fields() {
+  const all = {};
+  for (const field of widget.querySelectorAll(FIELDS)) all[field.name] = field.value;
+  return all;
+}
+
+const context = () => ({
+  locale: "en", theme: theme(), width: widget.clientWidth, height: innerHeight, params: settings.parameters || {},
+  forms: { all: fields() },
+});
+
+const GONE = "The server of this page does not answer: backfill dashboard was ended, or its machine sleeps. Run backfill dashboard again and open the address that it prints.";
+
+// Every failure is a sentence for a person: of this page's server, of the key in the address, or of the stack.
 async function call(path, event) {
   const headers = { "content-type": "application/json", "x-backfill-token": token };
-  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(event) });
-  const body = await answer.json();
+  let answer, body;
+  try {
+    answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(event) });
+    body = await answer.json();
+  } catch {
+    throw new Error(GONE);
+  }
   if (!answer.ok) throw new Error(body.error);
   return body;
 }
 
-function show(path, event) {
+function show(path, event, keeping = false) {
   waiting += 1;
   running = running.then(async () => {
     try {
       const { html } = await call(path, event);
-      replace(html);
+      replace(html, keeping);
       updated = Date.now();
       failure.hidden = true;
       return true;
@@ -62,11 +96,22 @@ function show(path, event) {
   return running;
 }
 
-// The keyboard stays where it was: every control has an id of its own.
-function replace(html) {
-  const focused = widget.contains(document.activeElement) ? document.activeElement.id : "";
+// The keyboard stays where it was, as every control has an id of its own; so does what is opened. A refresh that nobody asked
+// for (``keeping``) leaves what is typed.
+let shown = "";
+function replace(html, keeping) {
+  if (keeping && html === shown) return;
+  shown = html;
+  const active = widget.contains(document.activeElement) ? document.activeElement : null;
+  const caret = active?.matches("input") ? [active.selectionStart, active.selectionEnd] : null;
+  const typed = new Map(keeping ? [...widget.querySelectorAll(FIELDS)].map((each) => [each.id, each.value]) : []);
+  const opened = new Map([...widget.querySelectorAll("details[id]")].map((each) => [each.id, each.open]));
   widget.innerHTML = html;
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  for (const each of widget.querySelectorAll("details[id]")) if (opened.has(each.id)) each.open = opened.get(each.id);
+  for (const each of widget.querySelectorAll(FIELDS)) if (typed.has(each.id)) each.value = typed.get(each.id);
+  const again = active?.id ? document.getElementById(active.id) : null;
+  again?.focus({ preventScroll: true });
+  if (again && caret) again.setSelectionRange(...caret);
 }
 
 function tellAge() {
@@ -74,14 +119,17 @@ function tellAge() {
   document.getElementById("freshness").textContent = text;
 }
 
-const refresh = () => show("/widget", { ...wanted, widgetContext: context() });
-const busy = () => waiting > 0 || dialog.open || Date.now() < noticeUntil || document.activeElement?.matches("#widget input, #widget select");
+// Dead letters are as they were received: to list them again would hide them from others.
+const still = () => widget.querySelector(".pb[data-still]") !== null;
+const refresh = () => still() ? undefined : show("/widget", { ...wanted, widgetContext: context() }, true);
+const busy = () => waiting > 0 || dialog.open || Date.now() < noticeUntil;
 
 // The event of a dialog that was closed may come after the next one was opened: it answers the question that it belongs to.
 let asked = 0;
-function confirmed(question) {
+function confirmed(question, name) {
   const mine = ++asked;
   document.getElementById("question").textContent = question;
+  document.getElementById("yes").textContent = name;
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((resolve) => {
@@ -100,10 +148,11 @@ async function act(element) {
   const event = JSON.parse(action.textContent);
   const path = action.getAttribute("endpoint").endsWith("-console") ? "/console" : "/widget";
   const question = action.getAttribute("confirmation");
-  if (question && !await confirmed(question)) return;
+  if (question && !await confirmed(question, element.getAttribute("aria-label") || element.textContent)) return;
   element.focus();
   const present = context();
-  if (path === "/widget") wanted = { ...event, ...present.forms.all };
+  const typed = present.forms.all;
+  remember(path === "/widget" ? { ...event, ...typed } : { ...pick(event), ...pick(typed) });
   const done = await show(path, { ...event, widgetContext: present });
   // What became of an action can be read before a refresh replaces it.
   if (done && path === "/console") noticeUntil = Date.now() + 1000 * settings.notice_seconds;
@@ -113,8 +162,26 @@ widget.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button) act(button);
 });
+// Enter presses the button of its form.
 widget.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && event.target.matches("input, select")) act(document.getElementById("pb-show"));
+  if (event.key !== "Enter" || !event.target.matches("input")) return;
+  event.preventDefault(); // or the button, which gets the focus, would be pressed by the same key
+  const button = event.target.closest(".pb-form")?.querySelector("button");
+  if (button) act(button);
+});
+// A filter applies while it is typed.
+let typing;
+widget.addEventListener("input", ({ target }) => {
+  if (!target.matches("#pb-filter, #pb-state")) return;
+  remember({ ...wanted, ...fields(), page: 1 });
+  clearTimeout(typing);
+  typing = setTimeout(refresh, 200);
+});
+addEventListener("popstate", () => {
+  wanted = ofAddress();
+  shown = "";
+  widget.replaceChildren(); // its fields are of the page that is left
+  refresh();
 });
 document.getElementById("theme").addEventListener("click", () => {
   chosen = themes[(themes.indexOf(chosen) + 1) % themes.length];

@@ -6,10 +6,8 @@ from typing import Any
 
 from backfill import wiring
 from backfill.observability import logger
-from backfill.overview import overview
-from backfill.store import backfills
 from backfill.widget.contract import DESCRIPTION, view
-from backfill.widget.page import render
+from backfill.widget.page import show
 
 
 @logger.inject_lambda_context
@@ -17,6 +15,4 @@ def handler(event: dict[str, Any], context: Any) -> str:
     """HTML, or the documentation for ``{"describe": true}``."""
     if event.get("describe"):
         return DESCRIPTION
-    db = wiring.database()
-    seen = overview(db, wiring.queues()).as_json()
-    return render(seen, view(event), function_arn=context.invoked_function_arn, now=backfills.now(db))
+    return show(wiring.database(), wiring.queues(), view(event), context.invoked_function_arn)

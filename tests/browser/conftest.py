@@ -17,17 +17,15 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from backfill.console import Console
-from backfill.overview import overview
-from backfill.store import backfills
 from backfill.store.connection import Database
 from backfill.widget.acting import act_and_show
 from backfill.widget.contract import view
-from backfill.widget.page import render
+from backfill.widget.page import show
 from cli.dashboard import Dashboard
 from local.memory_queue import MemoryQueues
 
 ROOT = Path(__file__).parents[2]
-SCREENSHOTS = ROOT / ".screenshots"
+Open = Callable[..., Page]
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:progressive-backfill-widget"
 FLAGS = [
     "--no-sandbox",
@@ -49,15 +47,15 @@ class InProcess:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     place: str = "progressive-backfill, local"
     lock: threading.Lock = field(default_factory=threading.Lock)
+    # Most buttons never ask GitHub: without this, a console that cannot is enough.
+    console: Console | None = None
 
     def show(self, function: str, event: dict[str, Any]) -> str:
         with self.lock:
             self.calls.append((function, event))
             if function == "console":
-                # The buttons never ask GitHub: an operator without one is enough.
-                return act_and_show(Console(self.db, None, self.queues), event, ARN)  # type: ignore[arg-type]
-            seen = overview(self.db, self.queues).as_json()
-            return render(seen, view(event), function_arn=ARN, now=backfills.now(self.db))
+                return act_and_show(self.console or Console(self.db, None, self.queues), event, ARN)  # type: ignore[arg-type]
+            return show(self.db, self.queues, view(event), ARN)
 
 
 @contextmanager
@@ -119,9 +117,3 @@ def in_process(db: Database) -> InProcess:
 def dashboard(in_process: InProcess) -> Iterator[Dashboard]:
     with serving(Dashboard(in_process, seconds=1)) as served:
         yield served
-
-
-def screenshot(page: Page, name: str) -> None:
-    """For people to look at; the folder is not kept."""
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=str(SCREENSHOTS / f"{name}.png"), full_page=True)

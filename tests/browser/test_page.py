@@ -1,32 +1,17 @@
-"""The page in a real browser: every state, hostile texts, the buttons by mouse and keyboard, many backfills, contrast."""
+"""The table in a real browser: every state at every width, hostile texts, filters, figures, many backfills."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
-import requests
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from backfill.console import Console
 from backfill.store.connection import Database
 from cli.dashboard import Dashboard
-from tests.browser.backfills import HOSTILE, every_state, fail_some, track
-from tests.browser.conftest import InProcess, screenshot, serving
-
-Open = Callable[..., Page]
-
-
-def button(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
-
-
-def state_of(db: Database, name: str) -> tuple[str, str]:
-    row = db.one("SELECT status, priority FROM backfill_progress WHERE repository = :name", name=name)
-    assert row is not None
-    return row["status"], row["priority"]
+from tests.browser.backfills import HOSTILE, every_state, read_lately, track
+from tests.browser.conftest import InProcess, Open
+from tests.browser.looking import WIDTHS, assert_accessible, button, names, resized, screenshot, tile
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -34,32 +19,28 @@ def test_every_state_is_named_at_every_width_and_can_be_read(
     db: Database, dashboard: Dashboard, opened: Open, theme: str
 ) -> None:
     states = every_state(db)
-    page = opened(dashboard.address, theme=theme, width=1600)
+    page = opened(dashboard.address, theme=theme)
     assert page.evaluate("document.documentElement.dataset.theme") == theme
-    for width in (1600, 1200, 600, 380):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_function(
-            "narrow => document.querySelector('#widget .pb').classList.contains('pb-narrow') === narrow",
-            arg=width < 900,
-        )
+    for width in WIDTHS:
+        resized(page, width)
         shown = {
-            row.locator(".pb-badge").inner_text(): row.locator("th").inner_text().split()[0]
-            for row in page.locator("tbody tr").all()
+            row.locator(".pb-badge").inner_text(): row.locator(".pb-link").inner_text()
+            for row in page.locator(".pb-table tbody tr").all()
         }
-        assert shown == states
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"wider than {width}"
-        screenshot(page, f"states-{theme}-{width}")
-        if width in (1200, 600):
-            found = Axe().run(page, options={"resultTypes": ["violations", "incomplete"]}).response
-            assert [each["id"] for each in found["violations"]] == []
-            assert [each["id"] for each in found["incomplete"] if each["id"] == "color-contrast"] == []
+        completed = page.locator("#pb-completed")
+        assert completed.locator("summary").inner_text() == "1 completed"
+        assert completed.locator(".pb-link").text_content() == states["completed"]
+        assert not completed.locator("ul").is_visible(), "completed repositories shout"
+        assert {**shown, "completed": "curl/curl"} == states
+        assert_accessible(page)
+        screenshot(page, f"table-{theme}-{width}")
 
 
 def test_trouble_comes_first_and_the_figures_are_of_all(db: Database, dashboard: Dashboard, opened: Open) -> None:
     every_state(db)
     page = opened(dashboard.address)
-    kinds = page.locator("tbody tr").evaluate_all("rows => rows.map(row => row.className.slice(3))")
-    assert kinds == ["trouble"] * 5 + ["waiting"] * 2 + ["working"] * 2 + ["resting", "done"]
+    kinds = page.locator(".pb-table tbody tr").evaluate_all("rows => rows.map(row => row.className.slice(3))")
+    assert kinds == ["trouble"] * 5 + ["working"] * 2 + ["waiting"] * 2 + ["resting"]
     tiles = page.locator(".pb-tiles").inner_text()
     assert re.search(r"3,127\s+of 5,000 points", tiles)
     assert re.search(r"5\s+of 11 backfills", tiles)
@@ -68,12 +49,64 @@ def test_trouble_comes_first_and_the_figures_are_of_all(db: Database, dashboard:
     assert bar.locator("i").first.evaluate("e => e.offsetWidth / e.parentElement.offsetWidth") == pytest.approx(
         0.374, abs=0.01
     )
+
+
+def test_filters_apply_as_they_are_typed_and_are_in_the_address(
+    db: Database, dashboard: Dashboard, opened: Open
+) -> None:
+    every_state(db)
+    page = opened(dashboard.address)
+    key = dashboard.address.partition("#")[2]
+    expect(page.get_by_role("button", name="Show", exact=True)).to_be_hidden()
     page.get_by_label("State").select_option("resting")
-    button(page, "Show")
-    expect(page.locator("tbody th")).to_have_text(["nodejs/node"])
-    page.get_by_role("textbox", name="Repository").fill("nobody")
-    page.keyboard.press("Enter")
+    expect(names(page)).to_have_text(["nodejs/node"])
+    assert page.url.endswith(f"/?state=resting#{key}")
+    page.get_by_label("State").select_option("")
+    field = page.get_by_role("textbox", name="Repository")
+    field.press_sequentially("PY", delay=20)
+    expect(names(page)).to_have_text(["python/cpython", "pytorch/pytorch"])
+    assert page.url.endswith(f"/?filter=PY#{key}")
+    # A refresh meanwhile leaves the focus, the caret and what was typed.
+    page.wait_for_timeout(1500)
+    field.press_sequentially("T")
+    expect(names(page)).to_have_text(["python/cpython", "pytorch/pytorch"])
+    field.press_sequentially("o", delay=20)
+    expect(names(page)).to_have_text(["pytorch/pytorch"])
+    page.reload()
+    expect(names(page)).to_have_text(["pytorch/pytorch"])
+    expect(field).to_have_value("PYTo")
+    field.fill("nobody")
     expect(page.locator(".pb-empty")).to_have_text("No backfill matches the filter.")
+    field.fill("")
+    expect(names(page)).to_have_count(10)
+    # The state "done" shows completed repositories in full.
+    page.get_by_label("State").select_option("done")
+    expect(names(page)).to_have_text(["curl/curl"])
+    expect(page.locator("#pb-completed")).to_have_count(0)
+
+
+def test_the_finish_is_that_of_the_last_backfill_and_leaves_nothing_out_in_silence(
+    db: Database, dashboard: Dashboard, opened: Open
+) -> None:
+    first, last = track(db, 1, "octo/first", total=1000), track(db, 2, "octo/last", total=9000)
+    for backfill in (first, last):
+        read_lately(db, backfill, 500)
+    db.execute("UPDATE progressive_backfill_state SET activated_at = now() - interval '1 hour'")
+    page = opened(dashboard.address)
+    # 500 in an hour: what is left are 500 and 8,500.
+    expect(tile(page, "Last one finishes")).to_contain_text(re.compile("^in 16 h 59 min|^in 17 h 0 min"))
+    expect(tile(page, "Last one finishes")).not_to_contain_text("without")
+    track(db, 3, "octo/paused", total=1000, done=5, status="'paused'")
+    track(db, 4, "octo/new", total=1000, done=0)
+    expect(tile(page, "Last one finishes")).to_contain_text("without 1 not known yet and 1 paused")
+    db.execute("UPDATE progressive_backfill_state SET status = 'paused'")
+    expect(tile(page, "Last one finishes")).to_have_text("nothing active 4 paused")
+    db.execute("UPDATE progressive_backfill_state SET status = 'completed'")
+    expect(tile(page, "Last one finishes")).to_have_text("all completed")
+    # Every time on the page is of one clock.
+    text = page.locator("main").inner_text()
+    times = re.findall(r"\d\d:\d\d(?::\d\d)?(?! to)(.{4})", text)
+    assert times and set(times) == {" UTC"}, text
 
 
 def test_hostile_names_and_errors_do_no_harm(db: Database, dashboard: Dashboard, opened: Open) -> None:
@@ -84,79 +117,23 @@ def test_hostile_names_and_errors_do_no_harm(db: Database, dashboard: Dashboard,
         " last_error_at = now() FROM repositories AS r WHERE r.id = s.repository_id AND r.node_id IN ('R_0', 'R_1', 'R_2', 'R_3')"
     )
     page = opened(dashboard.address)
-    shown = page.locator("tbody th").all_text_contents()
+    shown = names(page).all_text_contents()
     assert sorted(each.strip() for each in shown) == sorted(f"octo/{text}".strip() for text in HOSTILE)
     assert any(HOSTILE[0] in text for text in page.locator(".pb-error").all_text_contents())
     # A form field and the answer to an action come back to the page as well.
     page.get_by_role("textbox", name="Repository").fill(HOSTILE[1])
-    button(page, "Show")
-    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(names(page)).to_have_count(1)
     assert page.get_by_role("textbox", name="Repository").input_value() == HOSTILE[1]
     button(page, f"Resume octo/{HOSTILE[1]}")
     assert HOSTILE[1] in page.locator("#question").inner_text()
-    button(page, "Yes")
+    page.get_by_role("dialog").get_by_role("button", name="Resume").click()
     # No name that GitHub gives: it is refused, and the refusal quotes it.
     expect(page.locator(".pb-notice")).to_contain_text("Not done: repository: 'octo/<img src=x onerror=")
     assert page.evaluate("window.stolen") is None
-    assert page.locator("#widget script, #widget svg, #widget img, #widget style").count() == 1
+    # The widget's own style and plots are not of the texts.
+    assert page.locator("#widget script, #widget img, #widget svg[onload], #widget style").count() == 1
     assert page.locator("cwdb-action[action=html]").count() == 0
     screenshot(page, "hostile")
-
-
-def test_pause_resume_retry_and_priority_through_the_page(db: Database, dashboard: Dashboard, opened: Open) -> None:
-    fail_some(db, track(db, 1, "octo/hello", total=100, done=50), 3)
-    page = opened(dashboard.address)
-    button(page, "Pause octo/hello")
-    expect(page.get_by_role("dialog")).to_contain_text("Pause octo/hello?")
-    button(page, "Cancel")
-    expect(page.get_by_role("dialog")).to_be_hidden()
-    assert state_of(db, "octo/hello") == ("active", "normal")
-    button(page, "Pause octo/hello")
-    button(page, "Yes")
-    expect(page.locator(".pb-notice")).to_have_text("octo/hello is paused")
-    assert state_of(db, "octo/hello") == ("paused", "normal")
-    expect(page.locator(".pb-tile", has_text="Everything done in").locator("dd")).to_have_text("paused")
-    button(page, "Resume octo/hello")
-    button(page, "Yes")
-    expect(page.locator(".pb-badge")).to_have_text("queued")
-    assert state_of(db, "octo/hello") == ("active", "normal")
-    button(page, "High")
-    button(page, "Yes")
-    expect(page.get_by_role("button", name="High")).to_have_attribute("aria-pressed", "true")
-    assert state_of(db, "octo/hello") == ("active", "high")
-    button(page, "Retry failed octo/hello")
-    button(page, "Yes")
-    expect(page.locator(".pb-notice")).to_have_text("octo/hello is active; 3 failed pull requests will be tried again")
-    assert db.one("SELECT FROM pull_requests WHERE detail_failed_at IS NOT NULL") is None
-
-
-def test_the_keyboard_alone_does_everything(db: Database, dashboard: Dashboard, opened: Open) -> None:
-    backfill = track(db, 1, "octo/hello", total=100, done=50)
-    page = opened(dashboard.address)
-    focused = "document.activeElement.id"
-    reached = []
-    for _ in range(6):
-        page.keyboard.press("Tab")
-        reached.append(page.evaluate(focused))
-        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", "focus is not visible"
-    assert reached == ["refreshing", "theme"] + [
-        f"pb-{each}-{backfill['id']}" for each in ("pause", "high", "normal", "low")
-    ]
-    for _ in range(3):
-        page.keyboard.press("Shift+Tab")
-    # The page refreshes every second meanwhile; the focus stays.
-    page.wait_for_timeout(2500)
-    assert page.evaluate(focused) == f"pb-pause-{backfill['id']}"
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog")).to_be_visible()
-    page.keyboard.press("Escape")
-    expect(page.get_by_role("dialog")).to_be_hidden()
-    page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
-    assert page.evaluate(focused) == "yes"
-    page.keyboard.press("Enter")
-    expect(page.locator(".pb-notice")).to_have_text("octo/hello is paused")
-    assert state_of(db, "octo/hello")[0] == "paused"
 
 
 def test_two_hundred_backfills_stay_readable_and_cost_the_same_statements(
@@ -173,11 +150,11 @@ def test_two_hundred_backfills_stay_readable_and_cost_the_same_statements(
 
     monkeypatch.setattr(Database, "rows", counted)
     html = in_process.show("widget", {"rows": 200})
-    assert len(statements) == 6, "what it costs may not depend on how many backfills there are"
+    assert len(statements) == 7, "what it costs may not depend on how many backfills there are"
     # Lambda answers with 6 MB at most; half a second on a slow line is a tenth of that.
     assert len(html.encode()) < 600_000
     page = opened(dashboard.address)
-    expect(page.locator("tbody tr")).to_have_count(50)
+    expect(names(page)).to_have_count(50)
     expect(page.locator(".pb-foot")).to_contain_text("1 to 50 of 200")
     screenshot(page, "two-hundred")
     for first in (51, 101, 151):
@@ -190,11 +167,10 @@ def test_two_hundred_backfills_stay_readable_and_cost_the_same_statements(
         page.wait_for_timeout(200)
     expect(page.locator(".pb-foot")).to_contain_text("151 to 200 of 200")
     page.get_by_role("textbox", name="Repository").fill("-07")
-    page.keyboard.press("Enter")
-    expect(page.locator("tbody tr")).to_have_count(10)
+    expect(names(page)).to_have_count(10)
 
 
-def test_the_page_follows_a_run_and_says_when_it_cannot(db: Database, dashboard: Dashboard, opened: Open) -> None:
+def test_the_page_follows_a_run_until_it_is_told_not_to(db: Database, dashboard: Dashboard, opened: Open) -> None:
     backfill = track(db, 1, "octo/hello", total=100, done=10)
     page = opened(dashboard.address)
     bar = page.get_by_role("progressbar", name="octo/hello")
@@ -202,38 +178,13 @@ def test_the_page_follows_a_run_and_says_when_it_cannot(db: Database, dashboard:
     db.execute("UPDATE progressive_backfill_state SET current_prs = 60")
     expect(bar).to_have_attribute("aria-valuenow", "60.0")
     db.execute("UPDATE progressive_backfill_state SET current_prs = 100, status = 'completed'")
-    expect(page.locator(".pb-badge")).to_have_text("completed")
+    expect(page.locator("#pb-completed summary")).to_have_text("1 completed")
+    assert page.locator("#pb-completed ul").inner_text() == "octo/hello 100 pull requests"
     page.get_by_role("button", name="Refreshes by itself").click()
     db.execute(
         "UPDATE progressive_backfill_state SET status = 'paused' WHERE id = CAST(:id AS uuid)", id=backfill["id"]
     )
     page.wait_for_timeout(2500)
-    expect(page.locator(".pb-badge")).to_have_text("completed")
+    expect(page.locator("#pb-completed summary")).to_have_text("1 completed")
     page.get_by_role("button", name="Does not refresh").click()
     expect(page.locator(".pb-badge")).to_have_text("paused")
-
-
-def test_a_refusal_is_told_on_the_page(db: Database, dashboard: Dashboard, opened: Open) -> None:
-    track(db, 1, "octo/hello", total=100, done=10)
-    page = opened(dashboard.address)
-    button(page, "Pause octo/hello")
-    db.execute("DELETE FROM repositories")
-    button(page, "Yes")
-    expect(page.locator(".pb-notice")).to_contain_text("Not done: repository: octo/hello is not tracked")
-    expect(page.locator(".pb-empty")).to_contain_text("Nothing is tracked yet")
-
-
-def test_a_read_only_page_has_no_buttons_and_refuses_actions(
-    db: Database, in_process: InProcess, opened: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    track(db, 1, "octo/hello", total=100, done=10)
-    monkeypatch.setattr(Console, "act", lambda *_: pytest.fail("an action came through"))
-    with serving(Dashboard(in_process, seconds=1, read_only=True)) as served:
-        page = opened(served.address)
-        expect(page.locator("tbody th")).to_have_text(["octo/hello"])
-        assert page.locator("#widget button").count() == 0
-        event = {"action": "pause", "repository": "octo/hello", "widgetContext": {}}
-        headers = {"x-backfill-token": served.token}
-        answer = requests.post(served.address.partition("#")[0] + "console", json=event, headers=headers, timeout=20)
-    assert (answer.status_code, "--read-only" in answer.json()["error"]) == (502, True)
-    assert state_of(db, "octo/hello")[0] == "active"

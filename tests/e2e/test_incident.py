@@ -20,7 +20,8 @@ from backfill.store import chunks
 from cli.dashboard import Dashboard
 from local.simulator import generate
 from local.stack import ROOT, STACK_NAME
-from tests.browser.conftest import browser, opened, screenshot, serving
+from tests.browser.conftest import browser, opened, serving
+from tests.browser.looking import confirmed, screenshot
 from tests.e2e.conftest import Deployed, OneStack
 
 __all__ = ["browser", "opened"]
@@ -141,7 +142,7 @@ def test_each_fault_is_seen_in_a_minute_and_solved_by_the_runbook(
     follow("Rotating the token")
     screenshot(page, "running")
     deployed.wait("the backfill is completed", deployed.is_completed, 180)
-    expect(badge).to_have_text("completed", timeout=60_000)
+    expect(page.locator("#pb-completed summary")).to_have_text("1 completed", timeout=60_000)
 
     # A sender writes messages that break the contract. A heartbeat hides the letters for a minute, and comes each minute here.
     deployed.set_heartbeat("DISABLED")
@@ -198,7 +199,7 @@ def test_each_fault_is_seen_in_a_minute_and_solved_by_the_runbook(
         120,
     )
     deployed.wait("the backfill is completed", deployed.is_completed, 120)
-    expect(badge).to_have_text("completed", timeout=60_000)
+    expect(page.locator("#pb-completed summary")).to_have_text("1 completed", timeout=60_000)
     state = deployed.db.one("SELECT processed_prs, total_prs FROM progressive_backfill_state")
     assert state == {"processed_prs": 300, "total_prs": 300}
 
@@ -215,8 +216,7 @@ def test_pause_and_resume_through_the_page_reach_the_deployed_functions(deployed
         deployed.db.execute("UPDATE progressive_backfill_state SET status = 'active'")
     page = look.page
     for action, status in (("Pause", "paused"), ("Resume", "active")):
-        page.get_by_role("button", name=f"{action} {NAME}").click()
-        page.get_by_role("button", name="Yes").click()
+        confirmed(page, f"{action} {NAME}")
         expect(page.locator(".pb-notice")).to_have_text(f"{NAME} is {status}", timeout=60_000)
         state = deployed.db.one("SELECT status FROM progressive_backfill_state")
         assert state == {"status": status}

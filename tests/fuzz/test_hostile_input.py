@@ -24,13 +24,12 @@ from backfill.github.reading import Terms
 from backfill.github.replies import Reply, classify
 from backfill.github.transport import Transport
 from backfill.messages import chunk_message, plan_message, planner_event, recovery_event
-from backfill.overview import overview
 from backfill.recovery import Recovery
-from backfill.store import backfills, pull_requests
+from backfill.store import pull_requests
 from backfill.store.budget import PostgresBudget
 from backfill.store.connection import Database
 from backfill.widget.contract import view
-from backfill.widget.page import render
+from backfill.widget.page import show
 from local.in_process import Stack
 from local.memory_queue import MemoryQueues
 from local.simulator import Simulator, generate
@@ -236,7 +235,7 @@ def test_the_page_holds_no_markup_of_anybody_elses(stack: Stack, number: int) ->
     usual: set[str] = set()
     db.execute("UPDATE progressive_backfill_state SET last_error = 'an error', last_error_at = now(), error_count = 1")
     for event in ({}, {"widgetContext": {"width": 300}}, {"filter": "nothing"}, {"filter": "octo"}, {"state": "done"}):
-        page = render(overview(db, stack.queues).as_json(), view(event), function_arn=ARN, now=backfills.now(db))
+        page = show(db, stack.queues, view(event), ARN)
         usual |= {tag for tag, _ in Tags(page).found}
 
     def check(drawn: tuple[Any, str, str]) -> None:
@@ -248,12 +247,7 @@ def test_the_page_holds_no_markup_of_anybody_elses(stack: Stack, number: int) ->
         db.execute(
             "UPDATE progressive_backfill_state SET last_error = :error, last_error_at = now()", error=storable[1]
         )
-        page = render(
-            overview(db, stack.queues).as_json(),
-            view(event if isinstance(event, dict) else {}),
-            function_arn=ARN,
-            now=backfills.now(db),
-        )
+        page = show(db, stack.queues, view(event if isinstance(event, dict) else {}), ARN)
         page.encode("utf-8")
         found = Tags(page).found
         assert {tag for tag, _ in found} <= usual

@@ -12,12 +12,11 @@ from typer.testing import CliRunner
 
 from backfill.errors import ContractViolation, Deferred
 from backfill.github.errors import Unreachable
-from backfill.overview import overview
 from backfill.planner.names import resolve
 from backfill.store import backfills, names, removals
 from backfill.store.connection import Database
 from backfill.widget.contract import View
-from backfill.widget.page import render
+from backfill.widget.page import show
 from cli.main import app
 from cli.stack import DeployedStack
 from local.in_process import Stack
@@ -273,8 +272,6 @@ def test_the_page_tells_of_names_and_fits_into_an_answer(stack: Stack) -> None:
     for name in ("nowhere", "other"):
         names.accept(stack.db, names.Wanted("octo", name, None, {}), "server time", 60)
     arn = "arn:aws:lambda:eu-west-1:123456789012:function:s-widget"
-    html = render(
-        overview(stack.db, stack.queues).as_json(), View(rows=200), function_arn=arn, now=backfills.now(stack.db)
-    )
+    html = show(stack.db, stack.queues, View(rows=200), arn)
     assert "octo/nowhere is not a backfill yet: server time (1 more: backfill status)" in html
     assert len(json.dumps(html)) < 6_291_556

@@ -63,6 +63,7 @@ def test_the_page_itself_may_call(served: Dashboard, stack: Recorded) -> None:
 def test_without_the_token_of_this_start_nothing_is_done(served: Dashboard, stack: Recorded, token: str) -> None:
     answer = post(served, **{"x-backfill-token": token.encode("latin-1").decode("latin-1")})
     assert (answer.status_code, stack.calls) == (403, [])
+    assert "Open the address that backfill dashboard printed last" in answer.json()["error"]
 
 
 def test_another_start_has_another_token(stack: Recorded, served: Dashboard) -> None:
@@ -109,13 +110,16 @@ def test_no_depth_of_an_event_ends_in_a_traceback(served: Dashboard, capfd: pyte
 
 def test_a_failing_stack_is_told_and_an_unknown_path_does_not_exist(served: Dashboard) -> None:
     failed = post(served, "/widget", '{"fail": true}')
-    assert (failed.status_code, failed.json()) == (502, {"error": "there is no function here"})
+    assert (failed.status_code, failed.json()) == (
+        502,
+        {"error": "The stack did not do this: there is no function here"},
+    )
     assert post(served, "/other", "{}").status_code == 404
 
 
 def test_it_listens_on_this_machine_alone_and_scripts_come_from_its_file_alone(served: Dashboard) -> None:
     assert served.server_address[0] == "127.0.0.1"
-    for path in ("/", "/page.js", "/page.css"):
+    for path in ("/", "/?state=trouble", "/page.js", "/page.css"):
         answer = requests.get(f"http://127.0.0.1:{served.server_address[1]}{path}", timeout=20)
         assert answer.status_code == 200
         assert "script-src 'self';" in answer.headers["content-security-policy"]
@@ -138,8 +142,20 @@ def test_a_browser_that_goes_away_leaves_no_traceback(
     time.sleep(0.5)
     assert len(stack.calls) == 3
     assert capfd.readouterr().err == ""
-    # Another error of the server is shown as before.
+
+
+def test_an_error_of_the_server_is_a_sentence_on_the_page_and_a_traceback_in_the_terminal(
+    served: Dashboard, stack: Recorded, capfd: pytest.CaptureFixture[str]
+) -> None:
     stack.breaks = True
-    with pytest.raises(requests.ConnectionError):
-        post(served, "/widget", "{}")
-    assert "ZeroDivisionError" in capfd.readouterr().err
+    failed = post(served, "/widget", "{}")
+    assert (failed.status_code, failed.json()) == (
+        500,
+        {"error": "The server of this page failed (ZeroDivisionError); its terminal shows where. Try again."},
+    )
+    # The answer is sent before the traceback is written.
+    told, deadline = "", time.monotonic() + 10
+    while "ZeroDivisionError" not in told and time.monotonic() < deadline:
+        time.sleep(0.05)
+        told += capfd.readouterr().err
+    assert "Traceback" in told

@@ -26,7 +26,6 @@ EDGES = {
     "store/connection.py": "rows enter",
     "store/organisations.py": "rows and parameters of statements leave",
     "store/rows.py": "rows enter",
-    "widget/page.py": "values of the page leave",
 }
 # Modules outside store/ and github/ that take an untyped dictionary by another name.
 USERS = {"console.py": "Json"}

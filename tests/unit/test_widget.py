@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import doctest
-from datetime import UTC, timedelta
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from backfill.widget import contract, page
+from backfill import repository_names
+from backfill.messages import console_event
+from backfill.widget import contract, words
+from backfill.widget.asking import question
 from backfill.widget.contract import DESCRIPTION, STATES, View, view
 
 
-@pytest.mark.parametrize("module", [contract, page])
+@pytest.mark.parametrize("module", [contract, words, repository_names])
 def test_examples_in_docstrings_hold(module: ModuleType) -> None:
     result = doctest.testmod(module)
     assert (result.failed, result.attempted > 0) == (0, True)
@@ -27,14 +29,60 @@ def test_events_of_cloudwatch_are_understood() -> None:
             "theme": "dark",
             "width": 588,
             "timezone": {"label": "Local", "offsetISO": "+05:30", "offsetInMinutes": 330},
-            "params": {"actions": False},
+            "params": {"actions": False, "plot": "day", "show": "rust-lang/rust"},
             "forms": {"all": {"filter": " rust ", "state": "trouble"}},
         },
     }
     seen = view(event)
     assert (seen.dark, seen.width, seen.rows, seen.page, seen.actions) == (True, 588, 20, 2, False)
-    assert (seen.filter, seen.state, seen.zone_label) == ("rust", "trouble", "Local")
-    assert seen.zone.utcoffset(None) == timedelta(hours=5, minutes=30)
+    assert (seen.filter, seen.state, seen.plot, seen.show) == ("rust", "trouble", "day", "rust-lang/rust")
+    assert view({**event, "show": ""}).show == "", "a button leads away from the repository of the parameters"
+
+
+def test_a_button_keeps_the_view_that_it_is_in() -> None:
+    seen = View(show="octo/hello", filter="o", state="done", plot="day", page=3)
+    assert view(seen.kept) == seen
+    assert View().kept == {"show": ""}
+
+
+@pytest.mark.parametrize(
+    ("asked", "typed", "expected"),
+    [
+        ("add", "octo/hello", {"action": "add", "repositories": ["octo/hello"]}),
+        (
+            "add",
+            " https://github.com/octo/hello/pull/7, Octo/World\nocto/HELLO",
+            {"action": "add", "repositories": ["octo/HELLO", "Octo/World"]},
+        ),
+        ("sync", "#12, 7;12", {"action": "sync", "repository": "octo/hello", "pr_numbers": [7, 12]}),
+    ],
+)
+def test_what_was_typed_is_read_back_and_becomes_an_event(asked: str, typed: str, expected: dict[str, Any]) -> None:
+    field = "names" if asked == "add" else "numbers"
+    seen = question(view({"show": "octo/hello", "asked": asked, field: typed}))
+    assert seen is not None and seen.action is not None
+    assert seen.action.event == expected
+    assert console_event(expected) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "typed"),
+    [
+        ("add", ""),
+        ("add", "octo"),
+        ("add", "octo/hello and more"),
+        ("add", "https://example.com/octo/hello"),
+        ("add", " ".join(f"o/r{number}" for number in range(101))),
+        ("sync", ""),
+        ("sync", "0"),
+        ("sync", "seven"),
+        ("sync", "2147483648"),
+        ("sync", " ".join(map(str, range(1, 502)))),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_has_no_button(asked: Literal["add", "sync"], typed: str) -> None:
+    seen = question(View(show="octo/hello", asked=asked, typed=typed))
+    assert seen is not None and seen.wrong and seen.action is None
 
 
 @pytest.mark.parametrize(
@@ -44,10 +92,11 @@ def test_events_of_cloudwatch_are_understood() -> None:
         {"widgetContext": None},
         {"widgetContext": {"forms": [], "timezone": {"offsetISO": "x"}, "width": "wide", "params": 3}},
         {"page": "x", "rows": None, "state": "other", "filter": None, "actions": True},
+        {"show": "octo", "plot": "week", "asked": "remove"},
     ],
 )
 def test_a_senseless_value_counts_as_missing(event: dict[str, Any]) -> None:
-    assert view(event) == View(zone=UTC)
+    assert view(event) == View()
 
 
 def test_limits_hold() -> None:
@@ -55,5 +104,5 @@ def test_limits_hold() -> None:
 
 
 def test_the_documentation_names_every_parameter_and_state() -> None:
-    for word in ("actions", "filter", "state", "rows", *STATES):
+    for word in ("actions", "filter", "state", "rows", "show", "plot", *STATES):
         assert word in DESCRIPTION

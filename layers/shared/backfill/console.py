@@ -135,6 +135,14 @@ class Console:
         seen = overview(self.db, self.queues, None, LAST_ID)
         return {**seen.as_json(), "requested": waiting, "more": False, "after_id": FIRST_ID}
 
+    def plan(self, event: Event) -> Json:
+        """Ask for a planner run of one repository, or of all."""
+        backfill = tracking.named(self.db, event["repository"]) if "repository" in event else None
+        if backfill and backfill.status == "paused":
+            raise ContractViolation("repository", f"{event['repository']} is paused; resume it first")
+        self.queues.request_plan(backfill.repository_id if backfill else None)
+        return {"requested": True}
+
     def pause(self, event: Event) -> Json:
         backfill = tracking.named(self.db, event["repository"])
         return {"paused": backfills.pause(self.db, backfill.id, "manual", minutes=None)}
@@ -300,6 +308,7 @@ ACTIONS: Mapping[str, Callable[[Console, Event], Json]] = {
     "remove": Console.remove,
     "status": Console.status,
     "pause": Console.pause,
+    "plan": Console.plan,
     "resume": Console.resume,
     "priority": Console.priority,
     "gaps": Console.gaps,

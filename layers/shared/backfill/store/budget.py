@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backfill.limits import FLOOR, SERVER_SHARE, Ask, Grant, Used
+from backfill.store.activity import NOTE_REQUEST
 from backfill.store.connection import Database, Row
 
 _RESERVE = """
@@ -89,21 +90,23 @@ class PostgresBudget:
 
     def settle(self, ask: Ask, grant: Grant, used: Used) -> None:
         """Give the reservation back, correct the slot, and store what GitHub reported."""
-        self._db.execute(
-            _SETTLE,
-            identity=ask.identity,
-            points=ask.points,
-            expected_seconds=ask.expected_seconds,
-            points_window=grant.points_window,
-            slot=grant.slot,
-            spent=used.spent,
-            took_seconds=used.took_seconds,
-            succeeded=used.succeeded,
-            limit=used.limit,
-            remaining=used.remaining,
-            reset_seconds=used.reset_seconds,
-            share=SERVER_SHARE,
-        )
+        settling = {
+            "identity": ask.identity,
+            "points": ask.points,
+            "expected_seconds": ask.expected_seconds,
+            "points_window": grant.points_window,
+            "slot": grant.slot,
+            "spent": used.spent,
+            "took_seconds": used.took_seconds,
+            "succeeded": used.succeeded,
+            "limit": used.limit,
+            "remaining": used.remaining,
+            "reset_seconds": used.reset_seconds,
+            "share": SERVER_SHARE,
+        }
+        # A slot that was given back unused took no time: no request was sent.
+        noted = [(NOTE_REQUEST, {"identity": ask.identity, "took": used.took_seconds})] if used.took_seconds > 0 else []
+        self._db.pipeline([(_SETTLE, settling), *noted])
 
     def block(self, identity: str, seconds: float | None, kind: str) -> tuple[datetime, float]:
         """Stop every worker of this identity; until when, and for how many seconds. Without ``seconds`` the wait doubles each time."""
