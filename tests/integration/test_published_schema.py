@@ -26,7 +26,7 @@ from graphql import (
     validate,
 )
 
-from backfill.github import documents
+from backfill.github import documents, organisations
 from backfill.store.connection import Database
 from local.in_process import Stack
 from local.simulator import generate
@@ -112,11 +112,17 @@ def test_every_query_that_is_sent_is_valid_in_the_published_schema(stack: Stack,
     stack.run()
     assert stack.state()["status"] == "completed"
     stack.github.repository(*NAME.split("/"))  # as a dry run of a repository that is not tracked
+    stack.console.act({"action": "add", "organisation": "octo"})
+    stack.heartbeat()
     stack.github.token_facts()  # as backfill doctor
     invalid = {text: [error.message for error in validate(published, parse(text))] for text in sent}
     assert {text: errors for text, errors in invalid.items() if errors} == {}
     # All of them: each operation and fragment that there is, and what follows below reviews and threads.
-    texts = [value for value in vars(documents).values() if isinstance(value, str) and value.startswith("query ")]
+    texts = [
+        value
+        for value in (*vars(documents).values(), organisations.BY_LOGIN, organisations.BY_ID)
+        if isinstance(value, str) and value.startswith("query ")
+    ]
     assert {_operation(text) for text in sent} == {*map(_operation, texts), "FindRepositories", "PullRequestDetails"}
     everything = " ".join(sent)
     assert [name for name in documents.NODES if f"fragment {name}Node on " not in everything] == []
