@@ -81,6 +81,40 @@ def worked_lately(db: Database, backfill: dict[str, Any], hours: int) -> None:
     )
 
 
+def with_a_history(db: Database) -> dict[str, Any]:
+    """octo/history: work of 30 hours, failed and incomplete pull requests, and chunks in every state, some texts hostile."""
+    backfill = track(db, 1, "octo/history", total=1000)
+    read_lately(db, backfill, 500)
+    worked_lately(db, backfill, 30)
+    db.execute(
+        "UPDATE pull_requests SET detail_failed_at = now(), detail_error = :error, detail_error_code = 'too_large',"
+        " detail_updated_at = NULL, detail_synced_at = NULL, url = 'https://github.com/octo/history/pull/' || number WHERE number <= 22",
+        error=HOSTILE[1],
+    )
+    db.execute(
+        "UPDATE pull_requests SET url = 'https://github.com/octo/history/pull/' || number, incomplete ="
+        """ '[{"place": "files", "code": "files_hidden", "reason": "GitHub shows 3,000 files"}]' WHERE number = 23"""
+    )
+    ended = (
+        "status = 'completed', started_at = now() - interval '9 minutes', completed_at = now() - interval '8 minutes',"
+        " attempts = 1",
+        "status = 'failed', started_at = now() - interval '7 minutes', failed_at = now(), attempts = 5,"
+        f" error_code = 'too_large', error = '{HOSTILE[0]}'",
+        "status = 'processing', started_at = now() - interval '1 minute', claim_token = gen_random_uuid(), attempts = 1,"
+        " lease_expires_at = now() + interval '5 minutes'",
+        "available_at = now() + interval '10 minutes', error_code = 'deferred', error = 'server time'",
+    )
+    for number, columns in enumerate(ended):
+        chunk = chunks.create(db, backfill["id"], [900 + number])
+        db.execute(f"UPDATE backfill_chunks SET {columns} WHERE id = CAST(:id AS uuid)", id=chunk.id)
+    db.execute(
+        "UPDATE progressive_backfill_state SET last_error = :error, last_error_at = now() - interval '2 minutes',"
+        " listing_completed_at = now() - interval '2 hours'",
+        error=HOSTILE[2],
+    )
+    return backfill
+
+
 def every_state(db: Database) -> dict[str, str]:
     """One backfill per state; repository by code of the state."""
     detailing = track(db, 1, "kubernetes/kubernetes", total=85_214, done=31_877)

@@ -57,7 +57,7 @@ def test_a_button_keeps_the_view_that_it_is_in() -> None:
         ("sync", "#12, 7;12", {"action": "sync", "repository": "octo/hello", "pr_numbers": [7, 12]}),
     ],
 )
-def test_what_was_typed_is_read_back_and_becomes_an_event(asked: str, typed: str, expected: dict[str, Any]) -> None:
+def test_typed_text_is_read_back_and_becomes_an_event(asked: str, typed: str, expected: dict[str, Any]) -> None:
     field = "names" if asked == "add" else "numbers"
     seen = question(view({"show": "octo/hello", "asked": asked, field: typed}))
     assert seen is not None and seen.action is not None
@@ -80,7 +80,7 @@ def test_what_was_typed_is_read_back_and_becomes_an_event(asked: str, typed: str
         ("sync", " ".join(map(str, range(1, 502)))),
     ],
 )
-def test_what_cannot_be_done_is_said_and_has_no_button(asked: Literal["add", "sync"], typed: str) -> None:
+def test_impossible_text_is_refused_and_has_no_button(asked: Literal["add", "sync"], typed: str) -> None:
     seen = question(View(show="octo/hello", asked=asked, typed=typed))
     assert seen is not None and seen.wrong and seen.action is None
 

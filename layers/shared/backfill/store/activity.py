@@ -7,18 +7,6 @@ from datetime import datetime
 
 from backfill.store.connection import Database
 
-# After the row of github_budget in the order of locks, and in the same round trip. A new hour deletes the oldest.
-NOTE_REQUEST = """
-    WITH noted AS (
-        INSERT INTO github_hours (identity, hour, requests, server_seconds)
-        VALUES (:identity, date_trunc('hour', now(), 'UTC'), 1, :took)
-        ON CONFLICT (hour, identity) DO UPDATE SET requests = github_hours.requests + 1,
-            server_seconds = github_hours.server_seconds + EXCLUDED.server_seconds
-        RETURNING requests)
-    DELETE FROM github_hours AS h USING noted AS n
-    WHERE n.requests = 1 AND h.identity = :identity AND h.hour < now() - interval '90 days'
-"""
-
 # Of all backfills: GitHub's time is known by identity, not by backfill. Deleted chunks are not counted.
 _OF_ALL = """
     SELECT date_trunc(:unit, hour, 'UTC') AS at, CAST(sum(pull_requests) AS integer) AS pull_requests,

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backfill.limits import FLOOR, SERVER_SHARE, Ask, Grant, Used
-from backfill.store.activity import NOTE_REQUEST
 from backfill.store.connection import Database, Row
 
 _RESERVE = """
@@ -22,6 +21,17 @@ _SETTLE = """
         who => :identity, points_window => :points_window, points => :points, spent => :spent, slot => :slot,
         expected_seconds => :expected_seconds, took_seconds => :took_seconds, share => :share, succeeded => :succeeded,
         reported_limit => :limit, reported_remaining => :remaining, reported_reset_seconds => :reset_seconds)
+"""
+# For the plots of the page, in the round trip that settles. The first request of an hour deletes the old hours.
+_NOTE_REQUEST = """
+    WITH noted AS (
+        INSERT INTO github_hours (identity, hour, requests, server_seconds)
+        VALUES (:identity, date_trunc('hour', now(), 'UTC'), 1, :took)
+        ON CONFLICT (hour, identity) DO UPDATE SET requests = github_hours.requests + 1,
+            server_seconds = github_hours.server_seconds + EXCLUDED.server_seconds
+        RETURNING requests)
+    DELETE FROM github_hours AS h USING noted AS n
+    WHERE n.requests = 1 AND h.identity = :identity AND h.hour < now() - interval '90 days'
 """
 _BLOCK = "SELECT * FROM budget_block_v1(who => :identity, wait_seconds => :seconds, kind => :kind, is_dry_run => :is_dry_run)"
 _BLOCKED_SECONDS = """
@@ -105,7 +115,9 @@ class PostgresBudget:
             "share": SERVER_SHARE,
         }
         # A slot that was given back unused took no time: no request was sent.
-        noted = [(NOTE_REQUEST, {"identity": ask.identity, "took": used.took_seconds})] if used.took_seconds > 0 else []
+        noted = (
+            [(_NOTE_REQUEST, {"identity": ask.identity, "took": used.took_seconds})] if used.took_seconds > 0 else []
+        )
         self._db.pipeline([(_SETTLE, settling), *noted])
 
     def block(self, identity: str, seconds: float | None, kind: str) -> tuple[datetime, float]:

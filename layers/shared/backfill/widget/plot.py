@@ -112,7 +112,7 @@ def _server_seconds(each: Worked) -> float:
 def _plot(measure: _Measure, times: Sequence[datetime], by_time: dict[datetime, Worked], unit: Unit) -> Plot:
     values = [measure.value(by_time[at]) if at in by_time else 0.0 for at in times]
     most = max(values)
-    top = max(most, measure.scale) or 1.0
+    top = max(most, measure.scale)
     place = WIDTH / len(times)
     bars = tuple(
         Bar(
@@ -123,7 +123,7 @@ def _plot(measure: _Measure, times: Sequence[datetime], by_time: dict[datetime, 
             words=f"{_label(at, unit)}: {measure.reads(value)}",
         )
         for index, (at, value) in enumerate(zip(times, values, strict=True))
-        if value
+        if value > 0
     )
     alternative = (
         f"{measure.title} since {_label(times[0], unit)} UTC: {measure.reads(sum(values))} in all, "
