@@ -93,7 +93,7 @@ class Deployed(Stack):
         columns = clock.rows(
             "SELECT c.relname AS name, array_agg(a.attname::text) AS columns FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = attrelid"
             " WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND atttypid = 'timestamptz'::regtype"
-            " AND attgenerated = '' AND NOT attisdropped GROUP BY 1"
+            " AND attgenerated = '' AND NOT attisdropped AND attname <> 'hour' GROUP BY 1"
         )
         moved = {row["name"]: set(row["columns"]) - _OF_GITHUB.get(row["name"], set()) for row in columns}
         self.times = {name: times for name, times in moved.items() if name not in _GITHUB_ALONE}

@@ -1,4 +1,4 @@
-"""Time passes for the product when every timestamp of its own is moved; what GitHub wrote stays."""
+"""Time passes for the product when every timestamp of its own is moved. GitHub's times and the hours of the plots stay."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _COLUMNS = """
     FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
     WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND data_type = 'timestamp with time zone'
       AND table_name NOT IN ('comments', 'commits', 'reviews')
+      AND column_name <> 'hour'
       AND (table_name, column_name) NOT IN (
         ('pull_requests', 'closed_at'), ('pull_requests', 'created_at'), ('pull_requests', 'merged_at'),
         ('pull_requests', 'updated_at'), ('pull_requests', 'detail_updated_at'), ('repositories', 'github_created_at'),
