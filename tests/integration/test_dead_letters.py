@@ -138,6 +138,16 @@ def test_the_heartbeat_after_an_outage_moves_everything(stack: Stack) -> None:
     stack.assert_equals_github()
 
 
+def test_a_plan_request_that_became_a_letter_is_not_on_its_way(stack: Stack) -> None:
+    """The backfill's row calls it on its way, because it was sent a moment ago."""
+    stack.add(NAME)
+    stack.queues.drop(stack.queues.plans.pop(0), Source.PLANS)
+    assert stack.queues.plans == []
+    stack.recovery.recover(RecoveryEvent())
+    assert stack.queues.dead == []
+    assert len(stack.queues.plans) == 1
+
+
 def test_a_sync_request_that_fails_again_stays_for_the_operator(stack: Stack) -> None:
     stack.add(NAME)
     stack.console.act({"action": "sync", "repository": NAME, "pr_numbers": [min(stack.repository(NAME).pull_requests)]})

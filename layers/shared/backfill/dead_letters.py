@@ -66,7 +66,7 @@ def _deal_with(db: Database, queues: Queues, letter: DeadLetter) -> str | None:
 
 
 def _plan_again(db: Database, queues: Queues, letter: DeadLetter) -> str | None:
-    """A plan request of the product is answered by a fresh one, unless one is on its way. A person's is sent again."""
+    """A plan request of the product is answered by a fresh one. A person's is sent again."""
     request = plan_request(letter.body)
     if request is None:
         return "not a plan request"
@@ -76,7 +76,8 @@ def _plan_again(db: Database, queues: Queues, letter: DeadLetter) -> str | None:
     if backfill is None:
         event("a dead letter is of a repository that was removed", repository_id=request.repository_id)
         return None
-    outbox.request_plan(db, queues, backfill)
+    # The request that the row calls on its way may be this letter.
+    outbox.request_plan(db, queues, backfill, arrived=True)
     event("a dead letter was matched", repository_id=request.repository_id, status=backfill.status)
     return None
 
