@@ -142,6 +142,7 @@ def test_a_plan_request_that_became_a_letter_is_not_on_its_way(stack: Stack) -> 
     """The backfill's row calls it on its way, because it was sent a moment ago."""
     stack.add(NAME)
     stack.queues.drop(stack.queues.plans.pop(0), Source.PLANS)
+    stack.db.execute("UPDATE progressive_backfill_state SET plan_requested_at = now() - interval '4 seconds'")
     assert stack.queues.plans == []
     stack.recovery.recover(RecoveryEvent())
     assert stack.queues.dead == []
