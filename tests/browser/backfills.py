@@ -102,7 +102,7 @@ def with_a_history(db: Database) -> dict[str, Any]:
         f" error_code = 'too_large', error = '{HOSTILE[0]}'",
         "status = 'processing', started_at = now() - interval '1 minute', claim_token = gen_random_uuid(), attempts = 1,"
         " lease_expires_at = now() + interval '5 minutes'",
-        "available_at = now() + interval '10 minutes', error_code = 'deferred', error = 'server time'",
+        "started_at = now() - interval '10 minutes', available_at = now() + interval '10 minutes', error_code = 'deferred', error = 'server time'",
     )
     for number, columns in enumerate(ended):
         chunk = chunks.create(db, backfill["id"], [900 + number])

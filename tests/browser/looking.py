@@ -37,9 +37,8 @@ def tile(page: Page, title: str) -> Locator:
 def resized(page: Page, width: int) -> None:
     """Another width, once the page has been made for it. Nothing is wider than the window."""
     page.set_viewport_size({"width": width, "height": 900})
-    if page.locator(".pb[data-still]").count() == 0:
-        narrow = "narrow => document.querySelector('#widget .pb').classList.contains('pb-narrow') === narrow"
-        page.wait_for_function(narrow, arg=width < 900)
+    narrow = "narrow => document.querySelector('#widget .pb').classList.contains('pb-narrow') === narrow"
+    page.wait_for_function(narrow, arg=width < 900)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"wider than {width}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from backfill.error_codes import ErrorCode
 from backfill.overview import Shown
 from backfill.store.chunk_history import Chunk
 from backfill.store.gaps import Gap
@@ -108,7 +109,9 @@ def _of_chunk(chunk: Chunk) -> Iterable[Event]:
 def _errors(row: Shown, chunks: Sequence[Chunk]) -> Iterable[Event]:
     yield from _last_error(row)
     for chunk in chunks:
-        if chunk.error and chunk.started_at:
+        # A deferred chunk waits for a limit, and a completed one has a note.
+        is_error = chunk.status != "completed" and chunk.error_code != ErrorCode.DEFERRED
+        if is_error and chunk.error and chunk.started_at:
             code = f" ({chunk.error_code})" if chunk.error_code else ""
             yield Event(chunk.started_at, f"Chunk {chunk.chunk_number}: {chunk.error[:LONGEST_ERROR]}{code}")
 
