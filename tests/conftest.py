@@ -29,6 +29,7 @@ ONE_STACK = (
     "tests/e2e/test_five_repositories.py",
     "tests/e2e/test_incident.py",
     "tests/e2e/test_permissions.py",
+    "tests/e2e/test_wheel.py",
 )
 # The longest files, in the order in which workers begin them. Without it the last worker runs one of them alone.
 LONGEST = (
