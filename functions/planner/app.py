@@ -6,7 +6,6 @@ from typing import Any
 
 from backfill import wiring
 from backfill.errors import ContractViolation
-from backfill.forecast.forecast import Forecaster
 from backfill.messages import PlanEvent, plan_message, planner_event
 from backfill.observability import about, count, logger, metrics, problem
 from backfill.planner.run import Planner
@@ -37,6 +36,9 @@ def _answer(request: PlanEvent, context: Any) -> dict[str, Any]:
         return wiring.seconds_left(context)
 
     if request.dry_run:
+        # Only a dry run needs these modules. A cold start of the schedule does not import them.
+        from backfill.forecast.forecast import Forecaster
+
         return Forecaster(wiring.database(), wiring.github_of_dry_runs(), seconds_left).forecast(request).as_json()
     return Planner(wiring.database(), wiring.github(), wiring.queues(), seconds_left).plan(request).as_json()
 

@@ -11,6 +11,7 @@ from typing import Any
 from backfill import following
 from backfill.errors import ContractViolation, Deferred, Permanent, Retryable
 from backfill.following import LeftOut, Rule
+from backfill.github import cost, packing
 from backfill.github.client import GitHub
 from backfill.github.organisations import OwnedRepository
 from backfill.queues import Queues
@@ -22,8 +23,6 @@ from backfill.store.organisations import Known, Organisation, Settings
 LISTING_SECONDS = 12.0
 # Before the planner goes on with what GitHub could not answer.
 AGAIN_SECONDS = 60.0
-# Points for the details of a pull request (design section 8), and pull requests on a listing page.
-DETAIL_POINTS, LISTING_PAGE = 0.055, 100
 # What an add does with a repository, besides leaving it out.
 JOINS, TRACKED, REMOVED = "joins", "tracked", "removed"
 FATES = (JOINS, TRACKED, REMOVED, *map(str, LeftOut))
@@ -116,7 +115,7 @@ def preview(db: Database, github: GitHub, login: str, settings: Settings) -> Pre
 
 def points(total_prs: int) -> float:
     """Points that a repository takes until it is completed, at the average."""
-    return max(1, -(-total_prs // LISTING_PAGE)) + DETAIL_POINTS * total_prs
+    return max(1, -(-total_prs // packing.PAGE)) + cost.AVERAGE_POINTS * total_prs
 
 
 def remove(db: Database, login: str) -> None:

@@ -16,6 +16,7 @@ from backfill.forecast.work import Work, average
 from backfill.github.client import GitHub
 from backfill.messages import PlanEvent
 from backfill.planner import cutting
+from backfill.planner.completed import CHECKED_AT_ONCE
 from backfill.planner.run import MOST_BACKFILLS
 from backfill.priority import Marks
 from backfill.store import backfills, budget, forecasts, progress
@@ -25,8 +26,6 @@ from backfill.store.forecasts import Active
 
 # Settings of a backfill that nobody has added yet.
 CHUNK_SIZE, MAX_CHUNKS = 25, 10
-# Completed repositories of one request that checks for changes, which costs a point.
-CHECKED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +84,7 @@ class Forecast:
         rows = [each.as_json() for each in self.backfills]
         last = max(rows, key=lambda row: row["seconds"], default={"seconds": 0, "finish": self.now.isoformat()})
         total = {field: sum(row[field] for row in rows) for field in _SUMMED}
+        # A request that checks for changes costs a point.
         points = -(-self.completed // CHECKED_AT_ONCE)
         return {
             "dry_run": True,

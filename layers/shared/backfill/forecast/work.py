@@ -8,9 +8,6 @@ from backfill.github import cost, packing
 from backfill.github.packing import Prediction
 from backfill.priority import Marks
 
-# Points and requests for the details of a pull request, where its sizes are not known (design section 8).
-AVERAGE_POINTS = 0.055
-
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -57,6 +54,6 @@ class Work:
 
 
 def average(count: int, marks: Marks) -> Prediction:
-    """The details of pull requests whose sizes are not known."""
-    some = round(count * AVERAGE_POINTS)
+    """The details of pull requests whose sizes are not known: each request costs a point."""
+    some = round(count * cost.AVERAGE_POINTS)
     return Prediction(some, some, -(-count // marks.chunk_size))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+# Points for the details of a pull request whose sizes are not known (design section 8).
+AVERAGE_POINTS = 0.055
 # The largest sum that is still rounded to one point.
 ONE_POINT = 149
 
