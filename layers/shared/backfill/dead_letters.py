@@ -33,10 +33,11 @@ class Taken:
 def take_back(db: Database, queues: Queues, has_time: Callable[[], bool] = lambda: True) -> Taken:
     """Deal with the letters of the dead-letter queue, while ``has_time``. A letter is deleted only after its work is safe."""
     matched = left = 0
+    planned: set[str] = set()
     for letter in queues.dead_letters(MOST_LETTERS):
         if not has_time():
             break
-        reason = _deal_with(db, queues, letter)
+        reason = _deal_with(db, queues, letter, planned)
         if reason is not None:
             problem("a dead letter matches nothing", message_id=letter.message_id, reason=reason)
             left += 1
@@ -46,14 +47,14 @@ def take_back(db: Database, queues: Queues, has_time: Callable[[], bool] = lambd
     return Taken(matched, left)
 
 
-def _deal_with(db: Database, queues: Queues, letter: DeadLetter) -> str | None:
-    """Take back the work of one letter; or the reason why the letter stays."""
+def _deal_with(db: Database, queues: Queues, letter: DeadLetter, planned: set[str]) -> str | None:
+    """Take back the work of one letter; or the reason why the letter stays. ``planned`` are the repositories that this run asked a plan for."""
     if letter.reason is not None:
         return letter.reason
     try:
         message = chunk_message(letter.body)
     except ContractViolation as violation:
-        return _plan_again(db, queues, letter) if letter.queue is Source.PLANS else str(violation)
+        return _plan_again(db, queues, letter, planned) if letter.queue is Source.PLANS else str(violation)
     if isinstance(message, SyncRequest):
         return _send_again(queues, letter)
     if chunks.get(db, message.chunk_id) is None:
@@ -65,8 +66,8 @@ def _deal_with(db: Database, queues: Queues, letter: DeadLetter) -> str | None:
     return None
 
 
-def _plan_again(db: Database, queues: Queues, letter: DeadLetter) -> str | None:
-    """A plan request of the product is answered by a fresh one. A person's is sent again."""
+def _plan_again(db: Database, queues: Queues, letter: DeadLetter, planned: set[str]) -> str | None:
+    """A plan request of the product is answered by a fresh one, one for all letters of a repository. A person's is sent again."""
     request = plan_request(letter.body)
     if request is None:
         return "not a plan request"
@@ -76,8 +77,10 @@ def _plan_again(db: Database, queues: Queues, letter: DeadLetter) -> str | None:
     if backfill is None:
         event("a dead letter is of a repository that was removed", repository_id=request.repository_id)
         return None
-    # The request that the row calls on its way may be this letter.
-    outbox.request_plan(db, queues, backfill, arrived=True)
+    if request.repository_id not in planned:
+        # The request that the row calls on its way may be this letter.
+        outbox.request_plan(db, queues, backfill, arrived=True)
+        planned.add(request.repository_id)
     event("a dead letter was matched", repository_id=request.repository_id, status=backfill.status)
     return None
 
