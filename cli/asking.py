@@ -14,6 +14,8 @@ from cli.terminal import console, plain
 Row = dict[str, Any]
 out, err = console(), console(stderr=True)
 _TOLD = "cli.asking.told"
+# The exit status of trouble, for scripts (``--exit-code``).
+EXIT_TROUBLE = 3
 
 
 def stack_of(context: typer.Context) -> DeployedStack:

@@ -7,10 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
+from backfill.repository_names import NotAName
 from cli import inspecting, organisations, sentences, statuses, tables, waiting
 from cli import version as versions
-from cli.asking import complain, console_answer, err, failed, invoke, out, print_json, print_json_line, stack_of, tell
-from cli.names import NotAName, names_of_file, unique
+from cli.asking import (
+    EXIT_TROUBLE,
+    complain,
+    console_answer,
+    err,
+    failed,
+    invoke,
+    out,
+    print_json,
+    print_json_line,
+    stack_of,
+    tell,
+)
+from cli.names import names_of_file, unique
 from cli.options import (
     MOST_NUMBERS,
     Json,
@@ -40,7 +53,6 @@ dead_letters_app = typer.Typer(
 app.add_typer(dead_letters_app, name="dead-letters")
 
 MOST_NAMES = 100
-EXIT_TROUBLE = 3
 # The shells' exit status of a command that Ctrl-C ended.
 EXIT_INTERRUPTED = 130
 

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from backfill.repository_names import NotAName, owner_name, repository_name
-
-__all__ = ["NotAName", "names_of_file", "owner_name", "repository_name", "unique"]
+from backfill.repository_names import NotAName, repository_name
 
 
 def unique(names: Iterable[str]) -> list[str]:

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from backfill.repository_names import NotAName
+from backfill.repository_names import repository_name as parsed_name
 from cli import local_stack
-from cli.names import NotAName
-from cli.names import repository_name as parsed_name
 from cli.stack import STACK_NAME, DeployedStack, InvocationFailed
 
 MOST_NUMBERS = 500

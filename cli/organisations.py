@@ -6,13 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.asking import console_answer, out, print_json, tell
-from cli.names import NotAName
-from cli.names import owner_name as parsed_name
+from backfill.repository_names import NotAName
+from backfill.repository_names import owner_name as parsed_name
+from cli.asking import EXIT_TROUBLE, console_answer, out, print_json, tell
 from cli.sentences import count, moment
 
 Row = dict[str, Any]
-EXIT_TROUBLE = 3
 
 
 def owner_name(text: str | None) -> str | None:

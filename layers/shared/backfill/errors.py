@@ -7,6 +7,9 @@ from typing import ClassVar
 
 from backfill.error_codes import ErrorCode
 
+# Postgres keeps the text of an error up to here.
+MOST_TEXT = 2000
+
 
 class BackfillError(Exception):
     """Any error of this package."""

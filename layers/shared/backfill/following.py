@@ -8,7 +8,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, Self
 
-from backfill.errors import Deferred, LeaseLost, Permanent, Retryable
+from backfill.errors import MOST_TEXT, Deferred, LeaseLost, Permanent, Retryable
 from backfill.github import organisations as github_lists
 from backfill.github.client import GitHub
 from backfill.github.errors import InvalidQuery, TooLarge, UnknownField
@@ -136,7 +136,7 @@ def shown(rule: Rule, repository: OwnedRepository, known: Known | None) -> Shown
 
 def reason_of(error: Deferred | Permanent | Retryable) -> str:
     """For the status, as long as Postgres keeps it."""
-    return str(error)[:2000]
+    return str(error)[:MOST_TEXT]
 
 
 def _begun(db: Database, organisation: Organisation) -> Organisation:

@@ -16,6 +16,8 @@ MOST_LETTERS = 500
 LOOK_SECONDS = 1
 # To discard some hides the others for no longer than that takes.
 DISCARD_SECONDS = 10
+# A letter that could not be sent again is hidden for this long.
+REDRIVE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,11 @@ def look(queues: Queues, hidden_seconds: int = LOOK_SECONDS) -> Seen:
 
 def redrive(queues: Queues) -> Redriven:
     """Send every letter again as it is, to the queue that it comes from. Each is deleted only after it was sent."""
-    waiting = queues.dead_letters_waiting()
-    letters = queues.dead_letters(MOST_LETTERS)
-    for letter in letters:
+    seen = look(queues, REDRIVE_SECONDS)
+    for letter in seen.letters:
         queues.redrive(letter)
         queues.delete_dead_letter(letter)
-    return Redriven(len(letters), max(0, waiting - len(letters)))
+    return Redriven(len(seen.letters), seen.hidden)
 
 
 def discard(queues: Queues, message_ids: Set[str]) -> Discarded:

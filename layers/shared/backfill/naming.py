@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from backfill.errors import Deferred, Permanent, Retryable
+from backfill.errors import MOST_TEXT, Deferred, Permanent, Retryable
 from backfill.github.client import GitHub
 from backfill.github.errors import Forbidden, TooLarge, Unexplained, UnknownField
 from backfill.github.finding import Found
@@ -65,7 +65,7 @@ def add(db: Database, github: GitHub, queues: Queues, wanted: Sequence[Wanted]) 
             fates.append(answer)
         elif answer is None or isinstance(answer, Retryable):
             accepted = Accepted(reason if answer is None else str(answer))
-            names.accept(db, each, accepted.why[:2000], wait)
+            names.accept(db, each, accepted.why[:MOST_TEXT], wait)
             fates.append(accepted)
         else:
             fates.append(track(db, queues, each, answer, github.unsupported))
@@ -102,7 +102,7 @@ def track(
     if unsupported is None:
         queues.request_plan(repository.id)
     else:
-        backfills.pause(db, added.backfill.id, unsupported.code, minutes=None, error=str(unsupported)[:2000])
+        backfills.pause(db, added.backfill.id, unsupported.code, minutes=None, error=str(unsupported)[:MOST_TEXT])
     paused = None if unsupported is None else str(unsupported)
     return Tracked(repository, added.created, _changed(added), added.backfill.total_prs, paused)
 

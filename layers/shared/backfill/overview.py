@@ -87,13 +87,22 @@ def overview(db: Database, queues: Queues, repository_id: str | None = None, aft
     latest = budget.latest(db)
     rows = progress.rows(db, repository_id, MOST_BACKFILLS, after_id)
     return Overview(
-        [Shown(each, condition(each, latest)) for each in rows],
+        _shown(rows, latest),
         progress.counts(db),
         latest,
         queues.dead_letters_waiting(),
         names.requested(db),
         [{**each, "advice": _ADVICE.get(each["part"], each["reason"])} for each in budget.advice(db)],
     )
+
+
+def of_repository(db: Database, repository_id: str) -> Shown | None:
+    """One backfill without the figures of all; None if the repository is not tracked. Reads only."""
+    return next(iter(_shown(progress.rows(db, repository_id, 1), budget.latest(db))), None)
+
+
+def _shown(rows: Sequence[Progress], latest: Latest | None) -> list[Shown]:
+    return [Shown(each, condition(each, latest)) for each in rows]
 
 
 # What a part of the queries that a token may not ask for means to the operator.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backfill import outbox
+from backfill import outbox, tracking
 from backfill.chunk_worker.handled import Handled
 from backfill.errors import ContractViolation
 from backfill.github.packing import COUNTS, cut
@@ -13,7 +13,7 @@ from backfill.messages import SyncRequest
 from backfill.model import ChunkStatus, Origin
 from backfill.observability import count, event
 from backfill.queues import Queues
-from backfill.store import backfills, chunks, pull_requests, removals, repositories, sync_requests
+from backfill.store import chunks, pull_requests, removals, sync_requests
 from backfill.store.connection import Database
 
 # A request for pull requests that a worker is reading comes back after this.
@@ -22,14 +22,11 @@ BUSY_SECONDS = 60
 
 def accept(db: Database, queues: Queues, request: SyncRequest, body: str) -> Handled:
     """Create the chunks of a request and send them. Raises ContractViolation if the repository is not tracked."""
-    owner, name = request.repository.split("/", 1)
-    repository = repositories.find(db, owner, name)
-    backfill = backfills.of_repository(db, repository.id) if repository else None
-    if repository is None or backfill is None:
+    try:
+        backfill = tracking.named(db, request.repository)
+    except ContractViolation:
         if not removals.was_removed(db, request.repository):
-            raise ContractViolation(
-                "repository", f"{request.repository} is not tracked; run: backfill add {request.repository}"
-            )
+            raise
         event("a message is of a repository that was removed", repository=request.repository)
         return Handled.REMOVED
     held = sync_requests.held(db, backfill.id, request.pr_numbers)
@@ -37,7 +34,7 @@ def accept(db: Database, queues: Queues, request: SyncRequest, body: str) -> Han
         # A worker may be reading an older state than this person wants.
         return _busy(queues, body)
     sync_requests.hurry(db, backfill.id, list(held))
-    known = pull_requests.by_numbers(db, repository.id, request.pr_numbers)
+    known = pull_requests.by_numbers(db, backfill.repository_id, request.pr_numbers)
     free = _in_order([number for number in request.pr_numbers if number not in held], known)
     try:
         with db.transaction():

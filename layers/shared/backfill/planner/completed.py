@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from backfill import pauses, priority
-from backfill.errors import Deferred, Permanent, Retryable
+from backfill.errors import MOST_TEXT, Deferred, Permanent, Retryable
 from backfill.github.errors import Forbidden, TooLarge, Unexplained
 from backfill.github.finding import RepositoryState, States
 from backfill.observability import problem
 from backfill.outcomes import CREDENTIALS_PAUSE_MINUTES, UNAVAILABLE_PAUSE_MINUTES
 from backfill.planner import lease
 from backfill.planner.changes import counts_differ, has_moved, moment
-from backfill.planner.failures import MOST_TEXT
 from backfill.planner.lease import Held
 from backfill.planner.means import Means, Part
 from backfill.planner.refresh import refresh

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from backfill import brake, errors, pauses
 from backfill.error_codes import ErrorCode
-from backfill.errors import LeaseLost, Permanent, Retryable
+from backfill.errors import MOST_TEXT, LeaseLost, Permanent, Retryable
 from backfill.github.errors import InvalidQuery, RepositoryUnavailable, UnknownField, Unreachable
 from backfill.model import Backfill
 from backfill.outcomes import CREDENTIALS_PAUSE_MINUTES, ERROR_PAUSE_MINUTES, UNAVAILABLE_PAUSE_MINUTES
@@ -17,8 +17,6 @@ from backfill.store import backfills, leases, listings, repositories
 
 # After an error that may pass.
 AGAIN_SECONDS = 60.0
-# The text of an error is kept up to here.
-MOST_TEXT = 2000
 
 
 @dataclass(frozen=True, slots=True)

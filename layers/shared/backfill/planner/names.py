@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backfill import naming
-from backfill.errors import Deferred, Permanent, Retryable
+from backfill.errors import MOST_TEXT, Deferred, Permanent, Retryable
 from backfill.github.errors import InvalidQuery
 from backfill.github.finding import Found
 from backfill.observability import problem
-from backfill.planner.failures import MOST_TEXT
 from backfill.planner.means import Means, Part
 from backfill.store import names
 from backfill.store.names import Wanted

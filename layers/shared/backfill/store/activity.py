@@ -20,10 +20,10 @@ _OF_ONE = """
     SELECT date_trunc(:unit, hour, 'UTC') AS at, CAST(sum(pull_requests) AS integer) AS pull_requests,
            CAST(sum(points) AS integer) AS points, NULL AS server_seconds, CAST(sum(chunks) AS integer) AS chunks
     FROM (SELECT hour, pull_requests, points, 0 AS chunks FROM backfill_hours
-          WHERE backfill_state_id = CAST(:id AS uuid) AND hour >= :since
+          WHERE backfill_state_id = :id AND hour >= :since
           UNION ALL
           SELECT completed_at, 0, 0, 1 FROM backfill_chunks
-          WHERE backfill_state_id = CAST(:id AS uuid) AND completed_at >= :since) AS worked
+          WHERE backfill_state_id = :id AND completed_at >= :since) AS worked
     GROUP BY 1 ORDER BY 1
 """
 

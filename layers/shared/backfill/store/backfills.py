@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from backfill.errors import MOST_TEXT
 from backfill.model import Backfill, Spent
 from backfill.store.connection import Database
 
@@ -138,7 +139,7 @@ def book(db: Database, backfill_id: str, spent: Spent) -> None:
 
 def note_error(db: Database, backfill_id: str, error: str) -> None:
     """Show an error in the status. The backfill continues."""
-    db.execute(_NOTE_ERROR, id=backfill_id, error=error[:2000])
+    db.execute(_NOTE_ERROR, id=backfill_id, error=error[:MOST_TEXT])
 
 
 def record_error(db: Database, backfill_id: str, error: str, *, pause_minutes: int, is_outage: bool = False) -> bool:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from backfill.errors import StaleClaim
+from backfill.errors import MOST_TEXT, StaleClaim
 from backfill.model import Chunk, Spent
 from backfill.outcomes import ERROR_PAUSE_MINUTES, Completed, Deferred, Failed, Outcome, Retried, Split, Stopped
 from backfill.store import backfills, chunks
 from backfill.store.connection import Database
-
-# The text of an error is kept up to here.
-MOST_TEXT = 2000
 
 # Each statement is fenced: without the claim it touches no row.
 _CLAIMED = "id = :id AND claim_token = :claim_token AND status = 'processing'"

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from backfill.overview import overview
+from backfill.overview import of_repository, overview
 from backfill.queues import Queues
 from backfill.store import activity, backfills, chunk_history, gaps, repositories
 from backfill.store.connection import Database
@@ -32,10 +32,9 @@ def show(db: Database, queues: Queues, view: View, function_arn: str, notice: st
         return _show_table(db, queues, view, function_arn, notice)
     owner, _, name = view.show.partition("/")
     tracked = repositories.find(db, owner, name)
-    seen = overview(db, queues, tracked.id).backfills if tracked else []
-    if not seen:
+    row = of_repository(db, tracked.id) if tracked else None
+    if row is None:
         return _show_table(db, queues, view, function_arn, notice or f"{view.show} is not tracked.")
-    (row,) = seen
     repository_id, backfill_id = row.progress.repository_id, row.progress.backfill_id
     now = backfills.now(db)
     counts = gaps.counts(db, repository_id)
