@@ -9,6 +9,8 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/layers/shared
 export SAM_CLI_TELEMETRY := 0
 # Behind a proxy with a certificate of its own, the system knows it and uv's built-in list does not.
 export UV_SYSTEM_CERTS := 1
+# Each of hundreds of processes would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: wheel data-dictionary query-examples demo up down env env-file architecture build deploy delete help setup lint format test check soak bench bench-rivals lock clean sbom audit
 
@@ -21,7 +23,7 @@ setup: .venv/.ready ## the development environment in .venv
 	@# Nothing on stdout: make env prints what a shell evaluates, also where it sets up first.
 	@python=$$(sh local/find-python.sh); echo "environment: $$python" >&2; "$$python" -m venv --clear .venv >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/dev.txt
 	@printf '#!/bin/sh\nPYTHONPATH="%s:%s/layers/shared" exec "%s/.venv/bin/python" -m cli "$$@"\n' \
 		"$(CURDIR)" "$(CURDIR)" "$(CURDIR)" > $(BIN)/backfill; chmod +x $(BIN)/backfill
 	@touch $@
@@ -29,23 +31,23 @@ setup: .venv/.ready ## the development environment in .venv
 # The SAM CLI and the local AWS pin botocore, each its own: environments apart.
 .venv-sam/.ready: requirements/sam.txt .venv/.ready
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-sam
-	@VIRTUAL_ENV=.venv-sam $(BIN)/uv pip install --quiet --require-hashes -r requirements/sam.txt
+	@VIRTUAL_ENV=.venv-sam $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/sam.txt
 	@touch $@
 
 .venv-aws/.ready: requirements/aws.txt .venv/.ready
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-aws
-	@VIRTUAL_ENV=.venv-aws $(BIN)/uv pip install --quiet --require-hashes -r requirements/aws.txt
+	@VIRTUAL_ENV=.venv-aws $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/aws.txt
 	@touch $@
 
 # What Lambda itself brings for Python, and nothing of ours: a package that the layer lacks is missed here.
 .venv-lambda/.ready: requirements/lambda.txt .venv/.ready
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lambda
-	@VIRTUAL_ENV=.venv-lambda $(BIN)/uv pip install --quiet --require-hashes -r requirements/lambda.txt
+	@VIRTUAL_ENV=.venv-lambda $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/lambda.txt
 	@touch $@
 
 .venv-checks/.ready: requirements/checks.txt .venv/.ready
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-checks
-	@VIRTUAL_ENV=.venv-checks $(BIN)/uv pip install --quiet --require-hashes -r requirements/checks.txt
+	@VIRTUAL_ENV=.venv-checks $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/checks.txt
 	@touch $@
 
 demo: .venv/.ready .venv-sam/.ready .venv-aws/.ready ## the whole system on this machine: set-up, backfill, proof (REPO=, KEEP=1)

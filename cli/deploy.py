@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from cfnlint.decode import decode_str
+from samtranslator.yaml_helper import yaml_parse
 
 from cli.stack import chosen_region
 
@@ -52,8 +52,7 @@ class NotAllowed(Unusable):
 
 def template_parameters(template: Path) -> dict[str, dict[str, Any]]:
     """The template's parameters, in their order."""
-    decoded, _ = decode_str(template.read_text(encoding="utf-8"))
-    return dict((decoded or {})["Parameters"])
+    return dict(yaml_parse(template.read_text(encoding="utf-8"))["Parameters"])
 
 
 def problem(name: str, parameter: Mapping[str, Any], value: str) -> str | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from cfnlint.decode import decode_str
+from samtranslator.yaml_helper import yaml_parse
 
 from local import doors
 from local.stack import REGION, ROOT, Failed, Stack, default_folder, free_port, machine_architecture
@@ -45,8 +45,7 @@ class Emulator:
     """
 
     def __init__(self, template: Path, function: str, overrides: Mapping[str, str], log: Path) -> None:
-        decoded, _ = decode_str(template.read_text(encoding="utf-8"))
-        built = dict(decoded or {})
+        built: dict[str, Any] = yaml_parse(template.read_text(encoding="utf-8"))
         properties = built["Resources"][function]["Properties"]
         shared = built["Globals"]["Function"]
         code = template.parent / properties["CodeUri"]

@@ -1,8 +1,7 @@
-"""A real Postgres for every test that asks for one: a fresh database, cloned from a migrated template."""
+"""A real Postgres for every test that asks for one: an empty database with the migrated schema."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import signal
@@ -18,8 +17,8 @@ from xdist.workermanage import NodeManager
 from backfill.store.connection import Database
 from local.postgres import NEWEST, Postgres, scratch
 from local.servers import PgBouncer, installed_postgres, oldest_postgres
+from tests.databases import Databases
 
-_numbers = itertools.count(1)
 _TEMPORARY = "PYTEST_DEBUG_TEMPROOT"
 # Workers of -n that are interrupted have servers to stop; after this they are killed, and the servers stay.
 STOP_SECONDS = 60
@@ -141,12 +140,16 @@ def pooled(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[Calla
     pooler.stop()
 
 
+@pytest.fixture(scope="session")
+def databases(postgres: Postgres) -> Databases:
+    return Databases(postgres)
+
+
 @pytest.fixture
-def database_url(postgres: Postgres, pooled: Callable[[str], str]) -> Iterator[str]:
-    name = f"test_{next(_numbers)}"
-    postgres.run(f"CREATE DATABASE {name} TEMPLATE migrated")
+def database_url(postgres: Postgres, databases: Databases, pooled: Callable[[str], str]) -> Iterator[str]:
+    name = databases.lend()
     yield pooled(postgres.url(name))
-    postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
+    databases.take_back(name)
 
 
 @pytest.fixture

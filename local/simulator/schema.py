@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from graphql import GraphQLError, GraphQLSchema, build_ast_schema, parse
@@ -126,10 +127,15 @@ def schema_without(lacks: Collection[str] = ()) -> GraphQLSchema:
 
     Raises ValueError for what it does not have anyway.
     """
-    document: Any = parse(SDL, no_location=True)
+    document = _whole()
     for each in lacks:
         document = _without(document, "definitions", each.split("."))
     return build_ast_schema(document)
+
+
+@cache
+def _whole() -> Any:
+    return parse(SDL, no_location=True)
 
 
 def _without(held: Any, attribute: str, names: list[str]) -> Any:

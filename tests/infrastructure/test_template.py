@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.decode import decode_str
+from samtranslator.yaml_helper import yaml_parse
 
 ROOT = Path(__file__).parents[2]
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:backfill/worker-AbCdEf"
@@ -16,9 +16,7 @@ SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:backfill/worker-A
 
 @pytest.fixture(scope="module")
 def template() -> dict[str, Any]:
-    decoded, problems = decode_str((ROOT / "template.yaml").read_text(encoding="utf-8"))
-    assert not problems
-    return dict(decoded or {})
+    return dict(yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8")))
 
 
 def default(template: dict[str, Any], value: Any) -> Any:

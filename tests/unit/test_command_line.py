@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.decode import decode_str
+from samtranslator.yaml_helper import yaml_parse
 from typer.testing import CliRunner, Result
 
 import cli.stack
@@ -326,8 +326,8 @@ def test_every_command_has_an_example_that_its_own_parser_takes(aws: Lambda, com
 
 
 def test_the_command_waits_as_long_as_a_function_may_run(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded, _ = decode_str((ROOT / "template.yaml").read_text(encoding="utf-8"))
-    allowed = dict(decoded or {})["Parameters"]["WorkerTimeout"]["AllowedValues"]
+    template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    allowed = template["Parameters"]["WorkerTimeout"]["AllowedValues"]
     assert max(int(seconds) for seconds in allowed) < cli.stack.READ_SECONDS
     aws.seconds = 2.0
     monkeypatch.setattr(cli.stack, "READ_SECONDS", 1)
