@@ -226,6 +226,7 @@ class ChunkLife(RuleBasedStateMachine):
         self.claims_when_paused: set[str] | None = None
         # What only recovery can bring back: SQS lost a message, which it does not do, or the clock was set.
         self.left_to_recovery = False
+        self.lost: set[str] = set()
         # What the next heartbeat brings back; ``beats`` counts the reasons, so that a heartbeat answers those before it.
         self.beats = 0
         self.answered_beats = 0
@@ -409,7 +410,9 @@ class ChunkLife(RuleBasedStateMachine):
     def the_queue_loses_a_message(self, which: int) -> None:
         self.faults += 1
         queue = self.broker.chunks or self.broker.plans
-        lost = self._message(queue.pop(which % len(queue)).body)
+        body = queue.pop(which % len(queue)).body
+        self.lost.add(body)
+        lost = self._message(body)
         for number in lost.pr_numbers if isinstance(lost, SyncRequest) else ():
             self.asked.pop(number, None)
         self.left_to_recovery = True
@@ -589,9 +592,9 @@ class ChunkLife(RuleBasedStateMachine):
         row = chunks.get(self.db, message.chunk_id) if hasattr(message, "chunk_id") else None
         if row is not None:
             waiting = row.status == "pending" and row.dispatch_id == message.dispatch_id  # type: ignore[union-attr]
-            # It may be a dead letter once more by now.
+            # It may be a dead letter once more by now, or SQS has lost it since.
             others = [each.body for each in self.broker.dead if each is not letter]
-            is_sent_again = letter.body in [*(each.body for each in self.broker.chunks), *others]
+            is_sent_again = letter.body in [*(each.body for each in self.broker.chunks), *others, *self.lost]
             assert is_sent_again or not waiting, "a dead letter was removed before its chunk was dealt with"
 
     # At rest
