@@ -789,6 +789,7 @@ CREATE TABLE pull_requests (
     incomplete jsonb,
     incomplete_reads integer DEFAULT 0 NOT NULL,
     read_again_at timestamp with time zone,
+    denied_at timestamp with time zone,
     CONSTRAINT pull_requests_check CHECK (((detail_synced_at IS NULL) = (detail_updated_at IS NULL))),
     CONSTRAINT pull_requests_check1 CHECK (((detail_error IS NULL) = (detail_failed_at IS NULL))),
     CONSTRAINT pull_requests_number_check CHECK ((number > 0)),
@@ -896,6 +897,8 @@ COMMENT ON COLUMN pull_requests.incomplete IS 'Missing places as [{"place", "cod
 COMMENT ON COLUMN pull_requests.incomplete_reads IS 'How often it was read with the same gap. [product; details]';
 
 COMMENT ON COLUMN pull_requests.read_again_at IS 'When an incomplete pull request is read again. Null if it is whole. [product; details]';
+
+COMMENT ON COLUMN pull_requests.denied_at IS 'When GitHub last answered NOT_FOUND as it was to be read. Null once it is read, and once it has changed. [product; details]';
 
 CREATE TABLE repositories (
     id uuid DEFAULT gen_random_uuid() NOT NULL,

@@ -50,7 +50,7 @@ def test_a_stored_date_in_the_future_does_not_outrank_github_s_present_answer(db
     pull_requests.store_listed(db, repository_id, [OCTOCAT], [listed(n, "2999-01-01T00:00:00Z") for n in (1, 2)])
     assert pull_requests.store_details(db, repository_id, details(1, updated_at="2999-01-01T00:00:00Z")) == [1]
     assert progress(db) == (1, 2)
-    now = (db.one("SELECT to_char(now() + interval '1 second', 'YYYY-MM-DD\"T\"HH24:MI:SSOF:00') AS now") or {})["now"]
+    now = (db.one("SELECT to_char(now() + interval '1 minute', 'YYYY-MM-DD\"T\"HH24:MI:SSOF:00') AS now") or {})["now"]
     pull_requests.store_listed(db, repository_id, [OCTOCAT], [listed(1, now, title="Right")])
     assert db.rows("SELECT number, title, detail_updated_at FROM pull_requests WHERE number = 1") == [
         {"number": 1, "title": "Right", "detail_updated_at": None}

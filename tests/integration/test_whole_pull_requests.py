@@ -11,6 +11,7 @@ from backfill.store.connection import Database
 from local.in_process import Stack
 from local.simulator import generate
 from tests.integration.demanding import Demanding, asked, comments, commits, files, is_detail, reviews
+from tests.reported.harness import Altered, detailed, pass_waits
 
 NAME = "octo/extreme"
 
@@ -138,3 +139,74 @@ def test_review_comments_are_read_whatever_githubs_count_of_all_comments_include
     stack.add(NAME)
     assert set(stack.run()) == {"completed"}
     completed(stack)
+
+
+DENIALS = {
+    "NOT_FOUND": (
+        {"type": "NOT_FOUND", "message": "Could not resolve to a PullRequest."},
+        "not_found",
+        "GitHub lists it",
+    ),
+    "FORBIDDEN": (
+        {"type": "FORBIDDEN", "message": "Resource not accessible."},
+        "forbidden",
+        "Resource not accessible.",
+    ),
+    "untyped": ({"message": "Something went wrong."}, "unexplained", "Something went wrong."),
+}
+
+
+@pytest.mark.parametrize(("error", "code", "reason"), DENIALS.values(), ids=DENIALS)
+def test_one_that_is_listed_and_never_given_fails_alone(
+    db: Database, error: dict[str, str], code: str, reason: str
+) -> None:
+    """The listing says that it is there, and its number says that it is not: neither undoes the other for ever."""
+    with Altered(generate(5, {NAME: 40}), speed=50_000) as simulator:
+        stack = Stack(db, simulator)
+        stack.add(NAME)
+        bad = sorted(stack.repository(NAME).pull_requests)[20]
+
+        def deny(answer: Any, query: str, variables: Any) -> None:
+            denied = [alias for alias, each in detailed(answer).items() if each["number"] == bad]
+            for alias in denied:
+                answer["data"]["node"][alias] = None
+            answer.setdefault("errors", []).extend({**error, "path": ["node", alias]} for alias in denied)
+
+        simulator.alter = deny
+        stack.run(most=40, between=lambda: pass_waits(db))
+        assert simulator.asked <= 15
+        for _ in range(2):
+            stack.heartbeat()
+            stack.run(most=40, between=lambda: pass_waits(db))
+        assert simulator.asked <= 20
+        state, (gap,) = stack.state(), db.rows("SELECT number, reason, error_code, error FROM pull_request_gaps")
+        assert (state["status"], state["processed_prs"], state["error_count"]) == ("completed", 39, 0)
+        assert (gap["number"], gap["reason"], gap["error_code"]) == (bad, "failed", code)
+        assert gap["error"].startswith(reason)
+
+        # A day later GitHub gives it.
+        del simulator.alter
+        db.execute("UPDATE pull_requests SET detail_failed_at = now() - interval '25 hours' WHERE number = :n", n=bad)
+        stack.heartbeat()
+        stack.run(most=40, between=lambda: pass_waits(db))
+        stack.assert_equals_github()
+        assert db.one("SELECT denied_at FROM pull_requests WHERE number = :n", n=bad) == {"denied_at": None}
+
+
+@pytest.mark.parametrize(
+    "error", [{"message": "Something went wrong."}, {"type": "SERVICE_UNAVAILABLE", "message": "No."}]
+)
+def test_one_name_that_github_cannot_answer_does_not_hide_the_others(db: Database, error: dict[str, str]) -> None:
+    with Altered(generate(9, {f"octo/r{n}": 3 for n in range(5)}), speed=50_000) as simulator:
+        stack = Stack(db, simulator)
+
+        def spoil(answer: Any, query: str, variables: Any) -> None:
+            answer["data"]["r3"] = None
+            answer["errors"] = [{**error, "path": ["r3"]}]
+
+        stack.github.find([("octo", "r0")])
+        simulator.alter, before = spoil, simulator.asked
+        found = stack.github.find([("octo", f"r{n}") for n in range(5)])
+        assert simulator.asked == before + 1
+        assert str(found.pop("octo/r3")) == f"octo/r3: {error['message']}"
+        assert len(found) == 4 and all(isinstance(each, tuple) for each in found.values())

@@ -40,7 +40,14 @@ from tests.reported.harness import Altered, days, detailed, listed_nodes
 
 NAME, SIZE = "octo/places", 8
 MOST_MORE_REQUESTS = 12
-SAML = "Resource protected by organization SAML enforcement."
+# The errors that stand beside a null.
+ERRORS: dict[str, list[dict[str, str]]] = {
+    "null": [],
+    "FORBIDDEN": [{"type": "FORBIDDEN", "message": "Resource protected by organization SAML enforcement."}],
+    "NOT_FOUND": [{"type": "NOT_FOUND", "message": "Could not resolve"}],
+    # Without a type. Of a whole query, the same words say that it took too long.
+    "went wrong": [{"message": "Something went wrong while executing your query."}],
+}
 OUT_OF_RANGE = {"DateTime": "300000-01-01T00:00:00Z", "Int": 2**70, "BigInt": str(2**70)}
 
 
@@ -56,7 +63,7 @@ class Place:
 
 
 FAULTS = {
-    "connection": ("a null node", "null", "FORBIDDEN", "NOT_FOUND"),
+    "connection": ("a null node", "null", "FORBIDDEN", "NOT_FOUND", "went wrong"),
     # Null without an error is what GitHub documents for them: a deleted user, a deleted fork.
     "object": ("FORBIDDEN", "NOT_FOUND"),
 }
@@ -229,11 +236,7 @@ def play(node: Any, where: Sequence[Any], place: Place, fault: str) -> list[dict
         node[last]["nodes"][0] = None
         return []
     node[last] = None
-    return (
-        []
-        if fault == "null"
-        else [{"type": fault, "path": path, "message": SAML if fault == "FORBIDDEN" else "Could not resolve"}]
-    )
+    return [{**error, "path": path} for error in ERRORS[fault]]
 
 
 @pytest.fixture(scope="module")

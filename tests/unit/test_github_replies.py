@@ -283,10 +283,11 @@ def test_a_request_that_is_too_much_is_known_whatever_its_type(error: dict[str, 
     assert error["message"] in str(large.value)
 
 
-def test_something_that_went_wrong_in_one_place_concerns_that_place() -> None:
+@pytest.mark.parametrize("kind", [{"type": "INTERNAL"}, {}])
+def test_something_that_went_wrong_in_one_place_concerns_that_place(kind: dict[str, str]) -> None:
     body = json.loads(json.dumps(COMPLETE))
     body["data"]["node"]["p0"]["files"] = None
-    body["errors"] = [{"type": "INTERNAL", "message": "Something went wrong", "path": ["node", "p0", "files"]}]
+    body["errors"] = [{**kind, "message": "Something went wrong", "path": ["node", "p0", "files"]}]
     assert not classify(200, HEADERS, json.dumps(body).encode()).refused["node", "p0", "files"].is_definite
 
 

@@ -185,7 +185,7 @@ class Worker:
         stored = pull_requests.store_divided(self.db, repository_id, read.tables, chunk.pr_numbers)
         judged = judge(Attempt.of(chunk, spent), members, read, stored, now)
         pull_requests.record_failed(self.db, repository_id, judged.failed)
-        pull_requests.mark_gone(self.db, repository_id, judged.gone)
+        pull_requests.mark_denied(self.db, repository_id, judged.gone)
         if judged.failed:
             count("PullRequestsFailed", len(judged.failed))
         if read.incomplete:

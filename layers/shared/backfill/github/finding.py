@@ -89,10 +89,11 @@ def _answers(names: Names, reply: Reply) -> dict[str, Found | Permanent | Retrya
             found[full_name] = _found(node)
         elif (f"r{index}",) in reply.missing:
             found[full_name] = RepositoryUnavailable(f"GitHub shows no repository {full_name} to this token")
-        elif (f"r{index}",) in reply.refused:
-            found[full_name] = Forbidden(reply.refused[f"r{index}",].reason)
+        elif (refusal := reply.refused.get((f"r{index}",))) is not None and refusal.is_definite:
+            found[full_name] = Forbidden(refusal.reason)
         else:
-            found[full_name] = Unexplained(f"GitHub gave null for {full_name} without a reason")
+            reason = refusal.reason if refusal else "GitHub gave null without a reason"
+            found[full_name] = Unexplained(f"{full_name}: {reason}")
     return found
 
 

@@ -120,7 +120,7 @@ class PullRequestReading:
             return self._restart("a review vanished while it was read")
         (place,) = task.places
         refusal = next(iter(answer.refused.values()), None)
-        if refusal is None and not task.confirms:
+        if (refusal is None or not refusal.is_definite) and not task.confirms:
             return [task.confirmation()]
         self.lacks(Flaw.of(place, refusal or Refusal(ErrorCode.NULL, "GitHub gives null in place of a review")))
         return []
@@ -158,7 +158,7 @@ class PullRequestReading:
         elif refusal is not None and refusal.is_definite:
             self._refuse(refusal)
         else:
-            return self._doubt_all(task, "GitHub gave null for the pull request without a reason")
+            return self._doubt_all(task, refusal.reason if refusal else "GitHub gave null for it without a reason")
         return []
 
     def _connection(self, task: Task, part: Part, node: Node, refused: Mapping[Path, Refusal]) -> list[Task]:

@@ -93,6 +93,8 @@ _VALIDATION_WORDS = re.compile(
     r"|mismatch on variable|Cannot query field|Unknown (type|argument|directive|fragment)|^Parse error on",
     re.I,
 )
+# One of several things that a document asks for side by side.
+_ALIAS = re.compile(r"[a-z]\d+")
 # A repository's pull requests, as the documents name them.
 _PULL_REQUESTS = {"pullRequests", "newest"}
 _SCOPES = re.compile(r"The '(\w+)' field requires one of the following scopes: \[([^\]]*)\]")
@@ -132,7 +134,7 @@ def judge(errors: list[Node], data: object) -> Judged:
         elif kind == "NOT_FOUND" and 0 < len(path) <= 2 and _is_null(data, path):
             # A repository, one of several, or a pull request by its number.
             missing.add(path)
-        elif len(path) > 2 and not _concerns_everything(path) and _is_null(data, path):
+        elif _is_inside(path) and _is_null(data, path):
             is_missing = kind == "NOT_FOUND"
             code = ErrorCode.NOT_FOUND if is_missing else ErrorCode.UNEXPLAINED
             refused[path] = Refusal(code, message, is_definite=is_missing)
@@ -216,7 +218,7 @@ def _is_too_much(error: Node, kind: str, message: str, path: Path) -> bool:
         return False
     if _SIZE_WORDS.search(message):
         return True
-    return "Something went wrong" in message and (not kind or _concerns_everything(path))
+    return "Something went wrong" in message and _concerns_everything(path)
 
 
 def _is_invalid(error: Node, kind: str, message: str) -> bool:
@@ -253,6 +255,11 @@ def _concerns_everything(path: Path) -> bool:
     if path and path[0] in ("node", "repository"):
         return len(path) == 1 or (len(path) == 2 and path[1] in _PULL_REQUESTS)
     return not path or path[0] in ("viewer", "rateLimit")
+
+
+def _is_inside(path: Path) -> bool:
+    """Whether a path is that of one thing among several that were asked for, or below it."""
+    return not _concerns_everything(path) and (len(path) > 1 or _ALIAS.fullmatch(str(path[0])) is not None)
 
 
 def _is_null(data: Any, path: Path) -> bool:

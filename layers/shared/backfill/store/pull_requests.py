@@ -64,7 +64,8 @@ _LISTED = f"""
         detail_updated_at = CASE WHEN EXCLUDED.updated_at >= pull_requests.updated_at THEN pull_requests.detail_updated_at END,
         detail_error = CASE WHEN EXCLUDED.updated_at = pull_requests.updated_at THEN pull_requests.detail_error END,
         detail_error_code = CASE WHEN EXCLUDED.updated_at = pull_requests.updated_at THEN pull_requests.detail_error_code END,
-        detail_failed_at = CASE WHEN EXCLUDED.updated_at = pull_requests.updated_at THEN pull_requests.detail_failed_at END
+        detail_failed_at = CASE WHEN EXCLUDED.updated_at = pull_requests.updated_at THEN pull_requests.detail_failed_at END,
+        denied_at = CASE WHEN EXCLUDED.updated_at = pull_requests.updated_at THEN pull_requests.denied_at END
     WHERE EXCLUDED.updated_at >= LEAST(pull_requests.updated_at, now())
 """
 
@@ -90,7 +91,7 @@ _DETAILED = f"""
     UPDATE pull_requests AS p SET
         {assigned(_DETAILED_COLUMNS, "i", "p")},
         listed_at = now(), gone_at = NULL, detail_synced_at = now(), detail_updated_at = i.updated_at,
-        detail_error = NULL, detail_error_code = NULL, detail_failed_at = NULL,
+        detail_error = NULL, detail_error_code = NULL, detail_failed_at = NULL, denied_at = NULL,
         incomplete_reads = CASE WHEN i.incomplete IS NULL THEN 0 WHEN i.updated_at > p.updated_at THEN 1
                                 ELSE p.incomplete_reads + 1 END,
         read_again_at = CASE WHEN i.incomplete IS NOT NULL THEN now() + (CAST(:waits AS interval[]))[
@@ -126,6 +127,21 @@ _GONE = """
         ORDER BY number FOR UPDATE)
     UPDATE pull_requests AS p SET gone_at = now() FROM locked AS l
     WHERE p.repository_id = :repository_id AND p.number = l.number
+"""
+
+# A listing clears gone_at. Shown by it and denied again, a pull request has failed: otherwise the two answers would undo each
+# other for ever.
+_DENIED = """
+    WITH locked AS (
+        SELECT number, denied_at IS NOT NULL AS is_denied_again FROM pull_requests
+        WHERE repository_id = :repository_id AND number = ANY(:numbers) AND gone_at IS NULL
+        ORDER BY number FOR UPDATE)
+    UPDATE pull_requests AS p SET denied_at = now(),
+        gone_at = CASE WHEN NOT l.is_denied_again THEN now() END,
+        detail_failed_at = CASE WHEN l.is_denied_again THEN now() ELSE p.detail_failed_at END,
+        detail_error_code = CASE WHEN l.is_denied_again THEN :code ELSE p.detail_error_code END,
+        detail_error = CASE WHEN l.is_denied_again THEN :error ELSE p.detail_error END
+    FROM locked AS l WHERE p.repository_id = :repository_id AND p.number = l.number
 """
 
 _RETRY_FAILED = """
@@ -272,6 +288,18 @@ def mark_gone(db: Database, repository_id: str, numbers: Sequence[int]) -> int:
     if not numbers:
         return 0
     return db.execute(_GONE, repository_id=repository_id, numbers=list(numbers))
+
+
+def mark_denied(db: Database, repository_id: str, numbers: Sequence[int]) -> None:
+    """GitHub answers NOT_FOUND for these: they are gone. One that it has listed since it said so before has failed."""
+    if numbers:
+        db.execute(
+            _DENIED,
+            repository_id=repository_id,
+            numbers=list(numbers),
+            code=ErrorCode.NOT_FOUND,
+            error="GitHub lists it, and answers NOT_FOUND when it is read",
+        )
 
 
 def retry_failed(db: Database, repository_id: str) -> int:
