@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.aws_failures import explained
 from cli.deploy import ROOT, Unusable, account, check_stack_name, configured_stack_name
 from cli.stack import chosen_region
 
@@ -54,10 +55,8 @@ def resources(stack_name: str, region: str | None) -> Counter[str]:
         client = boto3.client("cloudformation", region_name=chosen_region(region))
         client.describe_stacks(StackName=stack_name)
         return _counted(client, stack_name)
-    except ClientError as error:
-        raise Unusable(error.response["Error"].get("Message") or str(error)) from None
-    except BotoCoreError as error:
-        raise Unusable(f"{error}. Check the AWS configuration: aws sts get-caller-identity") from None
+    except (ClientError, BotoCoreError) as error:
+        raise Unusable(str(explained(error))) from None
 
 
 def _counted(client: Any, stack_name: str) -> Counter[str]:

@@ -17,21 +17,13 @@ from typing import Annotated, Any
 import typer
 from samtranslator.yaml_helper import yaml_parse
 
+from cli.aws_failures import BAD_CREDENTIALS, DENIED, code_of, explained
 from cli.stack import chosen_region
 
 ROOT = Path(__file__).parents[1]
 # STACK-chunk-worker is a function, whose name has 64 characters at most.
 LONGEST_STACK_NAME = 51
 SECRETS = ("DatabaseSecretArn", "MigratorDatabaseSecretArn", "GitHubSecretArn")
-# AWS's error codes for credentials that it refuses.
-_BAD_CREDENTIALS = {
-    "AuthFailure",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidClientTokenId",
-    "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
-}
 HEAD = """\
 # The parameters of your deployment: edit, and `make deploy` again. Every line that begins with # shows a parameter's default.
 # On a stack that exists, a parameter without a line keeps the value of the last deployment: to go back, write the default.
@@ -174,13 +166,13 @@ def _asked(service: str, region: str | None, operation: str, **arguments: str) -
             **arguments
         )
     except ClientError as error:
-        code, words = error.response["Error"].get("Code", ""), error.response["Error"].get("Message") or str(error)
-        if code in _BAD_CREDENTIALS:
-            raise NoWay(f"AWS refuses the credentials: {words} ({code}). Log in again, or choose AWS_PROFILE") from None
+        code, words = code_of(error), error.response["Error"].get("Message") or str(error)
+        if code in BAD_CREDENTIALS:
+            raise NoWay(str(explained(error))) from None
         told = f"{', '.join(arguments.values()) or service}: {words}"
-        raise (NotAllowed if code.startswith("AccessDenied") else Unusable)(told) from None
+        raise (NotAllowed if code in DENIED else Unusable)(told) from None
     except BotoCoreError as error:
-        raise NoWay(f"{error}. Check the AWS configuration: aws sts get-caller-identity") from None
+        raise NoWay(str(explained(error))) from None
     return answer
 
 

@@ -12,6 +12,7 @@ import typer
 from backfill import __version__
 from backfill.checks import Check, Result
 from cli.asking import out, print_json, stack_of
+from cli.aws_failures import DENIED, code_of, explained
 from cli.options import Json
 from cli.sentences import count
 from cli.stack import DeployedStack, InvocationFailed
@@ -23,8 +24,6 @@ PERMISSIONS = (
     "sts:GetCallerIdentity cloudformation:DescribeStacks cloudformation:DescribeStackResources lambda:GetFunctionConfiguration"
     " lambda:GetEventSourceMapping scheduler:GetSchedule sqs:GetQueueAttributes"
 )
-# AWS's error codes for a caller without the permission.
-DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"})
 MARKS = {Result.PASSED: "passed", Result.WARNED: "WARNED", Result.FAILED: "FAILED"}
 # Time for the console function to ask Postgres and GitHub.
 CONSOLE_SECONDS = 60.0
@@ -84,8 +83,7 @@ def _credentials(stack: DeployedStack) -> Check:
     try:
         found = stack.client("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
-        advice = "check AWS_PROFILE, --profile and --region, or log in again: aws sso login; a local stack: make up"
-        return Check.failed("credentials", str(error), advice)
+        return Check.failed("credentials", *explained(error))
     return Check.passed("credentials", f"{found['Arn']}, {where}")
 
 
@@ -97,13 +95,13 @@ def _stack(stack: DeployedStack) -> Iterator[Check]:
         (found,) = client.describe_stacks(StackName=stack.name)["Stacks"]
         resources = client.describe_stack_resources(StackName=stack.name)["StackResources"]
     except ClientError as error:
-        if error.response["Error"]["Code"] in DENIED:
+        if code_of(error) in DENIED:
             yield _not_allowed("stack", error)
         else:
             yield Check.failed("stack", str(error), "run make deploy, or choose another: --stack-name, --region")
         return
     except BotoCoreError as error:
-        yield Check.failed("stack", str(error), "check the network and --region")
+        yield Check.failed("stack", *explained(error))
         return
     yield _state_of_stack(stack.name, found["StackStatus"])
     for kind, look in _LOOKS.items():
@@ -133,11 +131,11 @@ def _looked(stack: DeployedStack, resource: dict[str, Any], look: Callable[[Depl
     try:
         return look(stack, name, resource["PhysicalResourceId"])
     except ClientError as error:
-        if error.response["Error"]["Code"] in DENIED:
+        if code_of(error) in DENIED:
             return _not_allowed(name, error)
         return Check.failed(name, str(error), "somebody changed or deleted this part of the stack: run make deploy")
     except BotoCoreError as error:
-        return Check.failed(name, str(error), "check the network and --region")
+        return Check.failed(name, *explained(error))
 
 
 def _not_allowed(name: str, error: Exception) -> Check:

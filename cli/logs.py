@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.asking import failed, out, print_json_line, stack_of
+from cli.aws_failures import DENIED, code_of, explained
 from cli.options import Json, OptionalRepository
 from cli.stack import DeployedStack
 from cli.terminal import plain
@@ -68,21 +69,19 @@ def logs(
 
     began = time.time() - seconds_of(since)
     functions = (function.value,) if function else FUNCTIONS
-    source = Source(stack_of(context), functions, repository)
+    stack = stack_of(context)
     seen = 0
     try:
+        source = Source(stack, functions, repository)
         for row in source.lines(began, follow=follow):
             seen += 1
             if as_json:
                 print_json_line(row)
             else:
                 out.print(line(row), markup=False)
-    except ClientError as error:
-        raise failed(f"{error}; backfill logs needs logs:FilterLogEvents on /aws/lambda/STACK-*") from None
-    except BotoCoreError as error:
-        raise failed(
-            f"{str(error).removesuffix('.')}. Check the AWS configuration, or start a local stack: make up"
-        ) from None
+    except (BotoCoreError, ClientError) as error:
+        needs = "; backfill logs needs logs:FilterLogEvents on /aws/lambda/STACK-*" if code_of(error) in DENIED else ""
+        raise failed(f"{explained(error)}{needs}") from None
     except KeyboardInterrupt:
         raise typer.Exit(130 if not follow else 0) from None
     if not seen and not as_json:

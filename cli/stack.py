@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from cli.aws_failures import explained
 from cli.local_stack import LocalStack
 
 STACK_NAME = "progressive-backfill"
@@ -57,10 +58,14 @@ class DeployedStack:
     def place(self) -> str:
         """The stack and its region, for people."""
         import boto3
+        from botocore.exceptions import BotoCoreError
 
         if self.local is not None:
             return f"{self.name}, local"
-        region = chosen_region(self.region) or boto3.Session(profile_name=self.profile).region_name
+        try:
+            region = chosen_region(self.region) or boto3.Session(profile_name=self.profile).region_name
+        except BotoCoreError:  # an unknown profile, which the first call tells
+            region = None
         return f"{self.name}, {region}" if region else self.name
 
     def client(self, service: str, *, read_seconds: float = 60, connect_seconds: float = 60) -> Any:
@@ -114,16 +119,14 @@ class DeployedStack:
                     f"there is no function {full_name} here. Is the stack deployed (make deploy), and are --stack-name and"
                     " --region right? A local stack: make up"
                 ) from None
-            raise InvocationFailed(str(error)) from None
+            raise InvocationFailed(str(explained(error))) from None
         except ReadTimeoutError:
             raise InvocationFailed(
                 f"{full_name} did not answer within {seconds or READ_SECONDS:g} seconds and may still be at work. Read its log: "
                 f"/aws/lambda/{full_name}"
             ) from None
         except BotoCoreError as error:
-            raise InvocationFailed(
-                f"{str(error).removesuffix('.')}. Check the AWS configuration, or start a local stack: make up"
-            ) from None
+            raise InvocationFailed(str(explained(error))) from None
         # `sam local start-lambda` does not set the header FunctionError.
         if "FunctionError" in answer or (isinstance(payload, dict) and {"errorType", "errorMessage"} <= payload.keys()):
             raise InvocationFailed(_told(payload or {}, f"/aws/lambda/{full_name}"))

@@ -148,7 +148,7 @@ def test_a_failed_function_ends_with_1_and_its_own_words(aws: Lambda) -> None:
 def test_without_aws_it_says_how_to_reach_a_stack() -> None:
     done = run(None, "status")
     assert done.exit_code == 1
-    assert "start a local stack: make up" in done.stderr
+    assert "a local stack: make up" in done.stderr
 
 
 def test_several_are_added_also_where_one_fails(aws: Lambda) -> None:
