@@ -168,6 +168,7 @@ def every_state(db: Database) -> dict[str, str]:
     db.execute(
         "INSERT INTO github_budget (identity, points_limit, remaining, reset_at) VALUES ('U_1', 5000, 3127, now() + interval '23 minutes')"
     )
+    db.execute("INSERT INTO github_withheld (identity, part, reason) VALUES ('U_1', 'team', 'INSUFFICIENT_SCOPES')")
     return {
         "detailing": "kubernetes/kubernetes",
         "listing": "pytorch/pytorch",

@@ -45,7 +45,11 @@ def assert_accessible(page: Page) -> None:
     """axe-core finds nothing, and is sure about every contrast."""
     found = Axe().run(page, options={"resultTypes": ["violations", "incomplete"]}).response
     unsure = [each for each in found["incomplete"] if each["id"] == "color-contrast"]
-    problems = [(each["id"], node["html"]) for each in [*found["violations"], *unsure] for node in each["nodes"]]
+    problems = [
+        (each["id"], node["html"], [why["message"] for why in node["any"]])
+        for each in [*found["violations"], *unsure]
+        for node in each["nodes"]
+    ]
     assert not problems, problems
 
 

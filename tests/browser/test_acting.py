@@ -16,7 +16,7 @@ from local.in_process import Stack
 from local.simulator import Simulator, generate
 from tests.browser.backfills import HOSTILE, fail_some, track
 from tests.browser.conftest import InProcess, Open, serving
-from tests.browser.looking import WIDTHS, assert_accessible, button, confirmed, names, screenshot, tile
+from tests.browser.looking import button, confirmed, names, tile
 
 
 def state_of(db: Database, name: str) -> tuple[str, str]:
@@ -132,7 +132,6 @@ def test_repositories_are_added_by_name_or_address_and_adding_them_again_changes
                 )
                 # So does the question.
                 page.wait_for_timeout(1500)
-                screenshot(page, "adding")
                 button(page, "Add 3 repositories")
                 expect(page.locator(".pb-notice")).to_contain_text(fate)
                 expect(page.locator(".pb-notice")).to_contain_text("octo/nothing: not added, ")
@@ -224,24 +223,12 @@ def test_dead_letters_are_listed_redriven_and_discarded(
     expect(rows.nth(0)).to_contain_text(HOSTILE[1])
     expect(rows.nth(1)).to_contain_text("received the message as often as the queue allows")
     assert page.evaluate("window.stolen") is None
-    for width in WIDTHS:
-        # A look hides them from the next one for a second.
-        in_process.queues.clock.wait(2)
-        other = opened(dashboard.address, width=width)
-        button(other, "List dead letters")
-        expect(other.locator(".pb-plain tbody tr")).to_have_count(3)
-        assert other.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"wider than {width}"
-        assert_accessible(other)
-        screenshot(other, f"dead-letters-light-{width}")
-        other.close()
-    in_process.queues.clock.wait(2)
     # It stays as it was received: nobody lists it again, and the other theme takes no call.
     calls = len(in_process.calls)
     button(page, "Theme: auto")
     button(page, "Theme: light")
     page.wait_for_timeout(2500)
     assert len(in_process.calls) == calls
-    screenshot(page, "dead-letters-dark-1440")
     confirmed(page, "Discard dead letter letter-1")
     expect(page.locator(".pb-notice")).to_have_text("1 dead letter discarded")
     assert [each.message_id for each in in_process.queues.dead] == ["letter-2", "letter-3"]

@@ -44,6 +44,7 @@ def test_trouble_comes_first_and_the_figures_are_of_all(db: Database, dashboard:
     tiles = page.locator(".pb-tiles").inner_text()
     assert re.search(r"3,127\s+of 5,000 points", tiles)
     assert re.search(r"5\s+of 11 backfills", tiles)
+    expect(page.locator(".pb-advice")).to_contain_text("the token lacks the scope read:org, so teams")
     bar = page.get_by_role("progressbar", name="kubernetes/kubernetes")
     expect(bar).to_have_attribute("aria-valuenow", "37.4")
     assert bar.locator("i").first.evaluate("e => e.offsetWidth / e.parentElement.offsetWidth") == pytest.approx(

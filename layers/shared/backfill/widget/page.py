@@ -88,6 +88,7 @@ def _show_table(db: Database, queues: Queues, view: View, function_arn: str, not
         budget=budget if budget and budget.remaining is not None and budget.limit is not None else None,
         reset=clock(budget.reset_at) if budget and budget.reset_at else "",
         dead_letters=seen.dead_letters,
+        advice=seen.advice,
         only_first=only_first(len(seen.backfills), sum(seen.counts.values())),
         plots=plots(worked, view.plot, now) if worked else None,
         question=question(view),
