@@ -68,7 +68,7 @@ def _daemon(folder: Path) -> Iterator[dict[str, str]]:
     """A Docker of this test's own. It changes no rule of the firewall and forwards nothing: containers reach this machine."""
     settings = {"DOCKER_HOST": f"unix://{folder}/docker.sock"}
     had_bridge = BRIDGE in psutil.net_if_addrs()
-    command = ["dockerd", "--storage-driver=vfs", f"--host={settings['DOCKER_HOST']}", f"--pidfile={folder}/docker.pid"]
+    command = ["dockerd", f"--host={settings['DOCKER_HOST']}", f"--pidfile={folder}/docker.pid"]
     command += [f"--data-root={folder}/data", f"--exec-root={folder}/exec"]
     command += ["--iptables=false", "--ip-masq=false", "--ip-forward=false"]
     log = folder / "dockerd.log"
