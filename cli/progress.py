@@ -134,7 +134,7 @@ def _figures(row: Row, name: str, name_width: int) -> str:
 
 
 def _sum_of(rows: Sequence[Row]) -> Row:
-    """The sum of the rows. They share one budget, so the sum has one rate."""
+    """The sum of the rows. Its rate is that of all identities together."""
     finishes = [row["estimated_finish"] for row in rows if row.get("estimated_finish")]
     active = [row for row in rows if row["status"] == "active"]
     return {

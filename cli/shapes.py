@@ -58,6 +58,9 @@ _BUDGET = {
     "slowness": "number",
     "waits_until": "time or null",
     "wait_reason": "text or null",
+    "account": "text or null",
+    "former_account": "text or null",
+    "suspended_at": "time or null",
 }
 _FORESEEN = {
     "pull_requests_to_list": "number",
@@ -180,6 +183,7 @@ SHAPES: dict[str, Shape] = {
                 "repository": "text",
                 "repository_id": "text or null",
                 "status": "text",
+                "identity": "text or null",
                 "basis": "text",
                 **_FORESEEN,
             }
@@ -187,12 +191,14 @@ SHAPES: dict[str, Shape] = {
         "total": _FORESEEN,
         "completed_to_examine": {"repositories": "number", "points": "number"},
         "budget": "any",
+        "budgets": [_BUDGET],
     },
     "status": {
         "ok": "true or false",
         "backfills": [_BACKFILL],
         "counts": {"active": "number", "paused": "number", "completed": "number"},
         "budget": _BUDGET,
+        "budgets": [_BUDGET],
         "dead_letters": "number",
         "requested": [
             {

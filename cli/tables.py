@@ -107,11 +107,16 @@ def counted(counts: dict[str, int]) -> str:
 
 
 def budget(answer: Row) -> str:
-    """GitHub's last reported budget, and the number of dead letters if there are any."""
-    found, letters = answer["budget"], answer.get("dead_letters", 0)
+    """GitHub's last reported budget of all identities, and the number of dead letters if there are any."""
+    letters = answer.get("dead_letters", 0)
+    told = [each for each in answer.get("budgets", []) if each["remaining"] is not None]
     text = "GitHub budget: not reported yet"
-    if found and found["remaining"] is not None:
-        text = f"GitHub budget: {found['remaining']:,} of {found['limit']:,} points left, reset {moment(found['reset_at'])}"
+    if told:
+        left, most = (sum(each[name] for each in told) for name in ("remaining", "limit"))
+        text = f"GitHub budget: {left:,} of {most:,} points left"
+        text += f", reset {moment(told[0]['reset_at'])}" if len(told) == 1 else f" of {len(told)} identities"
+    waiting = [each["account"] or each["identity"] for each in told if each["waits_until"]] if len(told) > 1 else []
+    text += f"; waiting: {', '.join(waiting)}" if waiting else ""
     return f"{text}. {count(letters, 'dead letter')}: backfill dead-letters list" if letters else text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -25,7 +25,7 @@ from local.memory_queue import MemoryQueues
 from local.movement import Movement
 from local.simulator import Simulator
 from local.simulator.resolvers import ENDS
-from local.sqs import Message
+from local.sqs import Message, Queue
 
 Row = dict[str, Any]
 # Their logical ids in template.yaml.
@@ -46,11 +46,16 @@ class Stack:
         simulator: Simulator,
         seconds_left: Callable[[], float] = lambda: 600.0,
         queues: MemoryQueues | None = None,
+        secret: Mapping[str, str] | None = None,
     ) -> None:
-        transport = Transport(simulator.url)
-        credentials = Credentials(transport, lambda _: {"token": "ghp_test"})
-        self.github = GitHub(transport, credentials, Governor(PostgresBudget(db), sleep=lambda _: None))
-        observing = GitHub(transport, credentials, Governor(ObservedBudget(db), sleep=lambda _: None))
+        # GitHub's clock, which a test may put forward.
+        transport = Transport(simulator.url, clock=simulator.clock)
+
+        def github(budget: PostgresBudget) -> GitHub:
+            credentials = Credentials(transport, lambda _: secret or {"token": "ghp_test"}, budget if secret else None)
+            return GitHub(transport, credentials, Governor(budget, sleep=lambda _: None))
+
+        self.github, observing = github(PostgresBudget(db)), github(ObservedBudget(db))
         self.db, self.simulator, self.queues = db, simulator, queues or MemoryQueues()
         self.planner = Planner(db, self.github, self.queues, seconds_left)
         self.forecaster = Forecaster(db, observing, seconds_left)
@@ -74,14 +79,17 @@ class Stack:
             if due is None:
                 self.assert_brake()
                 return outcomes
-            queue, message = due
-            if queue is self.queues.plans:
-                self._plan(message)
-            else:
-                outcomes.append(self._work(message, rng))
+            outcomes += self.deliver(*due, rng)
             if between is not None:
                 between()
         raise AssertionError(f"not at rest after {most} messages: {outcomes[-20:]}")
+
+    def deliver(self, queue: Queue, message: Message, rng: random.Random | None = None) -> list[str]:
+        """Deliver one message; the outcome of a chunk message."""
+        if queue is not self.queues.plans:
+            return [self._work(message, rng)]
+        self._plan(message)
+        return []
 
     def plan_once(self) -> Row:
         """Handle the oldest plan request."""

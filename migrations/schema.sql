@@ -1225,6 +1225,35 @@ COMMENT ON COLUMN github_hours.requests IS 'Requests that were sent. [product; a
 
 COMMENT ON COLUMN github_hours.server_seconds IS 'Time that GitHub took for them, in seconds. [product; any request]';
 
+CREATE TABLE github_installations (
+    identity text NOT NULL,
+    app_id text NOT NULL,
+    account text NOT NULL,
+    former_account text,
+    repository_selection text NOT NULL,
+    suspended_at timestamp with time zone,
+    lacks text[] NOT NULL,
+    listed_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE github_installations IS 'The installations of the GitHub App, as GitHub listed them last. Each has a budget of its own. [product; any request]';
+
+COMMENT ON COLUMN github_installations.identity IS 'Key of github_budget: installation:ID. [product; any request]';
+
+COMMENT ON COLUMN github_installations.app_id IS 'The App. [product; any request]';
+
+COMMENT ON COLUMN github_installations.account IS 'Login of the user or organisation on which the App is installed. [product; any request]';
+
+COMMENT ON COLUMN github_installations.former_account IS 'Its login before it was renamed. Repositories keep it until GitHub answers for them. Null if it was not renamed. [product; any request]';
+
+COMMENT ON COLUMN github_installations.repository_selection IS 'all or selected repositories of the account. [product; any request]';
+
+COMMENT ON COLUMN github_installations.suspended_at IS 'Since when the account suspends the App. Null while it does not. [product; any request]';
+
+COMMENT ON COLUMN github_installations.lacks IS 'Permissions that the product needs and the account did not grant. [product; any request]';
+
+COMMENT ON COLUMN github_installations.listed_at IS 'When GitHub listed it. [product; any request]';
+
 CREATE TABLE github_tokens (
     token_sha256 text NOT NULL,
     identity text NOT NULL,
@@ -1681,6 +1710,9 @@ ALTER TABLE ONLY github_budget
 
 ALTER TABLE ONLY github_hours
     ADD CONSTRAINT github_hours_pkey PRIMARY KEY (hour, identity);
+
+ALTER TABLE ONLY github_installations
+    ADD CONSTRAINT github_installations_pkey PRIMARY KEY (identity);
 
 ALTER TABLE ONLY github_tokens
     ADD CONSTRAINT github_tokens_pkey PRIMARY KEY (token_sha256);

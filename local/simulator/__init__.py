@@ -5,6 +5,7 @@ from local.simulator.failures import LASTING, PARTIAL, PASSING, REWORDED, Failur
 from local.simulator.server import Simulator
 from local.simulator.tokens import App
 from local.simulator.validation import Validation
+from local.simulator.viewers import Installation
 
 __all__ = [
     "LASTING",
@@ -13,6 +14,7 @@ __all__ = [
     "REWORDED",
     "App",
     "Failure",
+    "Installation",
     "Repository",
     "Simulator",
     "Validation",

@@ -9,6 +9,7 @@ from graphql import GraphQLError
 from local.simulator.data import Node, Repository
 from local.simulator.node_ids import other_form
 from local.simulator.resolvers import Repositories, RepositoryView, page_by_key
+from local.simulator.viewers import Viewer
 
 
 class Owners:
@@ -35,16 +36,16 @@ class Owners:
             if each.node["owner"]["id"] == node["id"]:
                 each.rename(f"{to}/{each.node['name']}")
 
-    def named(self, login: str) -> Node | None:
+    def named(self, login: str, viewer: Viewer) -> Node | None:
         """By login, without case; GitHub gives null without an error for an owner that it does not show."""
         found = [each for each in self._known().values() if each["login"].lower() == login.lower()]
-        return self._view(found[0]) if found and found[0]["id"] not in self.hidden else None
+        return self._view(found[0], viewer) if found and found[0]["id"] not in self.hidden else None
 
-    def node(self, node_id: str) -> Node | None:
+    def node(self, node_id: str, viewer: Viewer) -> Node | None:
         """By either form of the node id."""
         known = self._known()
         found = next((known[each] for each in (node_id, other_form(node_id)) if each in known), None)
-        return self._view(found) if found is not None and found["id"] not in self.hidden else None
+        return self._view(found, viewer) if found is not None and found["id"] not in self.hidden else None
 
     def hide(self, login: str) -> None:
         """The token sees nothing of this owner any more."""
@@ -59,30 +60,30 @@ class Owners:
             if each.node["owner"]["id"] == node["id"]:
                 each.set(owner=node)
 
-    def _view(self, node: Node) -> Node:
+    def _view(self, node: Node, viewer: Viewer) -> Node:
         def repositories(info: Any, orderBy: Node | None = None, ownerAffiliations: Any = None, **page: Any) -> Node:
             if orderBy != {"field": "CREATED_AT", "direction": "ASC"} or ownerAffiliations != ["OWNER"]:
                 raise GraphQLError("the simulator lists an owner's own repositories, the oldest first")
             owned = {
                 each.node["databaseId"]: each
                 for each in list(self._repositories.values())
-                if each.node["owner"]["id"] == node["id"] and not each.hidden
+                if each.node["owner"]["id"] == node["id"] and viewer.sees(each)
             }
             keyed = sorted((each.node["createdAt"], number) for number, each in owned.items())
             chosen, info_of_page = page_by_key(keyed, page.get("first"), page.get("after"), descending=False)
             return {
                 "totalCount": len(keyed),
-                "nodes": [_shown(owned[number]) for _, number in chosen],
+                "nodes": [_shown(owned[number], viewer) for _, number in chosen],
                 "pageInfo": info_of_page,
             }
 
         return {"avatarUrl": "", "url": f"https://github.com/{node['login']}", **node, "repositories": repositories}
 
 
-def _shown(repository: Repository) -> Any:
+def _shown(repository: Repository, viewer: Viewer) -> Any:
     """A repository of a list, or the refusal in its place."""
     if not repository.withheld:
-        return RepositoryView(repository)
+        return RepositoryView(repository, viewer)
     return GraphQLError(
         "Resource protected by organization SAML enforcement. You must grant your OAuth token access to this organization.",
         extensions={"type": "FORBIDDEN", "saml_failure": True},

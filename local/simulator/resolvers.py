@@ -14,6 +14,7 @@ from graphql import GraphQLError
 from local.simulator.data import Node, Repository
 from local.simulator.node_ids import other_form
 from local.simulator.price import CONNECTIONS
+from local.simulator.viewers import EVERYBODY, Viewer
 
 if TYPE_CHECKING:
     from local.simulator.owners import Owners
@@ -42,28 +43,28 @@ class Repositories(dict[str, Repository]):
         super().__init__(repositories)
         self._found: dict[str, tuple[Repository, int]] = {}
 
-    def named(self, full_name: str) -> Repository | None:
-        """By present or former name, unless hidden."""
+    def named(self, full_name: str, viewer: Viewer = EVERYBODY) -> Repository | None:
+        """By present or former name, if the viewer sees it."""
         wanted = full_name.lower()
         for each in self.values():
-            if not each.hidden and each.full_name.lower() == wanted:
+            if viewer.sees(each) and each.full_name.lower() == wanted:
                 return each
-        return next((each for each in self.values() if not each.hidden and wanted in each.former_names), None)
+        return next((each for each in self.values() if viewer.sees(each) and wanted in each.former_names), None)
 
-    def node(self, node_id: str) -> Any:
+    def node(self, node_id: str, viewer: Viewer = EVERYBODY) -> Any:
         """A repository, a pull request, a review or a review thread, as a resolver's value. Either form of its id finds it."""
         ids = (node_id, other_form(node_id))
         found = next((self[each] for each in ids if each in self), None)
-        if found is not None and not found.hidden:
-            return RepositoryView(found)
+        if found is not None and viewer.sees(found):
+            return RepositoryView(found, viewer)
         held = self._pull_request(node_id)
-        if held is not None:
-            return View(held[0].pull_requests[held[1]], held[0])
-        for repository in () if found is not None else self.values():
+        if held is not None and viewer.sees(held[0]):
+            return View(held[0].pull_requests[held[1]], held[0], viewer)
+        for repository in () if found is not None else filter(viewer.sees, self.values()):
             for pull_request in repository.pull_requests.values():
                 for each in (*pull_request["reviews"], *pull_request["reviewThreads"]):
                     if each["id"] in ids:
-                        return View(each, repository)
+                        return View(each, repository, viewer)
         return not_found(f"Could not resolve to a node with the global id of '{node_id}'")
 
     def number_of(self, node_id: str) -> int | None:
@@ -91,26 +92,27 @@ class Repositories(dict[str, Repository]):
         return None
 
 
-def root(repositories: Repositories, owners: Owners, rate_limit: Node | None, viewer: str) -> Node:
-    """The fields of Query for one request; ``viewer`` is a login."""
+def root(repositories: Repositories, owners: Owners, rate_limit: Node | None, viewer: Viewer) -> Node:
+    """The fields of Query for one request."""
 
     def repository(info: Any, owner: str, name: str, followRenames: bool = True) -> Any:
-        found = repositories.named(f"{owner}/{name}")
+        found = repositories.named(f"{owner}/{name}", viewer)
         if found is None:
             return not_found(f"Could not resolve to a Repository with the name '{owner}/{name}'.")
-        return RepositoryView(found)
+        return RepositoryView(found, viewer)
 
     def owner(info: Any, login: str) -> Any:
-        return owners.named(login)
+        return owners.named(login, viewer)
 
     def node(info: Any, id: str) -> Any:
-        found = None if id in repositories else owners.node(id)
-        return found or repositories.node(id)
+        found = None if id in repositories else owners.node(id, viewer)
+        return found or repositories.node(id, viewer)
 
     def nodes(info: Any, ids: list[str]) -> Any:
-        return [repositories.node(each) for each in ids]
+        return [repositories.node(each, viewer) for each in ids]
 
-    person = {"__typename": "User", "id": f"U_{viewer}", "databaseId": 1, "login": viewer, "avatarUrl": "", "url": ""}
+    login = viewer.login
+    person = {"__typename": "User", "id": f"U_{login}", "databaseId": 1, "login": login, "avatarUrl": "", "url": ""}
     return {
         "rateLimit": rate_limit,
         "repository": repository,
@@ -124,23 +126,23 @@ def root(repositories: Repositories, owners: Owners, rate_limit: Node | None, vi
 class View(dict[str, Any]):
     """A node whose lists are connections: each becomes a function of the page that is asked."""
 
-    def __init__(self, node: Node, repository: Repository) -> None:
+    def __init__(self, node: Node, repository: Repository, viewer: Viewer = EVERYBODY) -> None:
         super().__init__(node)
         for name in CONNECTIONS & node.keys():
-            self[name] = _connection(name, node[name], repository)
+            self[name] = _connection(name, node[name], repository, viewer)
 
 
 class RepositoryView(dict[str, Any]):
     """A repository: its pull requests by page and by number."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, viewer: Viewer = EVERYBODY) -> None:
         super().__init__(repository.node)
 
         def pull_request(info: Any, number: int) -> Any:
             found = repository.pull_requests.get(number)
             if found is None:
                 return not_found(f"Could not resolve to a PullRequest with the number of {number}.")
-            return View(found, repository)
+            return View(found, repository, viewer)
 
         def pull_requests(info: Any, orderBy: Node | None = None, states: Any = None, **page: Any) -> Node:
             order = orderBy or {"field": "CREATED_AT", "direction": "ASC"}
@@ -149,14 +151,19 @@ class RepositoryView(dict[str, Any]):
             if order["direction"] == "DESC":
                 keyed.reverse()
             rows = page_by_key(keyed, page.get("first"), page.get("after"), order["direction"] == "DESC")
-            chosen = [View(repository.pull_requests[number], repository) for _, number in rows[0]]
+            chosen = [View(repository.pull_requests[number], repository, viewer) for _, number in rows[0]]
             return {"totalCount": len(keyed), "nodes": chosen, "pageInfo": rows[1]}
 
-        self["pullRequest"] = pull_request
-        self["pullRequests"] = pull_requests
+        is_refused = viewer.may_not_read_pull_requests(repository)
+        self["pullRequest"] = _refused if is_refused else pull_request
+        self["pullRequests"] = _refused if is_refused else pull_requests
 
 
-def _connection(name: str, items: list[Node], repository: Repository) -> Any:
+def _refused(info: Any, **_: Any) -> None:
+    raise GraphQLError("Resource not accessible by integration", extensions={"type": "FORBIDDEN"})
+
+
+def _connection(name: str, items: list[Node], repository: Repository, viewer: Viewer) -> Any:
     def resolve(
         info: Any,
         first: int | None = None,
@@ -171,7 +178,7 @@ def _connection(name: str, items: list[Node], repository: Repository) -> Any:
             end = min(end, start + first)
         elif last is not None:
             start = max(start, end - last)
-        chosen = [_item(name, each, repository) for each in items[start:end]]
+        chosen = [_item(name, each, repository, viewer) for each in items[start:end]]
         return {
             "totalCount": len(items),
             "nodes": chosen,
@@ -186,12 +193,12 @@ def _connection(name: str, items: list[Node], repository: Repository) -> Any:
     return resolve
 
 
-def _item(name: str, node: Node, repository: Repository) -> Node:
+def _item(name: str, node: Node, repository: Repository, viewer: Viewer) -> Node:
     if name == "reviewRequests":
         return {"requestedReviewer": node}
     if name == "closingIssuesReferences":
-        return {"id": f"I_{node['number']}", "number": node["number"], "repository": RepositoryView(repository)}
-    return node if CONNECTIONS.isdisjoint(node) else View(node, repository)
+        return {"id": f"I_{node['number']}", "number": node["number"], "repository": RepositoryView(repository, viewer)}
+    return node if CONNECTIONS.isdisjoint(node) else View(node, repository, viewer)
 
 
 def page_by_key(

@@ -20,6 +20,7 @@ from email.utils import formatdate
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from graphql import (
     DocumentNode,
@@ -43,6 +44,7 @@ from local.simulator.rest import Rest
 from local.simulator.schema import refusal, schema_without
 from local.simulator.tokens import App, Tokens
 from local.simulator.validation import Validation, ValidationTimeout
+from local.simulator.viewers import EVERYBODY, Installation, Viewer
 
 # How long a simulator may take to notice that it ends; half a second, if nobody says, at the end of each of a thousand tests.
 STOP_SECONDS = 0.02
@@ -56,6 +58,17 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     cut: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A query that the limits allowed. ``begin`` by this machine's monotonic clock."""
+
+    viewer: Viewer
+    limits: Limits
+    price: Price
+    failure: Failure | None
+    begin: float
 
 
 @cache
@@ -113,6 +126,8 @@ class Simulator:
         self.owners = Owners(self.repositories)
         self.speed, self.clock_ahead = speed, clock_ahead
         self.limits = Limits(limit, window, speed, self.clock)
+        self._window = window
+        self._limits: dict[Viewer, Limits] = {EVERYBODY: self.limits}
         self.rest = Rest(self.repository, Limits(5000, window, speed, self.clock))
         self.served: Counter[str] = Counter()
         self.tokens = Tokens(token, app, self.clock, self.served)
@@ -189,16 +204,27 @@ class Simulator:
                 "repositories": {each.full_name: held(each) for each in self.repositories.values()},
             }
 
-    def answer(self, body: dict[str, Any]) -> Answer:
+    def limits_of(self, viewer: Viewer) -> Limits:
+        """The budget of a user or an installation."""
+        with self._lock:
+            if isinstance(viewer, Installation) and viewer not in self._limits:
+                self._limits[viewer] = Limits(viewer.limit, self._window, self.speed, self.clock)
+            return self._limits[viewer]
+
+    def answer(self, body: dict[str, Any], viewer: Viewer = EVERYBODY) -> Answer:
         """The reply to one GraphQL request, after GitHub's time for it: what this machine needs is part of that."""
         begin = time.monotonic()
+        limits = self.limits_of(viewer)
+        if isinstance(viewer, Installation) and viewer.suspended_at is not None:
+            # GitHub documents that it has no access; that it says so in these words is assumed.
+            return Answer(403, {}, encoded({"message": "This installation has been suspended"}))
         with self._lock:
             failure = self.scripted.popleft() if self.scripted else None
             self.served["requests"] += 1
         if failure is not None:
             self.served["scripted"] += 1
             if failure.change is None:
-                headers = {**self._headers(), **failure.headers}
+                headers = {**self._headers(limits), **failure.headers}
                 return Answer(failure.status, headers, failure.content, failure.cut)
         variables = body.get("variables") or {}
         try:
@@ -208,24 +234,24 @@ class Simulator:
             price = price_of(document, variables, self.repositories.number_of)
         except ValidationTimeout as timeout:
             self.served["validation_timeouts"] += 1
-            return Answer(200, self._headers(), _errors([{"message": str(timeout)}]))
+            return Answer(200, self._headers(limits), _errors([{"message": str(timeout)}]))
         except Refused as refused:
             self.served["refused"] += 1
-            return Answer(200, self._headers(), _errors([{"type": refused.kind, "message": str(refused)}]))
+            return Answer(200, self._headers(limits), _errors([{"type": refused.kind, "message": str(refused)}]))
         except GraphQLError as error:
             self.served["refused"] += 1
-            return Answer(200, self._headers(), _errors([refusal(error)]))
-        limited = self.limits.admit(price)
+            return Answer(200, self._headers(limits), _errors([refusal(error)]))
+        limited = limits.admit(price)
         if limited is not None:
-            return self._limited(limited)
+            return self._limited(limited, limits)
         with self._lock:
             self.served["points"] += price.points
             self.served[f"points of {price.operation}"] += price.points
             self.served["server_milliseconds"] += round(price.seconds * 1000)
         try:
-            return self._execute(document, variables, price, failure, begin)
+            return self._execute(document, variables, _Admitted(viewer, limits, price, failure, begin))
         finally:
-            self.limits.leave()
+            limits.leave()
 
     def get(self, target: str) -> Answer:
         """The reply to one REST request."""
@@ -240,39 +266,37 @@ class Simulator:
         time.sleep(max(0.0, BASE_SECONDS / self.speed - (time.monotonic() - begin)))
         return Answer(status, headers, encoded(content))
 
-    def _limited(self, limited: Limited) -> Answer:
+    def _limited(self, limited: Limited, limits: Limits) -> Answer:
         self.served[f"{limited.kind}_limits"] += 1
         if limited.kind == "primary":
             error = {"type": "RATE_LIMITED", "message": "API rate limit exceeded for user ID 1."}
-            return Answer(200, self._headers(), _errors([error]))
+            return Answer(200, self._headers(limits), _errors([error]))
         body = {
             "message": "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
             "documentation_url": "https://docs.github.com/graphql/using-the-rest-api/rate-limits-for-the-rest-api",
         }
-        return Answer(403, {**self._headers(), "retry-after": str(limited.retry_after)}, encoded(body))
+        return Answer(403, {**self._headers(limits), "retry-after": str(limited.retry_after)}, encoded(body))
 
-    def _execute(
-        self, document: DocumentNode, variables: dict[str, Any], price: Price, failure: Failure | None, begin: float
-    ) -> Answer:
+    def _execute(self, document: DocumentNode, variables: dict[str, Any], admitted: _Admitted) -> Answer:
+        limits, price, failure = admitted.limits, admitted.price, admitted.failure
         if price.is_too_slow:
             time.sleep(price.seconds / self.speed)
             self.served["timeouts"] += 1
-            self.limits.penalize(price.points)
+            limits.penalize(price.points)
             message = "Something went wrong while executing your query. This may be the result of a timeout."
-            return Answer(502, self._headers(), encoded({"data": None, "errors": [{"message": message}]}))
+            return Answer(502, self._headers(limits), encoded({"data": None, "errors": [{"message": message}]}))
         poisoned = next((number for number in price.asked if number in self.poison), None)
         if poisoned is not None:
             self.served["poisoned"] += 1
-            return Answer(502, self._headers(), self.poison[poisoned].encode())
-        answer = self._executed(
-            document, variables, root(self.repositories, self.owners, self.limits.rate_limit(price), "viewer")
-        )
+            return Answer(502, self._headers(limits), self.poison[poisoned].encode())
+        fields = root(self.repositories, self.owners, limits.rate_limit(price), admitted.viewer)
+        answer = self._executed(document, variables, fields)
         changed = failure.change(answer) if failure is not None and failure.change is not None else answer
         content = encoded(changed)
         with self._lock:
             self.details.update((str(variables.get("repository")), number) for number in price.read)
-        time.sleep(max(0.0, price.seconds / self.speed - (time.monotonic() - begin)))
-        return Answer(200, self._headers(), content, failure.cut if failure is not None else "")
+        time.sleep(max(0.0, price.seconds / self.speed - (time.monotonic() - admitted.begin)))
+        return Answer(200, self._headers(limits), content, failure.cut if failure is not None else "")
 
     def _executed(self, document: DocumentNode, variables: dict[str, Any], fields: Node) -> Node:
         try:
@@ -288,8 +312,8 @@ class Simulator:
             ]
         return answer
 
-    def _headers(self) -> dict[str, str]:
-        return {**self.limits.headers(), "x-github-request-id": f"SIM:{self.served['requests']}"}
+    def _headers(self, limits: Limits) -> dict[str, str]:
+        return {**limits.headers(), "x-github-request-id": f"SIM:{self.served['requests']}"}
 
 
 def _errors(errors: list[Node]) -> bytes:
@@ -322,20 +346,28 @@ def _handler(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
             token = self.headers.get("authorization", "").partition(" ")[2]
             installation = re.fullmatch(r"/app/installations/([^/]+)/access_tokens", self.path)
             if installation:
-                status, answer = simulator.tokens.issue(token, installation[1])
-                return self._send(Answer(status, {}, encoded(answer)))
+                return self._send_json(simulator.tokens.issue(token, installation[1]))
             if self.path.partition("?")[0] != "/graphql":
                 return self._send(Answer(404, {}, b'{"message": "Not Found"}'))
-            if not simulator.tokens.accepts(token):
+            viewer = simulator.tokens.viewer(token)
+            if viewer is None:
                 simulator.served["bad_credentials"] += 1
                 answer = {"message": "Bad credentials", "documentation_url": "https://docs.github.com/graphql"}
-                return self._send(Answer(401, {}, encoded(answer)))
-            return self._send(simulator.answer(body))
+                return self._send_json((401, {}, answer))
+            return self._send(simulator.answer(body, viewer))
 
         def do_GET(self) -> None:
             if self.path == "/_simulator/statistics":
-                return self._send(Answer(200, {}, encoded(simulator.statistics())))
+                return self._send_json((200, {}, simulator.statistics()))
+            parts = urlsplit(self.path)
+            if parts.path == "/app/installations":
+                token = self.headers.get("authorization", "").partition(" ")[2]
+                url = simulator.url + parts.path
+                return self._send_json(simulator.tokens.installed(token, dict(parse_qsl(parts.query)), url))
             return self._send(simulator.get(self.path))
+
+        def _send_json(self, reply: tuple[int, Mapping[str, str], Any]) -> None:
+            self._send(Answer(reply[0], reply[1], encoded(reply[2])))
 
         def _send(self, answer: Answer) -> None:
             self.close_connection |= bool(answer.cut)

@@ -14,6 +14,7 @@ from local.in_process import CHUNK_WORKER, PLANNER, Stack
 from local.memory_queue import MemoryQueues
 from local.simulator import Simulator
 from local.simulator.server import Answer
+from local.simulator.viewers import EVERYBODY, Viewer
 from local.sqs import Message, Queue
 from local.template import Deployment
 
@@ -42,9 +43,9 @@ class GitHub(Simulator):
         super().__enter__()
         return self
 
-    def answer(self, body: dict[str, Any]) -> Answer:
+    def answer(self, body: dict[str, Any], viewer: Viewer = EVERYBODY) -> Answer:
         self.asked += 1
-        return self.reply or super().answer(body)
+        return self.reply or super().answer(body, viewer)
 
 
 class Sqs(MemoryQueues):

@@ -125,7 +125,7 @@ def test_all_six_functions_answer_in_containers(copy: Copy, capsys: pytest.Captu
     # `make up` deploys, and a deployment migrates.
     assert migrated == {"applied": []}
     assert (added["ok"], added["repository"], added["created"]) == (True, "octo/large", True)
-    assert (planned["dry_run"], planned["budget"]["limit"]) == (True, 5000)
+    assert (planned["dry_run"], planned["budgets"][0]["limit"]) == (True, 5000)
     assert worked == {"batchItemFailures": []}
     assert (recovered["dry_run"], recovered["failed"]) == (False, 0)
     assert [each["repository"] for each in status["backfills"]] == ["octo/large"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from local.simulator import Repository, Simulator
 from local.simulator.server import Answer
+from local.simulator.viewers import EVERYBODY, Viewer
 
 _BAD_GATEWAY = Answer(502, {}, b"<html><h1>502 Bad Gateway</h1></html>")
 
@@ -18,13 +19,13 @@ class Demanding(Simulator):
     refuses: Callable[[str], bool] = staticmethod(lambda query: False)
     before: Callable[[str], object] = staticmethod(lambda query: None)
 
-    def answer(self, body: dict[str, Any]) -> Answer:
+    def answer(self, body: dict[str, Any], viewer: Viewer = EVERYBODY) -> Answer:
         if self.refuses(body["query"]):
             self.served["requests"] += 1
             self.served["refused"] += 1
             return _BAD_GATEWAY
         self.before(body["query"])
-        return super().answer(body)
+        return super().answer(body, viewer)
 
 
 def asked(query: str) -> dict[int, str]:

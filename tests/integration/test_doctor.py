@@ -36,7 +36,7 @@ def headers(simulator: Simulator, monkeypatch: pytest.MonkeyPatch, **told: str) 
     """GitHub's replies say so about the token."""
     own = simulator._headers
     said = {name.replace("_", "-"): value for name, value in told.items()}
-    monkeypatch.setattr(simulator, "_headers", lambda: {**own(), **said})
+    monkeypatch.setattr(simulator, "_headers", lambda limits: {**own(limits), **said})
 
 
 def test_a_healthy_stack_passes_everything_and_nothing_is_written(stack: Stack, simulator: Simulator) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from backfill.github.auth import Credentials
@@ -16,45 +15,34 @@ from backfill.github.errors import BadCredentials
 from backfill.github.transport import Transport
 from backfill.store.connection import Database
 from local.in_process import Stack
-from local.simulator import App, Simulator, generate
+from local.simulator import App, Installation, Simulator, generate
+from local.simulator.app_keys import AppKeys
 
 NAME = "octo/small"
 
 
 @pytest.fixture(scope="module")
-def secret() -> dict[str, str]:
-    """What Secrets Manager holds for an app."""
-    key = rsa.generate_private_key(65537, 2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    )
-    return {"app_id": "12345", "installation_id": "678", "private_key": pem.decode()}
+def keys() -> AppKeys:
+    return AppKeys.generate()
 
 
 @pytest.fixture(scope="module")
-def app(secret: dict[str, str]) -> App:
+def secret(keys: AppKeys) -> dict[str, str]:
+    """What Secrets Manager holds for an app that is bound to one installation."""
+    return {**keys.secret, "installation_id": "678"}
+
+
+@pytest.fixture
+def app(keys: AppKeys) -> App:
     """What GitHub knows of it."""
-    private = serialization.load_pem_private_key(secret["private_key"].encode(), None)
-    public = private.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return App(secret["app_id"], secret["installation_id"], public.decode())
-
-
-def stack(db: Database, simulator: Simulator, secret: dict[str, str]) -> Stack:
-    """A container whose clock goes with GitHub's."""
-    made = Stack(db, simulator)
-    session = made.github._session
-    session._transport = Transport(simulator.url, clock=simulator.clock)
-    session._credentials = Credentials(session._transport, lambda _: secret)
-    return made
+    return keys.app(Installation("octo", 678))
 
 
 def test_a_run_outlives_several_tokens_and_never_uses_one_that_has_ended(
     db: Database, secret: dict[str, str], app: App
 ) -> None:
     with Simulator(generate(5, {NAME: 60}), speed=2000, app=app) as simulator:
-        container = stack(db, simulator, secret)
+        container = Stack(db, simulator, secret=secret)
         container.add(NAME, chunk_size=3)
 
         def twenty_minutes_pass() -> None:
@@ -71,7 +59,7 @@ def test_a_run_outlives_several_tokens_and_never_uses_one_that_has_ended(
 
 def test_a_token_that_is_revoked_in_mid_run_is_replaced(db: Database, secret: dict[str, str], app: App) -> None:
     with Simulator(generate(5, {NAME: 60}), speed=2000, app=app) as simulator:
-        container = stack(db, simulator, secret)
+        container = Stack(db, simulator, secret=secret)
         container.add(NAME, chunk_size=10)
         outcomes = container.run(between=simulator.tokens.revoke)
         assert set(outcomes) == {"completed"} and container.state()["status"] == "completed"
@@ -83,7 +71,7 @@ def test_a_clock_that_is_wrong_by_hours_is_corrected_by_githubs(secret: dict[str
     with Simulator(generate(5, {NAME: 3}), app=app) as simulator:
         transport = Transport(simulator.url, clock=lambda: time.time() + ahead)
         token = Credentials(transport, lambda _: secret).token()
-        assert simulator.tokens.accepts(token)
+        assert simulator.tokens.viewer(token) is app.installations[0]
         assert simulator.served["refused_jwts"] == (1 if abs(ahead) > 60 else 0)
 
 
@@ -98,7 +86,6 @@ def test_a_clock_that_is_wrong_by_hours_is_corrected_by_githubs(secret: dict[str
         ),
         ({"private_key": ""}, "lacks private_key"),
         ({"app_id": ""}, "lacks app_id"),
-        ({"installation_id": ""}, "lacks installation_id"),
     ],
 )
 def test_a_wrong_secret_says_what_is_wrong_with_it(
@@ -125,11 +112,11 @@ def test_the_simulator_takes_no_jwt_that_github_would_refuse(
     secret: dict[str, str], app: App, claims: dict[str, Any], refusal: str | None
 ) -> None:
     now = datetime.now(UTC)
-    whole = {"iat": timedelta(seconds=-60), "exp": timedelta(minutes=9), "iss": "12345", **claims}
+    whole = {"iat": timedelta(seconds=-60), "exp": timedelta(minutes=9), "iss": secret["app_id"], **claims}
     made = {k: int((now + v).timestamp()) if isinstance(v, timedelta) else v for k, v in whole.items()}
     with Simulator(generate(5, {NAME: 3}), app=app) as simulator:
         signed = jwt.encode(made, secret["private_key"], algorithm="RS256")
-        status, answer = simulator.tokens.issue(signed, "678")
+        status, _, answer = simulator.tokens.issue(signed, "678")
         assert (status, refusal in answer["message"] if refusal else None) == ((401, True) if refusal else (201, None))
         other = rsa.generate_private_key(65537, 2048)
         assert simulator.tokens.issue(jwt.encode(made, other, algorithm="RS256"), "678")[0] == 401

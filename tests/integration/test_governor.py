@@ -21,7 +21,7 @@ from backfill.github.governor import LONGEST_SLEEP_SECONDS, PATIENT_SLEEP_SECOND
 from backfill.github.replies import Reply
 from backfill.github.transport import Transport
 from backfill.limits import LONGEST_WINDOW_SECONDS, Ask, Used
-from backfill.store.budget import ObservedBudget, PostgresBudget, latest
+from backfill.store.budget import ObservedBudget, PostgresBudget, budgets
 from backfill.store.connection import Database
 from local.simulator import Simulator, generate
 
@@ -395,7 +395,7 @@ def test_a_dry_run_and_the_status_do_not_wait_for_times_of_a_clock_that_was_put_
     assert 0 < observed.blocked_seconds(WHO) <= 30
     grant = observed.reserve(Ask(WHO, 1, 1.0), 5)
     assert not grant.granted and 0 < grant.wait_seconds <= LONGEST_WINDOW_SECONDS
-    row = latest(db)
+    row = budgets(db).latest
     assert row is not None and row.waits_until and row.wait_reason and row.reset_at
     now = db.rows("SELECT clock_timestamp() AS now")[0]["now"]
     assert (row.waits_until - now).total_seconds() <= 30 and "rate limit" in row.wait_reason

@@ -17,6 +17,7 @@ from backfill.store.connection import Database
 from local.in_process import Stack
 from local.simulator import PASSING, Simulator, Validation, generate
 from local.simulator.server import Answer
+from local.simulator.viewers import EVERYBODY, Viewer
 from tests.integration.demanding import Demanding, asked, comments, is_detail
 
 NAME = "octo/slow"
@@ -294,8 +295,8 @@ def test_one_bad_place_costs_one_place_where_many_are_asked_for_together(little:
     number = max(each for each, node in little.repository(NAME).pull_requests.items() if node["commits"])
     plain = little.simulator.answer
 
-    def answer(body: dict[str, Any]) -> Answer:
-        reply = plain(body)
+    def answer(body: dict[str, Any], viewer: Viewer = EVERYBODY) -> Answer:
+        reply = plain(body, viewer)
         found = json.loads(reply.body)
         spoil(found, fault, number)
         return Answer(reply.status, reply.headers, json.dumps(found).encode(), reply.cut)

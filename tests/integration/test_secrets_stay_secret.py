@@ -143,7 +143,7 @@ def test_a_refused_app_shows_neither_its_key_nor_its_jwt(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     secret = {"app_id": "1", "installation_id": "2", "private_key": pem.decode()}
-    with Simulator(generate(1, {"octo/small": 3}), app=App("1", "2", "no key")) as simulator:
+    with Simulator(generate(1, {"octo/small": 3}), app=App("1", "no key")) as simulator:
         github = client(db, simulator.url, secret)
         with pytest.raises(BackfillError) as raised:
             github.repository("octo", "small")

@@ -10,6 +10,7 @@ from backfill.store.connection import Database
 from local.in_process import Stack
 from local.simulator import Simulator
 from local.simulator.server import Answer
+from local.simulator.viewers import EVERYBODY, Viewer
 
 Node = dict[str, Any]
 
@@ -24,9 +25,9 @@ class Altered(Simulator):
         super().__enter__()
         return self
 
-    def answer(self, body: dict[str, Any]) -> Answer:
+    def answer(self, body: dict[str, Any], viewer: Viewer = EVERYBODY) -> Answer:
         self.asked += 1
-        reply = super().answer(body)
+        reply = super().answer(body, viewer)
         if reply.status != 200:
             return reply
         answer = json.loads(reply.body)

@@ -18,6 +18,7 @@ from local.in_process import Stack, differences
 from local.simulator import generate
 from local.simulator.data import connect
 from local.simulator.server import Answer
+from local.simulator.viewers import EVERYBODY, Viewer
 from tests.integration.demanding import comments, reviews
 from tests.reported.harness import Altered, days, detailed, listed_nodes, pass_time
 
@@ -50,8 +51,8 @@ def no_more_than(simulator: Altered, most: int) -> None:
     """After so many requests a test has seen enough."""
     real = simulator.answer
 
-    def answer(body: dict[str, Any]) -> Answer:
-        return Answer(401, {}, b'{"message": "enough"}') if simulator.asked > most else real(body)
+    def answer(body: dict[str, Any], viewer: Viewer = EVERYBODY) -> Answer:
+        return Answer(401, {}, b'{"message": "enough"}') if simulator.asked > most else real(body, viewer)
 
     simulator.answer = answer  # type: ignore[method-assign]
 

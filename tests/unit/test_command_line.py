@@ -193,7 +193,7 @@ def _status(count: int) -> dict[str, Any]:
     return {
         "backfills": [{**row, "repository": "octo/active", **active}, *rows],
         "counts": {"active": 1, "paused": 0, "completed": count},
-        "budget": {"remaining": 4000, "limit": 5000, "reset_at": "2026-01-01T00:00:00+00:00"},
+        "budgets": [{"remaining": 4000, "limit": 5000, "reset_at": "2026-01-01T00:00:00+00:00"}],
         "dead_letters": 2,
     }
 

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from backfill.forecast.pace import until_done, with_resets
-from backfill.store.budget import Latest
+from backfill.store.budget import Budget
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def budget(remaining: int, reset_minutes: float = 30, blocked_minutes: float | None = None) -> Latest:
-    return Latest(
+def budget(remaining: int, reset_minutes: float = 30, blocked_minutes: float | None = None) -> Budget:
+    return Budget(
         identity="user:octo",
         limit=5000,
         remaining=remaining,
@@ -57,6 +57,6 @@ def test_time_is_shared_by_weight_and_no_work_is_lost(works: list[tuple[float, f
     ],
 )
 def test_waits_for_points_are_part_of_the_time(
-    seconds: float, rate: float, known: Latest | None, expected: float
+    seconds: float, rate: float, known: Budget | None, expected: float
 ) -> None:
     assert with_resets(seconds, rate, known, NOW) == pytest.approx(expected)

@@ -154,7 +154,9 @@ def test_a_refresh_reads_ten_minutes_further_back_than_the_watermark(
 
 # Checks of completed backfills
 
-RESTING = Resting("b", "r", total_prs=10, listed_prs=10, unlisted_prs=0, updates_watermark=NOW, node_id="R_1")
+RESTING = Resting(
+    "b", "r", total_prs=10, listed_prs=10, unlisted_prs=0, updates_watermark=NOW, node_id="R_1", owner="octo"
+)
 
 
 @pytest.mark.parametrize(

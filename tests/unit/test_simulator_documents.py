@@ -21,6 +21,7 @@ from local.simulator.node_ids import other_form
 from local.simulator.owners import Owners
 from local.simulator.resolvers import Repositories, root
 from local.simulator.server import schema
+from local.simulator.viewers import EVERYBODY
 
 NAME = "octo/shapes"
 RATE_LIMIT = {"cost": 1, "limit": 5000, "nodeCount": 1, "remaining": 4999, "resetAt": "2026-01-01T00:00:00Z", "used": 1}
@@ -185,11 +186,11 @@ def both(text: str, variables: dict[str, Any], repositories: Repositories) -> tu
     """The answers of the simulator's executor, and of graphql-core."""
     document = parse(text)
     result = execute(
-        schema(), document, root(repositories, Owners(repositories), RATE_LIMIT, "me"), other_form, variables
+        schema(), document, root(repositories, Owners(repositories), RATE_LIMIT, EVERYBODY), other_form, variables
     )
     assert isinstance(result, ExecutionResult)
     return answer_of(
-        schema(), document, root(repositories, Owners(repositories), RATE_LIMIT, "me"), variables, other_form
+        schema(), document, root(repositories, Owners(repositories), RATE_LIMIT, EVERYBODY), variables, other_form
     ), result
 
 
@@ -240,8 +241,10 @@ def test_graphql_core_finds_deviations_from_the_schema(unusual: str) -> None:
     repositories = Repositories({repository.node["id"]: repository})
     document = parse(query.text())
     with pytest.raises(Unusual):
-        answer_of(schema(), document, root(repositories, Owners(repositories), RATE_LIMIT, "me"), variables, str)
-    theirs = execute(schema(), document, root(repositories, Owners(repositories), RATE_LIMIT, "me"), str, variables)
+        answer_of(schema(), document, root(repositories, Owners(repositories), RATE_LIMIT, EVERYBODY), variables, str)
+    theirs = execute(
+        schema(), document, root(repositories, Owners(repositories), RATE_LIMIT, EVERYBODY), str, variables
+    )
     assert isinstance(theirs, ExecutionResult)
     with Simulator([repository], speed=50_000) as simulator:
         answer = json.loads(simulator.answer({"query": query.text(), "variables": variables}).body)
@@ -263,4 +266,6 @@ def test_graphql_core_finds_deviations_from_the_schema(unusual: str) -> None:
 def test_errors_and_directives_are_graphql_core_s(text: str, variables: dict[str, Any]) -> None:
     repositories, _ = world()
     with pytest.raises((Unusual, GraphQLError)):
-        answer_of(schema(), parse(text), root(repositories, Owners(repositories), RATE_LIMIT, "me"), variables, str)
+        answer_of(
+            schema(), parse(text), root(repositories, Owners(repositories), RATE_LIMIT, EVERYBODY), variables, str
+        )

@@ -241,7 +241,7 @@ class Console:
         if not unknown or repository is None:
             return []
         try:
-            return self.github.list_numbers(repository.node_id, unknown).missing
+            return self.github.of(repository.owner).list_numbers(repository.node_id, unknown).missing
         except (Deferred, Retryable, Permanent) as error:
             # The worker finds out, and its chunk says so.
             log(

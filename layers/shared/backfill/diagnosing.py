@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from backfill.checks import Check
 from backfill.errors import DatabaseUnavailable, Deferred, Permanent, Retryable
 from backfill.github.client import GitHub, TokenFacts
+from backfill.github.finding import Found
+from backfill.installations import Installed
 from backfill.queues import Queues
 from backfill.store import health
 from backfill.store.connection import Database
@@ -17,6 +19,8 @@ from backfill.store.connection import Database
 EXPIRES_SOON_DAYS = 14
 # Repositories of one request that asks what the token may read.
 MOST_REPOSITORIES = 100
+# Accounts that a check names.
+MOST_NAMED = 5
 # Scopes of a classic token that let it read private repositories, and the teams that were asked to review.
 REPOSITORY_SCOPE, ORGANISATION_SCOPE = "repo", "read:org"
 ORGANISATION_SCOPES = frozenset({ORGANISATION_SCOPE, "write:org", "admin:org"})
@@ -76,11 +80,33 @@ def _token(db: Database, github: GitHub) -> list[Check]:
         if isinstance(error, DatabaseUnavailable):
             raise
         return [Check.failed("GitHub", str(error), "put a valid token into the GitHub secret, or check GITHUB_API_URL")]
-    return [_identity(facts), _scopes(facts), _expiry(facts, datetime.now(UTC)), _budget(facts), *_access(db, github)]
+    its = [_identity(facts), _scopes(facts), _expiry(facts, datetime.now(UTC)), _budget(facts)]
+    return [*its, *_installations(github.installed()), *_access(db, github)]
 
 
 def _identity(facts: TokenFacts) -> Check:
     return Check.passed("GitHub token", f"is of {facts.identity}")
+
+
+def _installations(listed: Installed | None) -> list[Check]:
+    """Whether an App that finds its installations may read everything on all of them."""
+    if listed is None:
+        return []
+    found = f"installed on {len(listed.installations):,} accounts"
+    suspended = [each.account for each in listed.installations if each.suspended_at]
+    lacking = [f"{each.account} does not grant {', '.join(each.lacks)}" for each in listed.installations if each.lacks]
+    if suspended:
+        return [Check.warned("GitHub App", f"{found}, suspended by {_some(suspended)}", "its owner unsuspends it")]
+    if lacking:
+        return [
+            Check.warned("GitHub App", f"{found}; {_some(lacking)}", "give the App read access; each owner accepts it")
+        ]
+    return [Check.passed("GitHub App", found)]
+
+
+def _some(words: Sequence[str]) -> str:
+    more = len(words) - MOST_NAMED
+    return ", ".join(words[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _scopes(facts: TokenFacts) -> Check:
@@ -118,12 +144,14 @@ def _budget(facts: TokenFacts) -> Check:
 
 
 def _access(db: Database, github: GitHub) -> list[Check]:
-    """Whether the token sees what is tracked; single sign-on shows there, and nowhere else."""
+    """Whether the token, or each installation, sees what is tracked; single sign-on shows there, and nowhere else."""
     names = health.some_repositories(db, MOST_REPOSITORIES)
     if not names:
         return [Check.passed("repositories", "none is tracked yet: backfill add OWNER/NAME")]
+    found: dict[str, Found | Permanent | Retryable] = {}
     try:
-        found = github.find([(each.owner, each.name) for each in names])
+        for reader, its in github.by_identity(names, lambda each: each.owner).items():
+            found |= reader.find([(each.owner, each.name) for each in its])
     except Deferred as limit:
         return [Check.warned("repositories", f"not asked for: {limit.reason}", "run backfill doctor again in a minute")]
     except (Permanent, Retryable) as error:

@@ -107,7 +107,7 @@ def pages(github: GitHub, login: str, node_id: str | None) -> Iterator[OwnerPage
     cursor, size, goes_on = None, github_lists.PAGE, True
     while goes_on:
         try:
-            page = github.owned(login, node_id, cursor, size)
+            page = github.of(login).owned(login, node_id, cursor, size)
         except TooLarge:
             if size == 1:
                 raise
@@ -147,7 +147,9 @@ def _begun(db: Database, organisation: Organisation) -> Organisation:
 
 
 def _page(github: GitHub, organisation: Organisation, size: int) -> OwnerPage:
-    return github.owned(organisation.login, organisation.node_id, organisation.listing_cursor, size)
+    return github.of(organisation.login).owned(
+        organisation.login, organisation.node_id, organisation.listing_cursor, size
+    )
 
 
 def _stored(db: Database, organisation: Organisation, page: OwnerPage) -> Organisation:

@@ -18,6 +18,9 @@ class Spent:
     points: int = 0
     requests: int = 0
 
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.points + other.points, self.requests + other.requests)
+
     def __sub__(self, earlier: Spent) -> Spent:
         return Spent(self.points - earlier.points, self.requests - earlier.requests)
 

@@ -21,7 +21,8 @@ MOST_NAMES = 100
 # Wait before a name is asked for again, if GitHub does not say when it can answer.
 AGAIN_SECONDS = 60.0
 
-Refusal = Permanent | Retryable
+# Of one name. Deferred: the limit of the identity that reads it.
+Refusal = Permanent | Retryable | Deferred
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,42 +51,57 @@ def add(db: Database, github: GitHub, queues: Queues, wanted: Sequence[Wanted]) 
 
     Raises Permanent for what concerns the token or GitHub as a whole.
     """
-    wait, reason = AGAIN_SECONDS, "GitHub has not answered yet"
-    found: dict[str, Found | Refusal] = {}
     try:
         found = find(github, wanted)
-    except Deferred as limit:
-        wait, reason = limit.seconds, limit.reason
-    except Retryable as error:
-        reason = str(error)
+    except (Deferred, Retryable) as error:
+        found = dict.fromkeys((each.full_name for each in wanted), error)
     fates: list[Tracked | Accepted | Permanent] = []
+    waits: list[float] = []
     for each in wanted:
-        answer = found.get(each.full_name)
+        answer = found[each.full_name]
         if isinstance(answer, Permanent):
             fates.append(answer)
-        elif answer is None or isinstance(answer, Retryable):
-            accepted = Accepted(reason if answer is None else str(answer))
-            names.accept(db, each, accepted.why[:MOST_TEXT], wait)
-            fates.append(accepted)
+        elif isinstance(answer, (Deferred, Retryable)):
+            wait, reason = (
+                (answer.seconds, answer.reason) if isinstance(answer, Deferred) else (AGAIN_SECONDS, str(answer))
+            )
+            names.accept(db, each, reason[:MOST_TEXT], wait)
+            fates.append(Accepted(reason))
+            waits.append(wait)
         else:
             fates.append(track(db, queues, each, answer, github.unsupported))
-    if any(isinstance(fate, Accepted) for fate in fates):
-        queues.request_plan(None, wait)
+    if waits:
+        queues.request_plan(None, min(waits))
     return fates
 
 
 def find(github: GitHub, wanted: Sequence[Wanted]) -> dict[str, Found | Refusal]:
-    """GitHub's answer for each name. A name that makes the request of the others fail is found by dividing the request.
+    """GitHub's answer for each name, asked as the identity that reads it.
 
-    Raises Deferred and whatever concerns GitHub or the token as a whole.
+    Raises Deferred and whatever concerns GitHub or the token as a whole. What concerns one of several identities is the answer
+    for its names.
     """
+    groups = github.by_identity(wanted, lambda each: each.owner)
+    if len(groups) == 1:
+        return _find(*groups.popitem())
+    found: dict[str, Found | Refusal] = {}
+    for reader, its in groups.items():
+        try:
+            found |= _find(reader, its)
+        except (Deferred, Permanent, Retryable) as error:
+            found |= dict.fromkeys((each.full_name for each in its), error)
+    return found
+
+
+def _find(github: GitHub, wanted: Sequence[Wanted]) -> dict[str, Found | Refusal]:
+    """A name that makes the request of the others fail is found by dividing the request."""
     try:
         return dict(github.find([(each.owner, each.name) for each in wanted]))
     except (Forbidden, TooLarge, Unexplained) as error:
         if len(wanted) == 1:
             return {wanted[0].full_name: error}
         half = len(wanted) // 2
-        return {**find(github, wanted[:half]), **find(github, wanted[half:])}
+        return {**_find(github, wanted[:half]), **_find(github, wanted[half:])}
 
 
 def track(

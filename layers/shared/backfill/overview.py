@@ -11,7 +11,7 @@ from typing import Any
 from backfill.error_codes import ErrorCode
 from backfill.queues import Queues
 from backfill.store import budget, names, progress
-from backfill.store.budget import Latest
+from backfill.store.budget import Budget, Budgets
 from backfill.store.connection import Database
 from backfill.store.progress import Progress
 
@@ -65,7 +65,7 @@ class Overview:
 
     backfills: Sequence[Shown]
     counts: Mapping[str, int]
-    budget: Latest | None
+    budgets: Budgets
     dead_letters: int
     requested: Sequence[names.Requested]
     advice: Sequence[Mapping[str, Any]]
@@ -75,7 +75,8 @@ class Overview:
         return {
             "backfills": [each.as_json() for each in self.backfills],
             "counts": self.counts,
-            "budget": asdict(self.budget) if self.budget else None,
+            "budget": asdict(self.budgets.latest) if self.budgets.latest else None,
+            "budgets": [asdict(each) for each in self.budgets.known],
             "dead_letters": self.dead_letters,
             "requested": [asdict(each) for each in self.requested],
             "advice": [dict(each) for each in self.advice],
@@ -84,12 +85,12 @@ class Overview:
 
 def overview(db: Database, queues: Queues, repository_id: str | None = None, after_id: str | None = None) -> Overview:
     """Up to MOST_BACKFILLS backfills: one, or all, or those after ``after_id`` in the order of their ids. Reads only."""
-    latest = budget.latest(db)
+    known = budget.budgets(db)
     rows = progress.rows(db, repository_id, MOST_BACKFILLS, after_id)
     return Overview(
-        _shown(rows, latest),
+        _shown(rows, known),
         progress.counts(db),
-        latest,
+        known,
         queues.dead_letters_waiting(),
         names.requested(db),
         [{**each, "advice": _ADVICE.get(each["part"], each["reason"])} for each in budget.advice(db)],
@@ -98,11 +99,11 @@ def overview(db: Database, queues: Queues, repository_id: str | None = None, aft
 
 def of_repository(db: Database, repository_id: str) -> Shown | None:
     """One backfill without the figures of all; None if the repository is not tracked. Reads only."""
-    return next(iter(_shown(progress.rows(db, repository_id, 1), budget.latest(db))), None)
+    return next(iter(_shown(progress.rows(db, repository_id, 1), budget.budgets(db))), None)
 
 
-def _shown(rows: Sequence[Progress], latest: Latest | None) -> list[Shown]:
-    return [Shown(each, condition(each, latest)) for each in rows]
+def _shown(rows: Sequence[Progress], known: Budgets) -> list[Shown]:
+    return [Shown(each, condition(each, known.of(each.repository.split("/")[0]))) for each in rows]
 
 
 # What a part of the queries that a token may not ask for means to the operator.
@@ -121,8 +122,8 @@ _PAUSES = {
 }
 
 
-def condition(row: Progress, latest_budget: Latest | None) -> Condition:
-    """The state of a backfill, beside the ``budget.latest`` of its GitHub identity."""
+def condition(row: Progress, its_budget: Budget | None) -> Condition:
+    """The state of a backfill, beside the budget of the identity that reads it."""
     if row.status == "completed":
         if row.failed_prs and not row.unchecked:
             return Condition(
@@ -137,7 +138,7 @@ def condition(row: Progress, latest_budget: Latest | None) -> Condition:
         return _checked(row)
     if row.status == "paused":
         return _paused(row)
-    return _trouble(row) or _wait(row, latest_budget) or _work(row)
+    return _trouble(row) or _wait(row, its_budget) or _work(row)
 
 
 def _checked(row: Progress) -> Condition:
@@ -175,14 +176,14 @@ def _trouble(row: Progress) -> Condition | None:
     return None
 
 
-def _wait(row: Progress, latest_budget: Latest | None) -> Condition | None:
+def _wait(row: Progress, its_budget: Budget | None) -> Condition | None:
     if row.processing or row.due:
         return None
     if row.next_at:
         code = "waiting_for_github" if row.next_code == ErrorCode.DEFERRED else "retrying"
         return Condition(code, Kind.WAITING, _until(row.next_at, row.next_error))
-    if latest_budget and latest_budget.waits_until:
-        why = _until(latest_budget.waits_until, latest_budget.wait_reason)
+    if its_budget and its_budget.waits_until:
+        why = _until(its_budget.waits_until, its_budget.wait_reason)
         return Condition("waiting_for_github", Kind.WAITING, why)
     return None
 

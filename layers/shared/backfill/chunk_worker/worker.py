@@ -134,7 +134,9 @@ class Worker:
 
     def _read_and_store(self, claim: Claim) -> Outcome:
         members = self._members(claim)
-        read = self.github.details(claim.repository.node_id, members.rows, self._terms(claim))
+        read = self.github.of(claim.repository.owner).details(
+            claim.repository.node_id, members.rows, self._terms(claim)
+        )
         begin, spent = time.monotonic(), self._spent(claim)
         with self.db.transaction():
             outcome = self._store(claim, members, read, spent)
@@ -161,7 +163,7 @@ class Worker:
         if chunk.origin is Origin.PLANNER:
             return undetailed(pull_requests.by_numbers(self.db, repository.id, chunk.pr_numbers))
         # A person may name a number that was never listed, and wants the state of now.
-        found = self.github.list_numbers(repository.node_id, chunk.pr_numbers)
+        found = self.github.of(repository.owner).list_numbers(repository.node_id, chunk.pr_numbers)
         with self.db.transaction():
             chunks.fence(self.db, chunk)
             pull_requests.store_listed(self.db, repository.id, found.contributors, found.pull_requests)

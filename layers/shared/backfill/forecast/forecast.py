@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from backfill.planner.completed import CHECKED_AT_ONCE
 from backfill.planner.run import MOST_BACKFILLS
 from backfill.priority import Marks
 from backfill.store import backfills, budget, forecasts, progress
-from backfill.store.budget import Latest
+from backfill.store.budget import Budget, Budgets
 from backfill.store.connection import Database
 from backfill.store.forecasts import Active
 
@@ -30,9 +30,10 @@ CHUNK_SIZE, MAX_CHUNKS = 25, 10
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """One backfill. ``pace``: seconds that one of GitHub's seconds takes."""
+    """One backfill. ``identity`` reads it. ``pace``: seconds that one of GitHub's seconds takes."""
 
     work: Work
+    identity: str | None
     pace: float
     seconds: float
     finish: datetime
@@ -44,6 +45,7 @@ class Foreseen:
             "repository_id": work.repository_id,
             "repository": work.name,
             "status": work.status,
+            "identity": self.identity,
             "pull_requests_to_list": work.to_list,
             "pull_requests_to_detail": work.to_detail,
             "chunks": work.chunks,
@@ -76,7 +78,7 @@ class Forecast:
 
     backfills: Sequence[Foreseen]
     completed: int
-    budget: Latest | None
+    budgets: Budgets
     now: datetime
 
     def as_json(self) -> dict[str, Any]:
@@ -85,13 +87,15 @@ class Forecast:
         last = max(rows, key=lambda row: row["seconds"], default={"seconds": 0, "finish": self.now.isoformat()})
         total = {field: sum(row[field] for row in rows) for field in _SUMMED}
         # A request that checks for changes costs a point.
+        budgets = [{name: _plain(value) for name, value in asdict(each).items()} for each in self.budgets.known]
         points = -(-self.completed // CHECKED_AT_ONCE)
         return {
             "dry_run": True,
             "backfills": rows,
             "total": total | {"seconds": last["seconds"], "finish": last["finish"]},
             "completed_to_examine": {"repositories": self.completed, "points": points},
-            "budget": {name: _plain(value) for name, value in asdict(self.budget).items()} if self.budget else None,
+            "budget": budgets[0] if budgets else None,
+            "budgets": budgets,
         }
 
 
@@ -107,18 +111,14 @@ class Forecaster:
         """What a run of the planner would do now, and what the backfills take until they are completed."""
         with self.db.reading():
             asked, others = self._works(request)
-            known = budget.latest(self.db)
-            seconds_each = pace.pace(self.db, asked, known.slowness if known else 1.0)
-            now = backfills.now(self.db)
-            works = [*asked, *others]
-            finishes = pace.until_done([(work.server_seconds * seconds_each, work.share) for work in works])
-            busy = max(seconds_each * sum(work.server_seconds for work in works), 1e-9)
-            rate = sum(work.points for work in works) / busy
-            foreseen = []
-            for work, finish in zip(asked, finishes, strict=False):
-                seconds = pace.with_resets(finish, rate, known, now)
-                foreseen.append(Foreseen(work, seconds_each, seconds, now + timedelta(seconds=seconds)))
-            return Forecast(foreseen, progress.counts(self.db)["completed"], known, now)
+            known, now = budget.budgets(self.db), backfills.now(self.db)
+            foreseen: dict[Work, Foreseen] = {}
+            for its in {id(each): each for each in (known.of(work.owner) for work in asked)}.values():
+                mine, theirs = ([work for work in works if known.of(work.owner) is its] for works in (asked, others))
+                seconds_each = pace.pace(self.db, mine, known, its)
+                foreseen |= {each.work: each for each in _of_identity(mine, theirs, seconds_each, its, now)}
+            in_order = [foreseen[work] for work in asked]
+            return Forecast(in_order, progress.counts(self.db)["completed"], known, now)
 
     def _works(self, request: PlanEvent) -> tuple[list[Work], list[Work]]:
         """The backfills that are asked for, and the other active ones, which take their share meanwhile."""
@@ -139,22 +139,37 @@ class Forecaster:
     def _untracked(self, request: PlanEvent, sampler: Sampler) -> Work:
         """A repository that nobody has added yet."""
         owner, name = (request.repository or "/").split("/", 1)
-        row, total = self.github.repository(owner, name)
+        row, total = self.github.of(owner).repository(owner, name)
         marks = priority.scale("normal", request.chunk_size or CHUNK_SIZE, request.max_chunks or MAX_CHUNKS)
-        work = Work(f"{row['owner']}/{row['name']}", None, "untracked", _share(marks), basis="")
-        return _with_unlisted(work, Unlisted(row["node_id"], None, None, total), marks, sampler)
+        work = Work(row["owner"], f"{row['owner']}/{row['name']}", None, "untracked", _share(marks), basis="")
+        return _with_unlisted(work, Unlisted(row["owner"], row["node_id"], None, None, total), marks, sampler)
 
     def _tracked(self, active: Active, request: PlanEvent, sampler: Sampler) -> Work:
         backfill = active.backfill
         marks = priority.marks(backfill, request.chunk_size, request.max_chunks)
         sizes = forecasts.sizes_left(self.db, backfill.repository_id, SAMPLE)
         left = sizes[0]["remaining"] if sizes else 0
-        work = Work(active.full_name, backfill.repository_id, backfill.status, _share(marks))
+        work = Work(active.owner, active.full_name, backfill.repository_id, backfill.status, _share(marks))
         work = work.with_details(left, scaled(sizes, left, marks.chunk_size), "listed sizes")
         to_list = 0 if backfill.is_listed else max(0, backfill.total_prs - backfill.listed_prs)
-        unlisted = Unlisted(active.node_id, backfill.repository_id, backfill.last_processed_cursor, to_list)
+        unlisted = Unlisted(
+            active.owner, active.node_id, backfill.repository_id, backfill.last_processed_cursor, to_list
+        )
         work = _with_unlisted(work, unlisted, marks, sampler)
         return replace(work, chunks_now=min(work.chunks, cutting.room_for(self.db, backfill, marks)))
+
+
+def _of_identity(
+    asked: Sequence[Work], others: Sequence[Work], seconds_each: float, its: Budget | None, now: datetime
+) -> Iterator[Foreseen]:
+    """When each backfill is done, if those of one identity share its time and its points."""
+    works = [*asked, *others]
+    finishes = pace.until_done([(work.server_seconds * seconds_each, work.share) for work in works])
+    busy = max(seconds_each * sum(work.server_seconds for work in works), 1e-9)
+    rate = sum(work.points for work in works) / busy
+    for work, finish in zip(asked, finishes, strict=False):
+        seconds = pace.with_resets(finish, rate, its, now)
+        yield Foreseen(work, its.identity if its else None, seconds_each, seconds, now + timedelta(seconds=seconds))
 
 
 def _with_unlisted(work: Work, unlisted: Unlisted, marks: Marks, sampler: Sampler) -> Work:
@@ -173,7 +188,7 @@ def _roughly(active: Active) -> Work:
     backfill = active.backfill
     left = max(0, backfill.total_prs - backfill.processed_prs)
     marks = priority.marks(backfill)
-    work = Work("", backfill.repository_id, backfill.status, _share(marks))
+    work = Work(active.owner, "", backfill.repository_id, backfill.status, _share(marks))
     return replace(work.with_details(left, average(left, marks), "averages"), chunks=0)
 
 

@@ -28,6 +28,7 @@ LEAST_SECONDS = 60
 class Unlisted:
     """``count`` pull requests of a repository that come after ``cursor``."""
 
+    owner: str
     node_id: str
     repository_id: str | None
     cursor: str | None
@@ -62,7 +63,7 @@ class Sampler:
     def _first_pages(self, unlisted: Unlisted) -> Sequence[Listed]:
         cursor, found = unlisted.cursor, list[Listed]()
         for _ in range(unlisted.pages):
-            page = self.github.list_pull_requests(unlisted.node_id, cursor)
+            page = self.github.of(unlisted.owner).list_pull_requests(unlisted.node_id, cursor)
             cursor = page.end_cursor
             found += page.pull_requests
             if not page.has_next_page:
@@ -71,14 +72,16 @@ class Sampler:
 
     def _spread(self, unlisted: Unlisted, requests: int) -> Sequence[Listed]:
         """Pull requests and issues share their numbers: the numbers of issues fall out of the sample."""
-        newest = self.github.list_updated(unlisted.node_id, None).pull_requests
+        newest = self.github.of(unlisted.owner).list_updated(unlisted.node_id, None).pull_requests
         last = max((each["number"] for each in newest), default=0)
         known = unlisted.repository_id
         first = forecasts.largest_number(self.db, known) if known else 0
         count = requests * packing.PAGE
         step = max(1.0, (last - first) / count)
         numbers = [first + 1 + int(index * step) for index in range(count)]
-        found = self.github.list_numbers(unlisted.node_id, [number for number in numbers if number <= last])
+        found = self.github.of(unlisted.owner).list_numbers(
+            unlisted.node_id, [number for number in numbers if number <= last]
+        )
         return found.pull_requests if len(found.pull_requests) >= LEAST_SAMPLE else []
 
 

@@ -11,8 +11,9 @@ from backfill.priority import Marks
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """``share`` weighs it against other active backfills. ``basis`` says how sure it is."""
+    """``share`` weighs it against other active backfills of its identity. ``basis`` says how sure it is."""
 
+    owner: str
     name: str
     repository_id: str | None
     status: str

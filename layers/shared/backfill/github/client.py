@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from backfill.errors import Permanent, Retryable
 from backfill.github import documents, finding, listing, organisations
-from backfill.github.auth import Credentials
+from backfill.github.auth import Access
 from backfill.github.errors import UnknownField, understood
 from backfill.github.finding import Found, States
 from backfill.github.governor import Governor
@@ -18,7 +19,10 @@ from backfill.github.reading import ChunkDetails, ChunkReader, Terms
 from backfill.github.records import Listed
 from backfill.github.session import Session
 from backfill.github.transport import Transport
+from backfill.installations import Installed
 from backfill.model import Spent
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +40,52 @@ class TokenFacts:
 
 
 class GitHub:
-    """Raises Deferred (limits), Retryable or Permanent; see backfill.github.errors."""
+    """GitHub as one identity. `of` gives GitHub as the identity that reads an owner's repositories.
 
-    def __init__(self, transport: Transport, credentials: Credentials, governor: Governor) -> None:
+    Raises Deferred (limits), Retryable or Permanent; see backfill.github.errors.
+    """
+
+    def __init__(self, transport: Transport, credentials: Access, governor: Governor) -> None:
+        self._transport, self._credentials, self._governor = transport, credentials, governor
         self._session = Session(transport, credentials, governor)
         self._finder = finding.Finder(self._session, checks_schema=not transport.is_newest)
+        self._others: dict[str, GitHub] = {}
+
+    def of(self, owner: str) -> GitHub:
+        """GitHub as the identity that reads this owner's repositories: this one, unless an App is installed on the owner."""
+        access = self._credentials.of(owner)
+        if access is self._credentials:
+            return self
+        identity = access.identity()
+        if identity not in self._others:
+            self._others[identity] = GitHub(self._transport, access, self._governor)
+        return self._others[identity]
+
+    def by_identity(self, items: Iterable[T], owner_of: Callable[[T], str]) -> dict[GitHub, list[T]]:
+        """What each identity reads, because one request is of one identity."""
+        groups: dict[GitHub, list[T]] = {}
+        for each in items:
+            groups.setdefault(self.of(owner_of(each)), []).append(each)
+        return groups
+
+    def installed(self) -> Installed | None:
+        """The App's installations as GitHub lists them now; None if the secret names one identity."""
+        return self._credentials.installed()
+
+    def identity(self) -> str:
+        """The key of the budget."""
+        return self._session.identity()
 
     @property
     def spent(self) -> Spent:
         """Everything that this container has spent (Session)."""
-        return self._session.spent
+        return sum((each.spent for each in self._others.values()), self._session.spent)
 
     @property
     def unsupported(self) -> UnknownField | None:
         """What the queries need and the server's schema lacked at the last check."""
-        return self._finder.unsupported
+        lacking = (each.unsupported for each in self._others.values())
+        return self._finder.unsupported or next(filter(None, lacking), None)
 
     def token_facts(self) -> TokenFacts:
         """Ask GitHub about the token, for one point."""
@@ -77,7 +112,7 @@ class GitHub:
 
     @understood()
     def find(self, names: finding.Names) -> dict[str, Found | Permanent | Retryable]:
-        """Up to 100 repositories by ``owner/name``; an error where GitHub shows none."""
+        """Up to 100 repositories of this identity by ``owner/name``; an error where GitHub shows none."""
         return self._finder.find(names)
 
     @understood()

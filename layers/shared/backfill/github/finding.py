@@ -10,13 +10,13 @@ from backfill.github import cost, documents, records
 from backfill.github.errors import (
     Forbidden,
     InvalidQuery,
-    RepositoryUnavailable,
     ScopeMissing,
     TooLarge,
     Unexplained,
     UnknownField,
 )
 from backfill.github.records import Node, Row
+from backfill.github.refusals import below
 from backfill.github.replies import Reply
 from backfill.github.session import Price, Session
 
@@ -34,7 +34,7 @@ def one(session: Session, owner: str, name: str) -> Found:
     """A repository by name. Renames are followed."""
     node = session.query(documents.FIND, {"owner": owner, "name": name}).data.get("repository")
     if node is None:
-        raise RepositoryUnavailable(f"GitHub shows no repository {owner}/{name} to this token")
+        raise session.not_shown(f"repository {owner}/{name}")
     return _found(node)
 
 
@@ -77,23 +77,26 @@ class Finder:
                 self.unsupported = None
             self._session.ask_more(len(some))
             waiting = waiting[len(some) :]
-            found.update(_answers(some, reply))
+            found.update(_answers(self._session, some, reply))
         return found
 
 
-def _answers(names: Names, reply: Reply) -> dict[str, Found | Permanent | Retryable]:
+def _answers(session: Session, names: Names, reply: Reply) -> dict[str, Found | Permanent | Retryable]:
     found: dict[str, Found | Permanent | Retryable] = {}
     for index, (owner, name) in enumerate(names):
         node, full_name = reply.data[f"r{index}"], f"{owner}/{name}"
         if node:
             found[full_name] = _found(node)
         elif (f"r{index}",) in reply.missing:
-            found[full_name] = RepositoryUnavailable(f"GitHub shows no repository {full_name} to this token")
-        elif (refusal := reply.refused.get((f"r{index}",))) is not None and refusal.is_definite:
-            found[full_name] = Forbidden(refusal.reason)
+            found[full_name] = session.not_shown(f"repository {full_name}")
         else:
-            reason = refusal.reason if refusal else "GitHub gave null without a reason"
-            found[full_name] = Unexplained(f"{full_name}: {reason}")
+            # Where a part of it is refused that GitHub's schema requires, all of it is null.
+            refusal = next(iter(below(reply.refused, (f"r{index}",)).values()), None)
+            if refusal is not None and refusal.is_definite:
+                found[full_name] = Forbidden(refusal.reason)
+            else:
+                reason = refusal.reason if refusal else "GitHub gave null without a reason"
+                found[full_name] = Unexplained(f"{full_name}: {reason}")
     return found
 
 

@@ -90,7 +90,7 @@ def page(session: Session, document: str, node_id: str, cursor: str | None, size
     variables = {"repository": node_id, "first": size, "after": cursor}
     price = Price(seconds=cost.seconds(listed=size))
     reply = session.query(document, variables, price, patience=LISTING_SLEEP_SECONDS)
-    node = repository_node(reply, node_id)
+    node = repository_node(session, reply, node_id)
     listed = node["pullRequests"]
     info, newest = listed["pageInfo"], [each for each in node["newest"]["nodes"] if each]
     if info["hasNextPage"] and info["endCursor"] in (None, "", cursor):
@@ -135,7 +135,7 @@ def by_numbers(session: Session, node_id: str, numbers: Sequence[int]) -> Listed
             continue
         session.ask_more(len(some))
         points += reply.cost or 1
-        alone += _take(found, some, reply, repository_node(reply, node_id))
+        alone += _take(found, some, reply, repository_node(session, reply, node_id))
     return ListedNumbers(found.rows, found.contributors, found.missing, points, found.refused)
 
 

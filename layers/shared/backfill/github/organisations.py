@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backfill.github import cost, documents, records
-from backfill.github.errors import Forbidden, RepositoryUnavailable, Unexplained
+from backfill.github.errors import Forbidden, Unexplained
 from backfill.github.governor import LISTING_SLEEP_SECONDS
 from backfill.github.records import Node
 from backfill.github.session import Price, Session
@@ -73,7 +73,7 @@ def owned(session: Session, login: str, node_id: str | None, cursor: str | None,
         raise Forbidden(reply.refused[root,].reason)
     found = reply.data.get(root)
     if not found:
-        raise RepositoryUnavailable(f"GitHub shows no organisation or user {login} to this token")
+        raise session.not_shown(f"organisation or user {login}")
     its = found["repositories"]
     info = its["pageInfo"]
     if info["hasNextPage"] and info["endCursor"] in (None, "", cursor):

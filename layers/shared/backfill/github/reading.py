@@ -144,7 +144,7 @@ class ChunkReader:
         """Ask, and take the reply; or the same tasks in other requests."""
         try:
             reply = self._ask(request)
-            repository_node(reply, self._node_id)
+            repository_node(self._session, reply, self._node_id)
         except ValidationTimeout as error:
             is_less = self._session.ask_fewer_fields(error, request.fields)
             return request.tasks if is_less else self._split(request.tasks, error)

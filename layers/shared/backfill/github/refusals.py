@@ -183,6 +183,8 @@ def why_forbidden(message: str, *, needs_single_sign_on: bool = False) -> str:
         return f"{message}; authorize the token for the organization's SAML single sign-on"
     if "integration" in message:
         return f"{message}; give the GitHub App the permission, and accept it for the installation"
+    if "suspended" in message:
+        return f"{message}; the owner of the account unsuspends it in its settings, below Installed GitHub Apps"
     return message or "GitHub forbids it without a reason"
 
 

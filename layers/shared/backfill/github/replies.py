@@ -10,6 +10,7 @@ from typing import Any
 
 from backfill.github import headers as header
 from backfill.github.errors import (
+    MALFORMED,
     BadCredentials,
     BrokenOff,
     Forbidden,
@@ -21,10 +22,13 @@ from backfill.github.errors import (
 )
 from backfill.github.records import Node
 from backfill.github.refusals import Judged, Path, Refusal, judge, rate_limit, why_forbidden
+from backfill.installations import Installation
 from backfill.limits import LONGEST_WINDOW_SECONDS
 
 # What GitHub grants a request that it counts as nobody's, by the hour.
 POINTS_OF_NOBODY = 60
+# What an App needs to read a private repository whole (docs/incomplete.md).
+PERMISSIONS = ("metadata", "pull_requests", "contents", "issues")
 # What a column of the budget holds; GitHub's limits are far below.
 MOST_POINTS = 2**31 - 1
 
@@ -77,12 +81,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Reply:
 def classify_installation_token(status: int, headers: Mapping[str, str], body: bytes) -> tuple[str, datetime]:
     """The token and its end, from the reply of POST /app/installations/{id}/access_tokens."""
     answer = _object(body)
-    if status in (401, 404):
-        raise BadCredentials(
-            "GitHub refuses the app: check app_id, installation_id and private_key in the secret, "
-            f"and that the app is still installed ({_message(answer) or status})"
-        )
-    _raise_for_access(status, headers, answer, body)
+    _raise_for_app(status, headers, answer, body)
     try:
         if status != 201 or answer is None:
             raise ValueError
@@ -90,6 +89,40 @@ def classify_installation_token(status: int, headers: Mapping[str, str], body: b
     except (KeyError, ValueError, AttributeError):
         pass
     raise Unreachable(f"GitHub answered {status} without a token when asked for one of the app's installation")
+
+
+def classify_installations(status: int, headers: Mapping[str, str], body: bytes) -> list[Installation]:
+    """The installations of a page, from the reply of GET /app/installations."""
+    _raise_for_app(status, headers, _object(body), body)
+    try:
+        if status != 200:
+            raise ValueError
+        return [_installation(each) for each in json.loads(body)]
+    except (*MALFORMED, RecursionError):
+        pass
+    raise Unreachable(f"GitHub answered {status} without a list when asked for the app's installations")
+
+
+def _installation(node: Node) -> Installation:
+    granted = node.get("permissions") or {}
+    suspended = node.get("suspended_at")
+    return Installation(
+        int(node["id"]),
+        str(node["account"]["login"]),
+        str(node["repository_selection"]),
+        datetime.fromisoformat(suspended.replace("Z", "+00:00")) if suspended else None,
+        tuple(name for name in PERMISSIONS if granted.get(name) not in ("read", "write", "admin")),
+    )
+
+
+def _raise_for_app(status: int, headers: Mapping[str, str], answer: Node | None, body: bytes) -> None:
+    """Refusals of a request that an App signed."""
+    if status in (401, 404):
+        raise BadCredentials(
+            "GitHub refuses the app: check app_id, private_key and, if the secret has it, installation_id, "
+            f"and that the app is still installed ({_message(answer) or status})"
+        )
+    _raise_for_access(status, headers, answer, body)
 
 
 def _raise_for_access(status: int, headers: Mapping[str, str], answer: Node | None, body: bytes) -> None:

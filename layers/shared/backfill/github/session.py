@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from backfill.errors import BackfillError
 from backfill.github import cost, documents
-from backfill.github.auth import Credentials
+from backfill.github.auth import Access
 from backfill.github.errors import (
     BadCredentials,
     OutOfTime,
@@ -58,7 +58,7 @@ class Session:
     before, also where the work raised.
     """
 
-    def __init__(self, transport: Transport, credentials: Credentials, governor: Governor) -> None:
+    def __init__(self, transport: Transport, credentials: Access, governor: Governor) -> None:
         self._transport = transport
         self._credentials = credentials
         self._governor = governor
@@ -72,6 +72,10 @@ class Session:
     def identity(self) -> str:
         """The owner of the budget."""
         return self._credentials.identity()
+
+    def not_shown(self, what: str) -> RepositoryUnavailable:
+        """GitHub shows this identity no such thing."""
+        return RepositoryUnavailable(f"GitHub shows no {what} to {self._credentials.reader}")
 
     def query(
         self,
@@ -173,12 +177,12 @@ class Session:
             problem("a request was too large", error=str(error), asked=asked, size=self._light_size.value)
 
 
-def repository_node(reply: Reply, node_id: str) -> Node:
+def repository_node(session: Session, reply: Reply, node_id: str) -> Node:
     """The repository of a reply. Raises RepositoryUnavailable where GitHub does not have it."""
     node = reply.data.get("node")
     if not node:
         if ("node",) in reply.missing:
-            raise RepositoryUnavailable(f"GitHub has no repository with the node id {node_id}")
+            raise session.not_shown(f"repository with the node id {node_id}")
         raise Unexplained("GitHub gave null for the repository without a reason")
     found: Node = node
     return found

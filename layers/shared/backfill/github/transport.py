@@ -18,7 +18,8 @@ from backfill import trust
 from backfill.errors import BackfillError, Misconfigured
 from backfill.github import headers as header
 from backfill.github.errors import BadCredentials, BrokenOff, OutOfTime, TooLarge, Unreachable
-from backfill.github.replies import Reply, classify, classify_installation_token
+from backfill.github.replies import Reply, classify, classify_installation_token, classify_installations
+from backfill.installations import Installation
 
 # GitHub wants the application's name here; with it, its support can tell who asks.
 USER_AGENT = f"progressive-backfill python-requests/{requests.__version__}"
@@ -40,8 +41,8 @@ MOST_CLOCK_DIFFERENCE_SECONDS = 24 * 3600.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost", "host.docker.internal")
 
 _OF_AN_INSTALLATION = (
-    "a token that begins with ghs_ is one of a GitHub App's installation and lasts an hour: put app_id, installation_id and "
-    "private_key into the secret, and the tokens are made from them"
+    "a token that begins with ghs_ is one of a GitHub App's installation and lasts an hour: put app_id and private_key into the "
+    "secret, and the tokens are made from them"
 )
 Answer = tuple[int, Mapping[str, str], bytes]
 
@@ -101,11 +102,19 @@ class Transport:
         url = f"{self._rest_url}/app/installations/{installation_id}/access_tokens"
         return classify_installation_token(*self._post(url, jwt, {}, 2 * GITHUB_QUERY_SECONDS))
 
+    def installations(self, jwt: str, page: int, per_page: int) -> list[Installation]:
+        """A page of the App's installations, 100 at most. https://docs.github.com/en/rest/apps/apps"""
+        url = f"{self._rest_url}/app/installations?per_page={per_page}&page={page}"
+        return classify_installations(*self._request("GET", url, jwt, None, 2 * GITHUB_QUERY_SECONDS))
+
     def now(self) -> datetime:
         """The time by GitHub's clock, to a second, once it has answered; until then this machine's."""
         return datetime.fromtimestamp(self._clock() + self._clock_ahead, UTC)
 
     def _post(self, url: str, token: str, body: Mapping[str, Any], seconds: float) -> Answer:
+        return self._request("POST", url, token, body, seconds)
+
+    def _request(self, method: str, url: str, token: str, body: Mapping[str, Any] | None, seconds: float) -> Answer:
         """Ends within ``seconds``: up to half of them for the first byte, and as many for the last piece of the rest."""
         if not token.isascii() or not token.isprintable() or " " in token:
             raise BadCredentials("the GitHub token holds characters that no token has: blanks, line ends or the like")
@@ -114,7 +123,8 @@ class Transport:
         patience = min(READ_SECONDS, seconds / 2)
         deadline = time.monotonic() + seconds - patience
         try:
-            with self._session.post(
+            with self._session.request(
+                method,
                 url,
                 json=body,
                 auth=_Bearer(token),

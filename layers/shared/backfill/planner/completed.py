@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from backfill import pauses, priority
 from backfill.errors import MOST_TEXT, Deferred, Permanent, Retryable
+from backfill.github.client import GitHub
 from backfill.github.errors import Forbidden, TooLarge, Unexplained
 from backfill.github.finding import RepositoryState, States
 from backfill.observability import problem
@@ -28,28 +31,51 @@ READ_AT_ONCE = 10_000
 MOST_REFUSALS = 10
 
 
-def check(means: Means, began: datetime) -> tuple[list[str], Part]:
-    """Check every completed backfill once a round; the ids of those that became active."""
-    reopened: list[str] = []
-    checked = 0
-    while resting := completed.to_check(means.db, READ_AT_ONCE, began):
-        if not means.has_time_for_check():
-            return reopened, Part(False, moved=checked)
+@dataclass(slots=True)
+class _Checked:
+    """What a run has checked so far. A limit or an error stops its identity, and no more is read from the database."""
+
+    reopened: list[str] = field(default_factory=list)
+    checked: int = 0
+    limits: list[float] = field(default_factory=list)
+    is_stopped: bool = False
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """Note the limit or the error that ends the block."""
         try:
-            for some, answers in _answers(means, resting):
-                again, limit = _bring_up_to_date(means, some, answers)
-                reopened += again
-                if limit is not None:
-                    is_done = not completed.to_check(means.db, 1, began)
-                    return reopened, Part(is_done, limit.seconds, checked)
-                checked += len(some)
+            yield
         except Deferred as limit:
-            return reopened, Part(False, limit.seconds, checked)
+            self.limits.append(limit.seconds)
+            self.is_stopped = True
         except (Retryable, Permanent) as error:
             # GitHub, or the token: the next heartbeat asks again.
             problem("completed backfills could not be checked for changes", error=str(error))
-            return reopened, Part(True, moved=checked)
-    return reopened, Part(True, moved=checked)
+            self.is_stopped = True
+
+
+def check(means: Means, began: datetime) -> tuple[list[str], Part]:
+    """Check every completed backfill once a round; the ids of those that became active."""
+    done = _Checked()
+    while not done.is_stopped and (resting := completed.to_check(means.db, READ_AT_ONCE, began)):
+        if not means.has_time_for_check():
+            return done.reopened, Part(False, moved=done.checked)
+        with done.stopping():
+            for reader, its in means.github.by_identity(resting, lambda each: each.owner).items():
+                with done.stopping():
+                    _check(means, reader, its, done)
+    is_done = not done.limits or not completed.to_check(means.db, 1, began)
+    return done.reopened, Part(is_done, min(done.limits, default=0.0), done.checked)
+
+
+def _check(means: Means, reader: GitHub, resting: Sequence[Resting], done: _Checked) -> None:
+    """Check what one identity reads."""
+    for some, answers in _answers(means, reader, resting):
+        again, limit = _bring_up_to_date(means, some, answers)
+        done.reopened += again
+        if limit is not None:
+            raise limit
+        done.checked += len(some)
 
 
 def is_current(resting: Resting, now: RepositoryState) -> bool:
@@ -64,7 +90,7 @@ def is_current(resting: Resting, now: RepositoryState) -> bool:
     )
 
 
-def _answers(means: Means, resting: Sequence[Resting]) -> Iterator[tuple[Sequence[Resting], States]]:
+def _answers(means: Means, reader: GitHub, resting: Sequence[Resting]) -> Iterator[tuple[Sequence[Resting], States]]:
     """GitHub's answer about each, while there is time. A repository that spoils the answer for others is found by dividing
     them, and gets the error."""
     waiting = [resting[start : start + CHECKED_AT_ONCE] for start in range(0, len(resting), CHECKED_AT_ONCE)]
@@ -72,7 +98,7 @@ def _answers(means: Means, resting: Sequence[Resting]) -> Iterator[tuple[Sequenc
     while waiting and means.has_time_for_check():
         some = waiting.pop(0)
         try:
-            answers = means.github.check_for_changes([each.node_id for each in some])
+            answers = reader.check_for_changes([each.node_id for each in some])
         except (Forbidden, TooLarge, Unexplained) as error:
             refusals += 1
             half = len(some) // 2

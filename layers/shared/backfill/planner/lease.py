@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from backfill.errors import DatabaseUnavailable, Deferred, Permanent, Retryable
+from backfill.github.client import GitHub
 from backfill.github.errors import TooLarge
 from backfill.model import Backfill, Lease, Repository, Spent
 from backfill.observability import problem
@@ -33,6 +34,11 @@ class Held:
     sent: int = 0
     unsent: int = 0
     is_completed: bool = False
+
+    @property
+    def github(self) -> GitHub:
+        """GitHub as the identity that reads the repository."""
+        return self.means.github.of(self.repository.owner)
 
     @property
     def backfill(self) -> Backfill:

@@ -27,7 +27,7 @@ def ask_again(held: Held) -> None:
     db, repository = held.means.db, held.repository
     for some in cutting.pieces(refused_numbers.to_ask_again(db, repository.id)):
         with held.booking() as spent:
-            found = held.means.github.list_numbers(repository.node_id, some)
+            found = held.github.list_numbers(repository.node_id, some)
             with db.transaction():
                 pull_requests.store_listed(db, repository.id, found.contributors, found.pull_requests)
                 backfills.book(db, held.backfill.id, spent())
@@ -49,7 +49,7 @@ def _list_page(held: Held) -> None:
     db, backfill, repository = held.means.db, held.backfill, held.repository
     with held.booking() as spent:
         try:
-            page = held.means.github.list_pull_requests(
+            page = held.github.list_pull_requests(
                 repository.node_id, backfill.last_processed_cursor, page_size=backfill.listing_page_size
             )
         except TooLarge as error:
@@ -75,7 +75,7 @@ def _find_gone(held: Held, last_page: Collection[int]) -> None:
     unseen = pull_requests.not_listed(db, repository.id)
     for some in cutting.pieces([number for number in unseen if number not in last_page]):
         # Stored at once: if this run ends half way, the next planner asks for the rest.
-        found = held.means.github.list_numbers(repository.node_id, some)
+        found = held.github.list_numbers(repository.node_id, some)
         with db.transaction():
             pull_requests.store_listed(db, repository.id, found.contributors, found.pull_requests, found.missing)
             pull_requests.mark_gone(db, repository.id, found.missing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from backfill.errors import Deferred, Permanent, Retryable
 from backfill.github.client import GitHub
 from backfill.queues import Queues
 from backfill.store.connection import Database
@@ -42,6 +43,13 @@ class Means:
     queues: Queues
     seconds_left: Callable[[], float]
     margins: Margins = Margins()
+
+    def identity(self, owner: str) -> str | None:
+        """Whose limits count for an owner's repositories; None if GitHub does not tell now."""
+        try:
+            return self.github.of(owner).identity()
+        except (Deferred, Permanent, Retryable):
+            return None
 
     def has_time_for_page(self) -> bool:
         """Whether to begin another page, backfill or chunk."""

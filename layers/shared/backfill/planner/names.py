@@ -34,12 +34,18 @@ def resolve(means: Means) -> Part:
         problem("names could not be asked for", error=str(error))
         names.postpone(means.db, wanted, str(error)[:MOST_TEXT], naming.AGAIN_SECONDS)
         return Part(True)
+    limits: list[float] = []
     for each in wanted:
-        _track(means, each, found[each.full_name])
-    return done
+        answer = found[each.full_name]
+        if isinstance(answer, Deferred):
+            names.postpone(means.db, [each], str(answer)[:MOST_TEXT], answer.seconds)
+            limits.append(answer.seconds)
+        else:
+            _track(means, each, answer)
+    return Part(False, min(limits), len(wanted) - len(limits)) if limits else done
 
 
-def _track(means: Means, wanted: Wanted, answer: Found | naming.Refusal) -> None:
+def _track(means: Means, wanted: Wanted, answer: Found | Permanent | Retryable) -> None:
     """Begin the backfill of one name, or keep the reason why GitHub does not give it."""
     if isinstance(answer, (Permanent, Retryable)):
         problem("GitHub does not answer for a name", repository=wanted.full_name, error=str(answer))

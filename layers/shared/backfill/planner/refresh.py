@@ -74,7 +74,7 @@ def _read_page(held: Held) -> None:
     db, backfill, repository = held.means.db, held.backfill, held.repository
     with held.booking() as spent:
         try:
-            page = held.means.github.list_updated(
+            page = held.github.list_updated(
                 repository.node_id, backfill.scan_cursor, page_size=backfill.listing_page_size
             )
         except TooLarge as error:
@@ -102,7 +102,7 @@ def _read_page(held: Held) -> None:
 def _state_of(held: Held) -> RepositoryState:
     """GitHub's word on this repository now. Raises what stands in the way."""
     repository = held.repository
-    now = held.means.github.check_for_changes([repository.node_id])[repository.node_id]
+    now = held.github.check_for_changes([repository.node_id])[repository.node_id]
     if isinstance(now, Unexplained):
         raise now
     if now is None:

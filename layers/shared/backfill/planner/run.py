@@ -95,18 +95,22 @@ def _named(means: Means, request: PlanEvent) -> list[Backfill]:
 def _round(means: Means, request: PlanEvent, began: datetime) -> tuple[list[Planned], Part]:
     """Plan the active backfills that this round has not planned, the longest unplanned first.
 
-    A limit of GitHub ends the run: it is the same for all.
+    A limit of GitHub is the same for all backfills of its identity: they wait, and the others are planned.
     """
     waiting = leases.due(means.db, MOST_BACKFILLS + 1, began)
     planned: list[Planned] = []
-    for backfill in waiting[:MOST_BACKFILLS]:
+    limits: dict[str | None, float] = {}
+    for owner, backfill in waiting[:MOST_BACKFILLS]:
         if not means.has_time_for_page():
             break
+        if limits and means.identity(owner) in limits:
+            continue
         planned.append(turn.plan(means, backfill, request))
         limit = planned[-1].limit
         if limit is not None:
-            return planned, Part(len(planned) == len(waiting), limit.seconds, len(planned) - 1)
-    return planned, Part(len(planned) == len(waiting), moved=len(planned))
+            limits[means.identity(owner)] = limit.seconds
+    is_done = len(planned) == len(waiting)
+    return planned, Part(is_done, min(limits.values(), default=0.0), len(planned) - len(limits))
 
 
 def _follow_up(means: Means, parts: Sequence[Part]) -> None:

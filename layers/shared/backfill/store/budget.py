@@ -5,9 +5,12 @@ The decisions are functions in the database (migrations/functions/budget_*.sql),
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from backfill.installations import Installation, Installed
 from backfill.limits import FLOOR, SERVER_SHARE, Ask, Grant, Used
 from backfill.store.connection import Database, Row
 
@@ -46,6 +49,25 @@ _REMEMBER = """
     ON CONFLICT (token_sha256) DO UPDATE SET identity = EXCLUDED.identity
 """
 
+_INSTALLED = """
+    SELECT identity, account, former_account, repository_selection, suspended_at, lacks,
+           CAST(EXTRACT(epoch FROM now() - listed_at) AS float8) AS age_seconds
+    FROM github_installations WHERE app_id = :app_id ORDER BY identity
+"""
+_KEEP_INSTALLED = """
+    WITH listed AS (
+        SELECT * FROM jsonb_to_recordset(:installations) AS i(
+            identity text, account text, repository_selection text, suspended_at timestamptz, lacks text[])),
+    forgotten AS (DELETE FROM github_installations WHERE identity NOT IN (SELECT identity FROM listed))
+    INSERT INTO github_installations (identity, app_id, account, repository_selection, suspended_at, lacks)
+    SELECT identity, :app_id, account, repository_selection, suspended_at, lacks FROM listed ORDER BY identity
+    ON CONFLICT (identity) DO UPDATE SET
+        app_id = EXCLUDED.app_id, account = EXCLUDED.account, repository_selection = EXCLUDED.repository_selection,
+        suspended_at = EXCLUDED.suspended_at, lacks = EXCLUDED.lacks, listed_at = now(),
+        former_account = CASE WHEN github_installations.account <> EXCLUDED.account THEN github_installations.account
+                              ELSE github_installations.former_account END
+"""
+
 # After a day the operator may have granted the scope. Then the part is requested again.
 _WITHHELD = """
     SELECT part, reason FROM github_withheld WHERE identity = :identity AND since > now() - interval '1 day'
@@ -60,18 +82,22 @@ _ADVICE = """
     WHERE since > now() - interval '2 days' AND part NOT LIKE 'fields:%' ORDER BY 1, 2
 """
 
-# The identity that was used last. Past its reset a window is full.
-_LATEST = """
-    SELECT p.identity, p.points_limit AS limit,
+# The identities that were used lately, the last one first, and those of the App that were not. Past its reset a window is full.
+# A list of installations that is old is of an App that is not in the secret any more.
+_KNOWN = """
+    SELECT COALESCE(p.identity, i.identity) AS identity, i.account, i.former_account, i.suspended_at, p.points_limit AS limit,
            CASE WHEN p.reset_at <= now() THEN p.points_limit ELSE p.remaining END AS remaining,
-           p.reset_at, p.blocked_until, p.slowness,
+           p.reset_at, p.blocked_until, COALESCE(p.slowness, 1.0) AS slowness,
            CASE WHEN p.blocked_until > now() THEN p.blocked_until
                 WHEN p.reset_at > now() AND p.remaining - p.reserved < CAST(:floor AS float8) * p.points_limit THEN p.reset_at
            END AS waits_until,
            CASE WHEN p.blocked_until > now() THEN 'GitHub''s ' || COALESCE(p.block_reason, '') || ' rate limit'
                 ELSE 'points are at their floor' END AS wait_reason
-    FROM github_budget AS b CROSS JOIN LATERAL budget_present_v1(b, clock_timestamp()) AS p
-    ORDER BY p.updated_at DESC LIMIT 1
+    FROM (SELECT present.* FROM github_budget AS b CROSS JOIN LATERAL budget_present_v1(b, clock_timestamp()) AS present
+          WHERE present.updated_at > now() - interval '2 hours'
+             OR present.updated_at = (SELECT max(updated_at) FROM github_budget)) AS p
+    FULL JOIN (SELECT * FROM github_installations WHERE listed_at > now() - interval '2 hours') AS i USING (identity)
+    ORDER BY p.updated_at DESC NULLS LAST, i.identity
 """
 
 
@@ -147,6 +173,18 @@ class PostgresBudget:
         """Keep the identity of a token."""
         self._db.execute(_REMEMBER, token_hash=token_hash, identity=identity)
 
+    def installed(self, app_id: str) -> Installed | None:
+        """The App's installations as they were listed last; None without one."""
+        rows = self._db.rows(_INSTALLED, app_id=app_id)
+        return (
+            Installed([_installation(row) for row in rows], max(row["age_seconds"] for row in rows)) if rows else None
+        )
+
+    def keep_installed(self, app_id: str, listed: Installed) -> None:
+        """Replace the list."""
+        installations = [{**asdict(each), "identity": each.identity} for each in listed.installations]
+        self._db.execute(_KEEP_INSTALLED, app_id=app_id, installations=json.dumps(installations, default=str))
+
 
 class ObservedBudget(PostgresBudget):
     """The budget of dry runs. It decides in the same way and writes nothing, so the few requests are booked nowhere."""
@@ -162,6 +200,15 @@ class ObservedBudget(PostgresBudget):
     def remember_identity(self, token_hash: str, identity: str) -> None:
         """The next run that may write will."""
 
+    def keep_installed(self, app_id: str, listed: Installed) -> None:
+        """The next run that may write will."""
+
+
+def _installation(row: Row) -> Installation:
+    number = int(row["identity"].removeprefix("installation:"))
+    its = {name: row[name] for name in ("account", "repository_selection", "suspended_at", "former_account")}
+    return Installation(number, **its, lacks=tuple(row["lacks"]))
+
 
 def advice(db: Database) -> list[Row]:
     """What tokens lack: ``identity``, ``part`` (of documents) and GitHub's ``reason``, of the last two days."""
@@ -169,10 +216,11 @@ def advice(db: Database) -> list[Row]:
 
 
 @dataclass(frozen=True, slots=True)
-class Latest:
-    """The budget of the identity that was used last. ``limit`` and ``remaining`` are None where this GitHub limits nothing.
+class Budget:
+    """The budget of one identity. ``limit`` and ``remaining`` are None where this GitHub limits nothing, or was not asked yet.
 
-    ``waits_until`` is None while requests may be sent. ``slowness`` is GitHub's time divided by the published figures.
+    ``account``: the owner on whom the App is installed. ``waits_until`` is None while requests may be sent. ``slowness`` is
+    GitHub's time divided by the published figures.
     """
 
     identity: str
@@ -183,9 +231,43 @@ class Latest:
     slowness: float
     waits_until: datetime | None
     wait_reason: str | None
+    account: str | None = None
+    former_account: str | None = None
+    suspended_at: datetime | None = None
 
 
-def latest(db: Database) -> Latest | None:
-    """The budget as it is now; None before the first request."""
-    row = db.one(_LATEST, floor=FLOOR)
-    return Latest(**row) if row else None
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """The budgets of all identities, the one that was used last first."""
+
+    known: Sequence[Budget]
+
+    @property
+    def latest(self) -> Budget | None:
+        """The one that was used last."""
+        return self.known[0] if self.known else None
+
+    @property
+    def accounts(self) -> Mapping[str, Budget]:
+        """By the login of an owner on whom the App is installed, in lower case, before and after a rename."""
+        former = {each.former_account.lower(): each for each in self.known if each.former_account}
+        return former | {each.account.lower(): each for each in self.known if each.account}
+
+    def of(self, owner: str) -> Budget | None:
+        """The budget from which an owner's repositories are read. Where no installation covers them, a token's, else that of the
+        oldest installation."""
+        return self.accounts.get(owner.lower()) or self.default
+
+    @property
+    def default(self) -> Budget | None:
+        """The budget of what no installation covers."""
+        others = [each for each in self.known if not each.account]
+        usable = [each for each in self.known if each.account and not each.suspended_at]
+        if not others and usable:
+            return min(usable, key=lambda each: int(each.identity.removeprefix("installation:")))
+        return next(iter(others), None)
+
+
+def budgets(db: Database) -> Budgets:
+    """The budgets as they are now."""
+    return Budgets([Budget(**row) for row in db.rows(_KNOWN, floor=FLOOR)])

@@ -32,12 +32,12 @@ _REOPEN = """
 
 # The longest unchecked first. A check in the future was made before the database's clock was put back. Each repository by its key: what a run reads grows only with the number of its checks.
 _TO_CHECK = """
-    SELECT s.id, s.repository_id, s.total_prs, s.listed_prs, s.unlisted_prs, s.updates_watermark, r.node_id
+    SELECT s.id, s.repository_id, s.total_prs, s.listed_prs, s.unlisted_prs, s.updates_watermark, r.node_id, r.owner
     FROM (SELECT * FROM progressive_backfill_state
           WHERE status = 'completed' AND (asked_at IS NULL OR asked_at NOT BETWEEN :before AND now() + interval '1 minute')
             AND (examined_at IS NULL OR examined_at NOT BETWEEN :before AND now() + interval '1 minute')
           ORDER BY asked_at NULLS FIRST LIMIT :limit) AS s
-    CROSS JOIN LATERAL (SELECT node_id FROM repositories WHERE id = s.repository_id OFFSET 0) AS r
+    CROSS JOIN LATERAL (SELECT node_id, owner FROM repositories WHERE id = s.repository_id OFFSET 0) AS r
     ORDER BY s.asked_at NULLS FIRST
 """
 
@@ -62,6 +62,7 @@ class Resting:
     unlisted_prs: int
     updates_watermark: datetime | None
     node_id: str
+    owner: str
 
 
 def settle(db: Database, backfill_id: str) -> bool:

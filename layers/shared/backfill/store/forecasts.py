@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backfill.model import Backfill
@@ -26,7 +27,10 @@ _PACE = """
     WITH recent AS (
         SELECT started_at, completed_at, cardinality(pr_numbers) AS pull_requests,
                max(completed_at) OVER (ORDER BY started_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS busy_until
-        FROM backfill_chunks WHERE status = 'completed' AND completed_at > now() - interval '1 hour')
+        FROM backfill_chunks AS c
+        WHERE status = 'completed' AND completed_at > now() - interval '1 hour'
+          AND (SELECT lower(r.owner) = ANY(:owners) FROM progressive_backfill_state AS s
+               JOIN repositories AS r ON r.id = s.repository_id WHERE s.id = c.backfill_state_id) = :is_theirs)
     SELECT COALESCE(sum(pull_requests), 0) AS pull_requests,
            CAST(COALESCE(sum(EXTRACT(epoch FROM GREATEST(interval '0', completed_at - GREATEST(started_at, busy_until)))), 0)
                 AS float8) AS seconds
@@ -54,8 +58,14 @@ class Active:
     """A backfill with the present name and node id of its repository."""
 
     backfill: Backfill
-    full_name: str
+    owner: str
+    name: str
     node_id: str
+
+    @property
+    def full_name(self) -> str:
+        """OWNER/NAME."""
+        return f"{self.owner}/{self.name}"
 
 
 def sizes_left(db: Database, repository_id: str, sample: int) -> list[Row]:
@@ -69,14 +79,14 @@ def largest_number(db: Database, repository_id: str) -> int:
     return int((db.one(_LARGEST_NUMBER, repository_id=repository_id) or {"number": 0})["number"])
 
 
-def pace(db: Database) -> Pace:
-    """The pace of the last hour."""
-    return Pace(**db.rows(_PACE)[0])
+def pace(db: Database, owners: Sequence[str], is_theirs: bool) -> Pace:
+    """The pace of the last hour in the repositories of these owners, or of all others. ``owners`` in lower case."""
+    return Pace(**db.only(_PACE, owners=list(owners), is_theirs=is_theirs))
 
 
 def active(db: Database, backfill_id: str | None) -> list[Active]:
     """Active backfills, and the named one whatever its state, first."""
     return [
-        Active(Backfill.from_row(row), f"{row['owner']}/{row['name']}", row["node_id"])
+        Active(Backfill.from_row(row), row["owner"], row["name"], row["node_id"])
         for row in db.rows(_ACTIVE, backfill_id=backfill_id)
     ]

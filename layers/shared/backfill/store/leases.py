@@ -25,7 +25,7 @@ _IS_UNANSWERED = f"""(plan_requested_at IS NULL
 
 # The longest unplanned first: priority gives shares, and no backfill waits until others are completed.
 _DUE = f"""
-    SELECT * FROM progressive_backfill_state
+    SELECT s.*, (SELECT owner FROM repositories WHERE id = s.repository_id) AS owner FROM progressive_backfill_state AS s
     WHERE status = 'active' AND {_IS_FREE}
       AND (planned_at IS NULL OR planned_at NOT BETWEEN :began_at AND {_FUTURE})
     ORDER BY planned_at NULLS FIRST
@@ -105,9 +105,10 @@ class Reservation:
     lease_seconds: int
 
 
-def due(db: Database, limit: int, began_at: datetime) -> list[Backfill]:
-    """Active backfills that no planner holds and that were not planned since ``began_at``, the longest waiting first."""
-    return [Backfill.from_row(row) for row in db.rows(_DUE, limit=limit, began_at=began_at)]
+def due(db: Database, limit: int, began_at: datetime) -> list[tuple[str, Backfill]]:
+    """Active backfills that no planner holds and that were not planned since ``began_at``, the longest waiting first, each with
+    the owner of its repository."""
+    return [(row["owner"], Backfill.from_row(row)) for row in db.rows(_DUE, limit=limit, began_at=began_at)]
 
 
 def stalled(db: Database, limit: int, rest_seconds: float) -> list[Backfill]:

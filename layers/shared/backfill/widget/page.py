@@ -19,7 +19,7 @@ from backfill.widget.contract import STATES, View, sibling
 from backfill.widget.letters import Letters
 from backfill.widget.plot import begin_of, plots
 from backfill.widget.repository import MOST_CHUNKS, MOST_GAPS, Found, repository
-from backfill.widget.table import not_yet, only_first, table
+from backfill.widget.table import not_yet, only_first, points_left, table
 from backfill.widget.words import clock
 
 # Narrower than this, a backfill is a card instead of a row.
@@ -76,7 +76,6 @@ def _show_table(db: Database, queues: Queues, view: View, function_arn: str, not
     seen = overview(db, queues)
     now = backfills.now(db)
     worked = activity.worked(db, view.plot, begin_of(view.plot, now))
-    budget = seen.budget
     return _render(
         "table.html",
         view,
@@ -85,8 +84,7 @@ def _show_table(db: Database, queues: Queues, view: View, function_arn: str, not
         notice=notice or not_yet(seen.requested),
         table=table(seen.backfills, view, now),
         states=STATES,
-        budget=budget if budget and budget.remaining is not None and budget.limit is not None else None,
-        reset=clock(budget.reset_at) if budget and budget.reset_at else "",
+        points=points_left(seen.budgets),
         dead_letters=seen.dead_letters,
         advice=seen.advice,
         only_first=only_first(len(seen.backfills), sum(seen.counts.values())),

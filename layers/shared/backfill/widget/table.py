@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backfill.overview import Kind, Shown
+from backfill.store.budget import Budgets
 from backfill.store.names import Requested
 from backfill.widget import actions
 from backfill.widget.actions import Action
 from backfill.widget.contract import STATES, View
-from backfill.widget.words import clock, counted, percent, span
+from backfill.widget.words import clock, counted, listed, percent, span
 
 # Fewer backfills than this need no filter.
 FILTER_FROM = 8
@@ -161,6 +162,33 @@ def line(row: Shown, view: View, now: datetime) -> Line:
         if view.actions and row.progress.status != "completed"
         else (),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """What is left of GitHub's points, of all identities together. ``but``: when it is full again, or who waits."""
+
+    left: int
+    limit: int
+    but: str
+
+
+def points_left(budgets: Budgets) -> Points | None:
+    """None before GitHub has told any."""
+    told = [
+        (each, each.limit, each.remaining)
+        for each in budgets.known
+        if each.limit is not None and each.remaining is not None
+    ]
+    if not told:
+        return None
+    resets = [each.reset_at for each, _, _ in told if each.reset_at]
+    waiting = [each.account or each.identity for each, _, _ in told if each.waits_until]
+    but = f"; full again at {clock(max(resets))}" if resets else ""
+    if len(told) > 1:
+        but = f" of {len(told)} identities"
+        but += f"; {listed(waiting)} {'waits' if len(waiting) == 1 else 'wait'}" if waiting else ""
+    return Points(sum(left for _, _, left in told), sum(limit for _, limit, _ in told), but)
 
 
 def not_yet(names: Sequence[Requested]) -> str:
