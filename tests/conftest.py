@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import NodeManager
 
@@ -60,6 +61,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if _TEMPORARY not in os.environ:
         os.environ[_TEMPORARY] = tempfile.mkdtemp(prefix="backfill-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_TEMPORARY)))
+    # A busy machine is not a failure.
+    settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy machine")
     NodeManager.EXIT_TIMEOUT = STOP_SECONDS
     signal.signal(signal.SIGTERM, lambda *_: _interrupted(config))
 

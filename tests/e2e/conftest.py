@@ -85,7 +85,7 @@ class Deployed:
         """Until all backfills are completed. Where nothing is stored for a while, the schedules come, an hour later."""
         deadline, stored = time.monotonic() + seconds, -1
         while not self.is_completed() and time.monotonic() < deadline:
-            time.sleep(5)
+            time.sleep(2)
             before, stored = (
                 stored,
                 sum(

@@ -725,8 +725,9 @@ class ChunkLife(RuleBasedStateMachine):
         for _ in range(steps):
             if actor is None or actor.ended:
                 break
+            passed = actor.at
             actor.advance(fate)
-            if actor.name == "worker":
+            if actor.name == "worker" and passed in ("statement", "transaction"):
                 self._assert_that_nothing_is_half()
         if actor is None or not actor.ended or actor not in self.actors:
             return

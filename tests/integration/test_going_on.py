@@ -23,6 +23,7 @@ from backfill.store import backfills, conclusions, leases
 from backfill.store.connection import Database
 from backfill.store.leases import PLAN_REQUEST_SENDING_SECONDS
 from local.in_process import Stack
+from local.light import light
 from local.simulator import Simulator, generate
 from tests.integration.stepped import Broker, Killed, Message, SteppedQueues
 
@@ -326,7 +327,7 @@ def test_a_planner_without_time_to_cut_leaves_it_to_another(db: Database) -> Non
 
 def test_an_undisturbed_backfill_asks_for_no_more_planning_than_there_is(db: Database) -> None:
     """Each request makes the planner list, cut or complete, but for the last chunks, whose workers all see few chunks."""
-    with Simulator(generate(3, {NAME: 400}), speed=2000) as simulator:
+    with Simulator(light(400, NAME), speed=2000) as simulator:
         run = Run(Stack(db, simulator), Broker())
         run.console.act({"action": "add", "repository": NAME, "chunk_size": 10})
         reports = []

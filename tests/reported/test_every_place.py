@@ -38,7 +38,7 @@ from local.simulator.schema import SDL
 from tests.integration.demanding import comments, commits, files, reviews
 from tests.reported.harness import Altered, days, detailed, listed_nodes
 
-NAME, SIZE = "octo/places", 8
+NAME, SIZE = "octo/places", 4
 MOST_MORE_REQUESTS = 12
 # The errors that stand beside a null.
 ERRORS: dict[str, list[dict[str, str]]] = {

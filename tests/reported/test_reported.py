@@ -15,6 +15,7 @@ from backfill.github.errors import RateLimited
 from backfill.github.replies import classify
 from backfill.store.connection import Database
 from local.in_process import Stack, differences
+from local.light import light
 from local.simulator import generate
 from local.simulator.data import connect
 from local.simulator.server import Answer
@@ -557,7 +558,7 @@ def test_f17_an_actor_of_a_kind_that_is_new_keeps_its_login(stack: Stack, simula
 
 def test_f18_hidden_ones_that_grow_do_not_list_everything_again(db: Database) -> None:
     """Spam that GitHub counts and does not show: one more at every heartbeat."""
-    with Altered(generate(3, {NAME: 450}), speed=50000) as simulator:
+    with Altered(light(450, NAME), speed=50000) as simulator:
         hidden = [0]
 
         def alter(answer: Any, query: str, variables: Any) -> None:
