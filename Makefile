@@ -107,8 +107,8 @@ format: .venv/.ready ## ruff's formatting and safe fixes
 	$(BIN)/ruff format $(SOURCES)
 
 test: .venv/.ready .venv-sam/.ready .venv-aws/.ready .venv-lambda/.ready ## all tests, on a real Postgres
-	@# Three files at a time on two cores: the end-to-end ones wait more than they compute.
-	$(BIN)/python -m pytest -n 3 --durations 10
+	@# Four files at a time on two cores: the end-to-end ones wait more than they compute.
+	$(BIN)/python -m pytest -n 4 --durations 10
 
 # The heart of integration: a chunk's life in SQL, what is stored, and a backfill from its beginning to its end.
 HEART := tests/integration/test_store_chunks.py tests/integration/test_store_pull_requests.py \

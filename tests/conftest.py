@@ -34,12 +34,20 @@ ONE_STACK = (
 # The longest files, in the order in which workers begin them. Without it the last worker runs one of them alone.
 LONGEST = (
     *ONE_STACK,
-    "tests/integration/test_chunk_life.py",
     "tests/e2e/test_upgrades.py",
+    "tests/integration/test_chunk_life.py",
     "tests/e2e/test_faults.py",
+    # A worker whose file has a test or two takes the next file as well: short ones for the two above.
+    "tests/unit/test_edges.py",
+    "tests/unit/test_gate.py",
     "tests/e2e/test_packaged.py",
+    "tests/docs/test_contributor_walk.py",
     "tests/integration/test_small_budget.py",
     "tests/e2e/test_delete.py",
+    "tests/integration/test_forecasting.py",
+    "tests/reported/test_every_place.py",
+    "tests/reported/test_reported.py",
+    "tests/integration/test_learned_size.py",
 )
 
 
