@@ -42,6 +42,8 @@ _BACKFILL = {
     "created_at": "time",
     "progressed_at": "time or null",
     "checked_at": "time",
+    "check_age_seconds": "number",
+    "next_check_at": "time",
     "stalled": "true or false",
     "unchecked": "true or false",
     "due": "number",
@@ -199,6 +201,7 @@ SHAPES: dict[str, Shape] = {
         "counts": {"active": "number", "paused": "number", "completed": "number"},
         "budget": _BUDGET,
         "budgets": [_BUDGET],
+        "checks": {"due": "number", "late_seconds": "number", "points": "number"},
         "dead_letters": "number",
         "requested": [
             {

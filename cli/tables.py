@@ -63,6 +63,8 @@ def status(out: Console, answer: Row, *, everything: bool) -> None:
         )
     out.print(counted(counts))
     out.print(budget(answer))
+    if counts["completed"] and "checks" in answer:
+        out.print(checks(answer["checks"]))
     for each in answer.get("advice", ()):
         out.print(f"{each['identity']}: {each['advice']}")
 
@@ -118,6 +120,13 @@ def budget(answer: Row) -> str:
     waiting = [each["account"] or each["identity"] for each in told if each["waits_until"]] if len(told) > 1 else []
     text += f"; waiting: {', '.join(waiting)}" if waiting else ""
     return f"{text}. {count(letters, 'dead letter')}: backfill dead-letters list" if letters else text
+
+
+def checks(found: Row) -> str:
+    """What the next heartbeat has to check, and what checks took."""
+    late = f", the oldest for {_duration(found['late_seconds'])}" if found["due"] else ""
+    points = count(found["points"], "point")
+    return f"Checks for changes: {count(found['due'], 'repository', 'repositories')} due{late}; {points} in this hour"
 
 
 def chunks(out: Console, rows: Sequence[Row]) -> None:

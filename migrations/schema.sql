@@ -643,6 +643,7 @@ CREATE TABLE progressive_backfill_state (
     outage_counted_at timestamp with time zone,
     idle_runs integer DEFAULT 0 NOT NULL,
     asked_at timestamp with time zone,
+    next_check_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT metadata_is_an_object CHECK ((jsonb_typeof(metadata) = 'object'::text)),
     CONSTRAINT priority_is_high_normal_or_low CHECK ((COALESCE((metadata ->> 'priority'::text), 'normal'::text) = ANY (ARRAY['high'::text, 'normal'::text, 'low'::text]))),
     CONSTRAINT progressive_backfill_state_check CHECK (((planner_token IS NULL) = (planner_lease_expires_at IS NULL))),
@@ -737,6 +738,8 @@ COMMENT ON COLUMN progressive_backfill_state.outage_counted_at IS 'When the outa
 COMMENT ON COLUMN progressive_backfill_state.idle_runs IS 'Planner runs in a row without progress. Each makes the next plan request wait longer. [product; planner]';
 
 COMMENT ON COLUMN progressive_backfill_state.asked_at IS 'When GitHub was last asked for changes, answered or not. [product; planner]';
+
+COMMENT ON COLUMN progressive_backfill_state.next_check_at IS 'When a completed backfill is due for a check for changes: at once if something changed within a week, else later. [product; planner]';
 
 CREATE TABLE pull_requests (
     repository_id uuid NOT NULL,
@@ -1212,7 +1215,8 @@ CREATE TABLE github_hours (
     identity text NOT NULL,
     hour timestamp with time zone NOT NULL,
     requests integer NOT NULL,
-    server_seconds double precision NOT NULL
+    server_seconds double precision NOT NULL,
+    check_points integer DEFAULT 0 NOT NULL
 );
 
 COMMENT ON TABLE github_hours IS 'What each GitHub identity used in each hour of the last 90 days. An hour without a request has no row. [product; any request]';
@@ -1224,6 +1228,8 @@ COMMENT ON COLUMN github_hours.hour IS 'When the hour began. [product; any reque
 COMMENT ON COLUMN github_hours.requests IS 'Requests that were sent. [product; any request]';
 
 COMMENT ON COLUMN github_hours.server_seconds IS 'Time that GitHub took for them, in seconds. [product; any request]';
+
+COMMENT ON COLUMN github_hours.check_points IS 'Points that checks for changes of completed backfills took. [RateLimit.cost; planner]';
 
 CREATE TABLE github_installations (
     identity text NOT NULL,
@@ -1776,9 +1782,11 @@ ALTER TABLE ONLY tracked_organisations
 
 CREATE INDEX backfill_hours_by_hour ON backfill_hours USING btree (hour);
 
+CREATE INDEX backfills_by_next_check ON progressive_backfill_state USING btree (next_check_at) WHERE (status = 'completed'::text);
+
 CREATE INDEX backfills_to_ask ON progressive_backfill_state USING btree (asked_at NULLS FIRST) WHERE (status = 'completed'::text);
 
-CREATE INDEX backfills_to_examine ON progressive_backfill_state USING btree (examined_at NULLS FIRST) WHERE (status = 'completed'::text);
+CREATE INDEX backfills_to_check ON progressive_backfill_state USING btree (GREATEST(next_check_at, asked_at)) WHERE (status = 'completed'::text);
 
 CREATE INDEX backfills_to_plan ON progressive_backfill_state USING btree (planned_at NULLS FIRST) WHERE (status = 'active'::text);
 

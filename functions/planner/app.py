@@ -35,12 +35,15 @@ def _answer(request: PlanEvent, context: Any) -> dict[str, Any]:
     def seconds_left() -> float:
         return wiring.seconds_left(context)
 
+    share = wiring.settings().check_share
     if request.dry_run:
         # Only a dry run needs these modules. A cold start of the schedule does not import them.
         from backfill.forecast.forecast import Forecaster
 
-        return Forecaster(wiring.database(), wiring.github_of_dry_runs(), seconds_left).forecast(request).as_json()
-    return Planner(wiring.database(), wiring.github(), wiring.queues(), seconds_left).plan(request).as_json()
+        forecaster = Forecaster(wiring.database(), wiring.github_of_dry_runs(), seconds_left, share)
+        return forecaster.forecast(request).as_json()
+    planner = Planner(wiring.database(), wiring.github(), wiring.queues(), seconds_left, check_share=share)
+    return planner.plan(request).as_json()
 
 
 def _handle(body: str, context: Any) -> None:

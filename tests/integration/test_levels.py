@@ -11,7 +11,7 @@ import pytest
 from backfill.messages import PlanEvent, RecoveryEvent, chunk_message
 from backfill.observability import LEVELS, metrics
 from backfill.overview import overview
-from backfill.store import backfills, chunks, leases, levels, progress, repositories
+from backfill.store import backfills, chunks, completed, leases, levels, progress, repositories
 from backfill.store.connection import Database
 from local.in_process import Stack
 from local.memory_queue import MemoryQueues
@@ -99,27 +99,24 @@ def test_chunks_that_wait_and_claims_that_outlived_their_lease(db: Database) -> 
     assert levels.read(db)["OldestPendingChunk"] == 0
 
 
-def test_a_completed_backfill_that_nobody_checks_is_a_level_and_trouble(db: Database) -> None:
+def test_a_completed_backfill_whose_check_is_late_is_a_level_and_trouble(db: Database) -> None:
     """Its token may be revoked: no chunk can notice that while there is no work."""
-    _, old, never = (tracked(db, number) for number in range(3))
+    _, old, resting = (tracked(db, number) for number in range(3))
     db.execute("UPDATE progressive_backfill_state SET status = 'completed', examined_at = now()")
-    assert levels.read(db)["OldestCheck"] < 60
-    db.execute(
-        "UPDATE progressive_backfill_state SET examined_at = now() - interval '4 hours' WHERE id = CAST(:id AS uuid)",
-        id=old["id"],
-    )
-    assert 4 * 3600 <= levels.read(db)["OldestCheck"] < 4 * 3600 + 60
-    # Completed by SQL, for example: the listing is the last that is known of it.
-    db.execute(
-        "UPDATE progressive_backfill_state SET examined_at = NULL, listing_completed_at = now() - interval '5 hours'"
-        " WHERE id = CAST(:id AS uuid)",
-        id=never["id"],
-    )
-    assert 5 * 3600 <= levels.read(db)["OldestCheck"] < 5 * 3600 + 60
+    assert levels.read(db)["CheckLag"] < 60
+    check = "UPDATE progressive_backfill_state SET examined_at = now() - interval '7 hours', next_check_at = {} WHERE id = CAST(:id AS uuid)"
+    db.execute(check.format("now() - interval '4 hours'"), id=old["id"])
+    # Nothing changed there for weeks, and its check is not due yet.
+    db.execute(check.format("now() + interval '1 hour'"), id=resting["id"])
+    assert 4 * 3600 <= levels.read(db)["CheckLag"] < 4 * 3600 + 60
     told = {each.progress.repository: each.condition for each in overview(db, MemoryQueues()).backfills}
-    assert [told[f"octo/repository-{number}"].code for number in range(3)] == ["completed", "unchecked", "unchecked"]
+    assert [told[f"octo/repository-{number}"].code for number in range(3)] == ["completed", "unchecked", "completed"]
     assert told["octo/repository-0"].why.startswith("checked for changes at 20")
+    assert told["octo/repository-2"].why.endswith("(7 h 0 min ago)")
     assert told["octo/repository-1"].kind == "trouble"
+    # GitHub was asked in vain: the check stays late.
+    completed.note_unchecked(db, old["id"], "no answer")
+    assert 4 * 3600 <= levels.read(db)["CheckLag"] < 4 * 3600 + 60
 
 
 def test_completed_backfills_and_chunks_cost_the_heartbeat_nothing(db: Database) -> None:

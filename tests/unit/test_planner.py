@@ -85,6 +85,25 @@ def test_every_change_is_known_up_to_a_second_that_has_passed(latest: datetime |
     assert changes.known_until(latest, NOW) == known
 
 
+@pytest.mark.parametrize(
+    ("latest", "hours"),
+    [
+        (NOW, 0),
+        # A clock that was set wrong.
+        (NOW + timedelta(days=9), 0),
+        (ago(days=6, hours=23), 0),
+        (ago(days=7), 4),
+        (ago(days=27), 4),
+        (ago(days=28), 8),
+        (ago(days=3000), 8),
+        # It never had a pull request, and GitHub does not say when it began.
+        (None, 8),
+    ],
+)
+def test_the_longer_a_repository_rests_the_later_it_is_checked(latest: datetime | None, hours: int) -> None:
+    assert changes.next_check(latest, NOW) == timedelta(hours=hours)
+
+
 def test_the_known_time_is_a_whole_second_like_githubs() -> None:
     assert changes.known_until(NOW + timedelta(days=1), NOW.replace(microsecond=999_999)) == ago(seconds=1)
 

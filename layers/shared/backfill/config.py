@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from backfill import aws
 from backfill.errors import Misconfigured, Retryable
+from backfill.limits import CHECK_SHARE
 
 PUBLIC_API = "https://api.github.com"
 
@@ -27,6 +28,7 @@ class Settings:
     chunk_queue_url: str
     plan_queue_url: str
     dead_letter_queue_url: str
+    check_share: float = CHECK_SHARE
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -50,6 +52,7 @@ class Settings:
             chunk_queue_url=needed("CHUNK_QUEUE_URL"),
             plan_queue_url=needed("PLAN_QUEUE_URL"),
             dead_letter_queue_url=needed("DEAD_LETTER_QUEUE_URL"),
+            check_share=float(env.get("CHECK_SHARE_PERCENT") or 100 * CHECK_SHARE) / 100,
         )
 
     def database_address(self) -> DatabaseAddress:

@@ -9,6 +9,8 @@ from datetime import datetime
 SERVER_SHARE = 54 / 60
 # This share of the points stays untouched, for the user's other tools.
 FLOOR = 0.10
+# What checks for changes of completed repositories may take of an hour's points, if CheckShare of the template says nothing else.
+CHECK_SHARE = 0.10
 # A time further ahead is a mistake of a header or of a clock, and is clamped (migrations/functions/budget_present_v1.sql).
 # GitHub's points come back each hour, told to the second: an hour, and a minute for clocks and the way.
 LONGEST_WINDOW_SECONDS = 3600.0 + 60.0

@@ -72,7 +72,7 @@ LEVELS = {
     "ExpiredLeases": MetricUnit.Count,
     "OldestPendingChunk": MetricUnit.Seconds,
     "PlannerLag": MetricUnit.Seconds,
-    "OldestCheck": MetricUnit.Seconds,
+    "CheckLag": MetricUnit.Seconds,
     "DeadLettersLeft": MetricUnit.Count,
 }
 

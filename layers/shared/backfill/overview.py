@@ -10,10 +10,11 @@ from typing import Any
 
 from backfill.error_codes import ErrorCode
 from backfill.queues import Queues
-from backfill.store import budget, names, progress
+from backfill.store import budget, completed, names, progress
 from backfill.store.budget import Budget, Budgets
 from backfill.store.connection import Database
 from backfill.store.progress import Progress
+from backfill.widget.words import span
 
 
 class Kind(StrEnum):
@@ -66,6 +67,7 @@ class Overview:
     backfills: Sequence[Shown]
     counts: Mapping[str, int]
     budgets: Budgets
+    checks: completed.Waiting
     dead_letters: int
     requested: Sequence[names.Requested]
     advice: Sequence[Mapping[str, Any]]
@@ -77,6 +79,7 @@ class Overview:
             "counts": self.counts,
             "budget": asdict(self.budgets.latest) if self.budgets.latest else None,
             "budgets": [asdict(each) for each in self.budgets.known],
+            "checks": asdict(self.checks),
             "dead_letters": self.dead_letters,
             "requested": [asdict(each) for each in self.requested],
             "advice": [dict(each) for each in self.advice],
@@ -91,6 +94,7 @@ def overview(db: Database, queues: Queues, repository_id: str | None = None, aft
         _shown(rows, known),
         progress.counts(db),
         known,
+        completed.waiting(db),
         queues.dead_letters_waiting(),
         names.requested(db),
         [{**each, "advice": _ADVICE.get(each["part"], each["reason"])} for each in budget.advice(db)],
@@ -143,12 +147,12 @@ def condition(row: Progress, its_budget: Budget | None) -> Condition:
 
 def _checked(row: Progress) -> Condition:
     """Completed is what GitHub had at the last check: without checks nobody knows of a change, or that the token is revoked."""
-    when = f"{row.checked_at:%Y-%m-%d %H:%M} UTC"
+    when = f"{row.checked_at:%Y-%m-%d %H:%M} UTC ({span(row.check_age_seconds)} ago)"
     if row.unchecked:
         return Condition(
             "unchecked",
             Kind.TROUBLE,
-            f"not checked for changes since {when}; look at the token and at the planner's log",
+            f"not checked for changes since {when}; look at the token, the planner's log and CheckShare",
         )
     return Condition("completed", Kind.DONE, f"checked for changes at {when}")
 

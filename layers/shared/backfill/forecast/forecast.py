@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -14,12 +15,13 @@ from backfill.forecast.prices import dollars
 from backfill.forecast.sampling import SAMPLE, Sampler, Unlisted, scaled
 from backfill.forecast.work import Work, average
 from backfill.github.client import GitHub
+from backfill.limits import CHECK_SHARE
 from backfill.messages import PlanEvent
 from backfill.planner import cutting
 from backfill.planner.completed import CHECKED_AT_ONCE
 from backfill.planner.run import MOST_BACKFILLS
 from backfill.priority import Marks
-from backfill.store import backfills, budget, forecasts, progress
+from backfill.store import backfills, budget, completed, forecasts
 from backfill.store.budget import Budget, Budgets
 from backfill.store.connection import Database
 from backfill.store.forecasts import Active
@@ -74,10 +76,10 @@ _SUMMED = (
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """A dry run at the time ``now``. ``completed`` repositories are only checked for changes."""
+    """A dry run at the time ``now``. ``to_check``: completed repositories that a run would check for changes now."""
 
     backfills: Sequence[Foreseen]
-    completed: int
+    to_check: int
     budgets: Budgets
     now: datetime
 
@@ -86,14 +88,12 @@ class Forecast:
         rows = [each.as_json() for each in self.backfills]
         last = max(rows, key=lambda row: row["seconds"], default={"seconds": 0, "finish": self.now.isoformat()})
         total = {field: sum(row[field] for row in rows) for field in _SUMMED}
-        # A request that checks for changes costs a point.
         budgets = [{name: _plain(value) for name, value in asdict(each).items()} for each in self.budgets.known]
-        points = -(-self.completed // CHECKED_AT_ONCE)
         return {
             "dry_run": True,
             "backfills": rows,
             "total": total | {"seconds": last["seconds"], "finish": last["finish"]},
-            "completed_to_examine": {"repositories": self.completed, "points": points},
+            "completed_to_examine": {"repositories": self.to_check, "points": _points_of_checks(self.to_check)},
             "budget": budgets[0] if budgets else None,
             "budgets": budgets,
         }
@@ -106,6 +106,7 @@ class Forecaster:
     db: Database
     github: GitHub
     seconds_left: Callable[[], float]
+    check_share: float = CHECK_SHARE
 
     def forecast(self, request: PlanEvent) -> Forecast:
         """What a run of the planner would do now, and what the backfills take until they are completed."""
@@ -118,7 +119,18 @@ class Forecaster:
                 seconds_each = pace.pace(self.db, mine, known, its)
                 foreseen |= {each.work: each for each in _of_identity(mine, theirs, seconds_each, its, now)}
             in_order = [foreseen[work] for work in asked]
-            return Forecast(in_order, progress.counts(self.db)["completed"], known, now)
+            return Forecast(in_order, self._to_check(known), known, now)
+
+    def _to_check(self, known: Budgets) -> int:
+        """What is due, as far as the share of each identity's points goes."""
+        due = Counter[str]()
+        for owner, count in completed.due_by_owner(self.db).items():
+            its = known.of(owner)
+            due[its.identity if its else ""] += count
+        return sum(
+            int(min(count, CHECKED_AT_ONCE * max(0, completed.points_left(self.db, identity, self.check_share))))
+            for identity, count in due.items()
+        )
 
     def _works(self, request: PlanEvent) -> tuple[list[Work], list[Work]]:
         """The backfills that are asked for, and the other active ones, which take their share meanwhile."""
@@ -195,6 +207,11 @@ def _roughly(active: Active) -> Work:
 def _share(marks: Marks) -> int:
     """Most outstanding pull requests: all chunks wait in one queue."""
     return marks.chunk_size * marks.chunks
+
+
+def _points_of_checks(repositories: int) -> int:
+    """A request costs a point."""
+    return -(-repositories // CHECKED_AT_ONCE)
 
 
 def _plain(value: Any) -> Any:

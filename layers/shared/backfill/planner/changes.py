@@ -14,6 +14,10 @@ OVERLAP = timedelta(minutes=10)
 HIDDEN_LISTING_EVERY = timedelta(days=1)
 # GitHub's times are whole seconds: in the last minute another change may still get a time that is known already.
 SETTLING = timedelta(seconds=60)
+# How long after a check the next one is due, while GitHub has had nothing new for less than so long; after that RESTING. Three
+# times a day: no check is later than a day after the change, with room for a share of points that does not suffice.
+CHECKS = ((timedelta(days=7), timedelta()), (timedelta(days=28), timedelta(hours=4)))
+RESTING = timedelta(hours=8)
 
 
 def has_moved(latest: datetime | None, watermark: datetime | None) -> bool:
@@ -40,6 +44,12 @@ def is_more_hidden(backfill: Backfill, now: datetime) -> bool:
     difference = backfill.total_prs - backfill.listed_prs
     begun = backfill.listing_started_at
     return difference > backfill.unlisted_prs > 0 and begun is not None and now - begun < HIDDEN_LISTING_EVERY
+
+
+def next_check(latest: datetime | None, now: datetime) -> timedelta:
+    """How long after a check of a repository the next one is due, by GitHub's newest change; zero: at the next heartbeat."""
+    rested = timedelta.max if latest is None else now - latest
+    return next((every for limit, every in CHECKS if rested < limit), RESTING)
 
 
 def known_until(latest: datetime | None, now: datetime) -> datetime | None:

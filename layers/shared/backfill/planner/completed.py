@@ -1,4 +1,5 @@
-"""Check completed backfills for changes: a hundred repositories cost one request and one point."""
+"""Check completed backfills for changes: a hundred repositories cost one request and one point. Who changed lately is checked
+at each heartbeat, the others less often (changes.next_check), within a share of GitHub's points."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ from backfill.errors import MOST_TEXT, Deferred, Permanent, Retryable
 from backfill.github.client import GitHub
 from backfill.github.errors import Forbidden, TooLarge, Unexplained
 from backfill.github.finding import RepositoryState, States
-from backfill.observability import problem
+from backfill.observability import event, problem
 from backfill.outcomes import CREDENTIALS_PAUSE_MINUTES, UNAVAILABLE_PAUSE_MINUTES
 from backfill.planner import lease
-from backfill.planner.changes import counts_differ, has_moved, moment
+from backfill.planner.changes import counts_differ, has_moved, moment, next_check
 from backfill.planner.lease import Held
 from backfill.planner.means import Means, Part
 from backfill.planner.refresh import refresh
@@ -24,7 +25,7 @@ from backfill.store.completed import Resting
 
 # Repositories of one request (GitHub takes 100 ids).
 CHECKED_AT_ONCE = 100
-# Completed backfills that are read from the database at once: to choose a hundred costs as much as to choose them all.
+# Completed backfills that are read from the database at once.
 READ_AT_ONCE = 10_000
 # After this many failed requests in a row the trouble is GitHub's as a whole. One bad repository among a hundred is found
 # after seven.
@@ -33,7 +34,8 @@ MOST_REFUSALS = 10
 
 @dataclass(slots=True)
 class _Checked:
-    """What a run has checked so far. A limit or an error stops its identity, and no more is read from the database."""
+    """What a run has checked so far. A limit, an error or the end of its share stops its identity, and no more is read from the
+    database."""
 
     reopened: list[str] = field(default_factory=list)
     checked: int = 0
@@ -55,7 +57,10 @@ class _Checked:
 
 
 def check(means: Means, began: datetime) -> tuple[list[str], Part]:
-    """Check every completed backfill once a round; the ids of those that became active."""
+    """Check every completed backfill that was due when the round began; the ids of those that became active.
+
+    The oldest due come first. Where an identity's share of points does not suffice, the others wait for the next hour.
+    """
     done = _Checked()
     while not done.is_stopped and (resting := completed.to_check(means.db, READ_AT_ONCE, began)):
         if not means.has_time_for_check():
@@ -76,6 +81,9 @@ def _check(means: Means, reader: GitHub, resting: Sequence[Resting], done: _Chec
         if limit is not None:
             raise limit
         done.checked += len(some)
+    if not _has_points(means, reader):
+        event("checks for changes have used their share of this hour's points", share=means.check_share)
+        done.is_stopped = True
 
 
 def is_current(resting: Resting, now: RepositoryState) -> bool:
@@ -95,10 +103,10 @@ def _answers(means: Means, reader: GitHub, resting: Sequence[Resting]) -> Iterat
     them, and gets the error."""
     waiting = [resting[start : start + CHECKED_AT_ONCE] for start in range(0, len(resting), CHECKED_AT_ONCE)]
     refusals = 0
-    while waiting and means.has_time_for_check():
+    while waiting and means.has_time_for_check() and _has_points(means, reader):
         some = waiting.pop(0)
         try:
-            answers = reader.check_for_changes([each.node_id for each in some])
+            answers = _ask(means, reader, some)
         except (Forbidden, TooLarge, Unexplained) as error:
             refusals += 1
             half = len(some) // 2
@@ -113,6 +121,20 @@ def _answers(means: Means, reader: GitHub, resting: Sequence[Resting]) -> Iterat
         yield some, answers
 
 
+def _has_points(means: Means, reader: GitHub) -> bool:
+    """Whether this hour has points left for another request of this identity."""
+    return completed.points_left(means.db, reader.identity(), means.check_share) >= 1
+
+
+def _ask(means: Means, reader: GitHub, some: Sequence[Resting]) -> States:
+    """One request, which takes its points from the share."""
+    before = reader.spent
+    try:
+        return reader.check_for_changes([each.node_id for each in some])
+    finally:
+        completed.note_points(means.db, reader.identity(), (reader.spent - before).points)
+
+
 def _bring_up_to_date(means: Means, resting: Sequence[Resting], answers: States) -> tuple[list[str], Deferred | None]:
     """Bring completed backfills up to date with GitHub's answers; the ids of those with work again, and the limit that
     interrupted this.
@@ -121,22 +143,26 @@ def _bring_up_to_date(means: Means, resting: Sequence[Resting], answers: States)
     noted as checked, and this round asks again.
     """
     present, checked = _sorted(means, resting, answers)
+    asked_at = backfills.now(means.db)
     repositories.refresh(means.db, [now.repository for _, now in present])
     limit: Deferred | None = None
     for each, now in present:
         try:
             if is_current(each, now) or (limit is None and _refresh(means, each)):
-                checked.add(each.id)
+                # A repository without pull requests is as old as itself.
+                latest = moment(now.latest_updated_at or now.repository["github_created_at"])
+                checked[each.id] = next_check(latest, asked_at).total_seconds()
         except Deferred as met:
             limit = met
-    completed.note_checked(means.db, sorted(checked))
+    completed.note_checked(means.db, checked)
     return completed.reopen(means.db, [each.id for each, _ in present]), limit
 
 
 def _sorted(
     means: Means, resting: Sequence[Resting], answers: States
-) -> tuple[list[tuple[Resting, RepositoryState]], set[str]]:
-    """The backfills whose repositories GitHub shows, with its answers; and the ids of those that it does not have."""
+) -> tuple[list[tuple[Resting, RepositoryState]], dict[str, float]]:
+    """The backfills whose repositories GitHub shows, with its answers; and the ids of those that it does not have, which the
+    next heartbeat checks again."""
     missing = [each for each in resting if answers[each.node_id] is None]
     if missing:
         again = repositories.note_unavailable(means.db, [each.repository_id for each in missing])
@@ -150,7 +176,7 @@ def _sorted(
             _note_unchecked(means, each, now)
         elif now is not None:
             present.append((each, now))
-    return present, {each.id for each in missing}
+    return present, dict.fromkeys((each.id for each in missing), 0.0)
 
 
 def _refresh(means: Means, resting: Resting) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from backfill.errors import Deferred, Permanent, Retryable
 from backfill.github.client import GitHub
+from backfill.limits import CHECK_SHARE
 from backfill.queues import Queues
 from backfill.store.connection import Database
 
@@ -36,13 +37,15 @@ class Margins:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What one invocation works with. ``seconds_left`` is the function's remaining time."""
+    """What one invocation works with. ``seconds_left`` is the function's remaining time; ``check_share`` is what checks for
+    changes may take of GitHub's points in an hour."""
 
     db: Database
     github: GitHub
     queues: Queues
     seconds_left: Callable[[], float]
     margins: Margins = Margins()
+    check_share: float = CHECK_SHARE
 
     def identity(self, owner: str) -> str | None:
         """Whose limits count for an owner's repositories; None if GitHub does not tell now."""

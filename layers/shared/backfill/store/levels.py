@@ -7,9 +7,9 @@ from backfill.store.connection import Database, Row
 from backfill.store.progress import STALLED_HOURS
 
 # The partial indexes keep completed backfills and chunks out of it, however many there are. Of the completed ones it reads
-# the one whose check for changes is the oldest, which is the first of the index by which the planner chooses.
+# the one whose check for changes is the most overdue, which is the first of an index.
 _LEVELS = f"""
-    SELECT b.*, c.*, COALESCE(r."OldestCheck", 0) AS "OldestCheck"
+    SELECT b.*, c.*, COALESCE(r."CheckLag", 0) AS "CheckLag"
     FROM (
         SELECT count(*) FILTER (WHERE status = 'active') AS "ActiveBackfills",
                count(*) FILTER (WHERE status = 'active' AND progressed_at < now() - make_interval(hours => :stalled_hours))
@@ -31,9 +31,8 @@ _LEVELS = f"""
         FROM backfill_chunks AS c JOIN progressive_backfill_state AS s ON s.id = c.backfill_state_id
         WHERE c.status IN ('pending', 'processing')) AS c
     LEFT JOIN (
-        SELECT GREATEST(0, EXTRACT(epoch FROM now() - COALESCE(examined_at, listing_completed_at, created_at))) AS "OldestCheck"
-        FROM progressive_backfill_state WHERE status = 'completed'
-        ORDER BY examined_at NULLS FIRST LIMIT 1) AS r ON true
+        SELECT GREATEST(0, EXTRACT(epoch FROM now() - next_check_at)) AS "CheckLag"
+        FROM progressive_backfill_state WHERE status = 'completed' ORDER BY next_check_at LIMIT 1) AS r ON true
 """
 
 

@@ -52,6 +52,8 @@ _BEGIN_REFRESH = """
            scan_until = CAST(:until AS timestamptz),
            unlisted_prs = CASE WHEN :total_prs = listed_prs THEN 0 ELSE unlisted_prs END,
            examined_at = CASE WHEN CAST(:until AS timestamptz) IS NULL THEN now() ELSE examined_at END,
+           asked_at = CASE WHEN CAST(:until AS timestamptz) IS NULL THEN now() ELSE asked_at END,
+           next_check_at = CASE WHEN CAST(:until AS timestamptz) IS NULL THEN GREATEST(next_check_at, now()) ELSE next_check_at END,
            points_spent = points_spent + :points, requests_made = requests_made + :requests
     WHERE id = :id AND planner_token = :token
     RETURNING *
@@ -64,6 +66,8 @@ _MOVE_REFRESH = """
            scan_cursor = CASE WHEN NOT :is_last THEN :cursor END, scan_until = CASE WHEN NOT :is_last THEN scan_until END,
            updates_watermark = CASE WHEN :is_last THEN scan_until ELSE updates_watermark END,
            examined_at = CASE WHEN :is_last THEN now() ELSE examined_at END,
+           asked_at = CASE WHEN :is_last THEN now() ELSE asked_at END,
+           next_check_at = CASE WHEN :is_last THEN GREATEST(next_check_at, now()) ELSE next_check_at END,
            listing_page_size = LEAST(100, ceil(listing_page_size * 1.1)),
            points_spent = points_spent + :points, requests_made = requests_made + :requests
     WHERE id = :id AND planner_token = :token AND scan_cursor IS NOT DISTINCT FROM CAST(:from_cursor AS text)

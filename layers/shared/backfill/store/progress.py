@@ -12,8 +12,8 @@ from backfill.store.connection import Database, Row
 
 # An active backfill without progress for this long is stalled: no budget window of GitHub's is longer than an hour.
 STALLED_HOURS = 2
-# A completed one whose last check for changes is older than this is unchecked: six heartbeats of the default schedule did not
-# reach it.
+# A completed one whose check for changes is later than this is unchecked: six heartbeats of the default schedule did not reach
+# it.
 UNCHECKED_HOURS = 3
 
 # Chosen first: what the view counts is counted for these alone.
@@ -22,8 +22,8 @@ _PROGRESS = """
         SELECT id, repository_id, chunk_size, requests_made, listing_completed_at, scan_until, created_at, last_error_at, progressed_at,
                status = 'active' AND progressed_at < now() - make_interval(hours => :stalled_hours) AS stalled,
                COALESCE(examined_at, listing_completed_at, created_at) AS checked_at,
-               status = 'completed' AND COALESCE(examined_at, listing_completed_at, created_at)
-                                        < now() - make_interval(hours => :unchecked_hours) AS unchecked,
+               next_check_at,
+               status = 'completed' AND next_check_at < now() - make_interval(hours => :unchecked_hours) AS unchecked,
                row_number() OVER (ORDER BY CASE WHEN CAST(:after_id AS uuid) IS NOT NULL THEN 0
                                                 WHEN status = 'active' THEN 0 WHEN status = 'paused' THEN 1 ELSE 2 END,
                                            CASE WHEN CAST(:after_id AS uuid) IS NULL THEN last_processed_at END
@@ -33,7 +33,8 @@ _PROGRESS = """
           AND (CAST(:after_id AS uuid) IS NULL OR id > CAST(:after_id AS uuid))
         ORDER BY place LIMIT :limit)
     SELECT p.*, (SELECT url FROM repositories WHERE id = s.repository_id) AS url, s.id AS backfill_id, s.chunk_size, s.requests_made, s.listing_completed_at, s.scan_until, s.created_at,
-           s.last_error_at, s.progressed_at, s.stalled, s.checked_at, s.unchecked,
+           s.last_error_at, s.progressed_at, s.stalled, s.checked_at, s.next_check_at, s.unchecked,
+           CAST(GREATEST(0, EXTRACT(epoch FROM now() - s.checked_at)) AS float8) AS check_age_seconds,
            c.pending, c.processing, c.failed, c.expired_leases, c.due, c.next_at, c.next_code, c.next_error
     FROM chosen AS s
     JOIN backfill_progress AS p ON p.repository_id = s.repository_id
@@ -98,6 +99,8 @@ class Progress:
     progressed_at: datetime
     stalled: bool
     checked_at: datetime
+    check_age_seconds: float
+    next_check_at: datetime
     unchecked: bool
     pending: int
     processing: int

@@ -85,6 +85,7 @@ def _show_table(db: Database, queues: Queues, view: View, function_arn: str, not
         table=table(seen.backfills, view, now),
         states=STATES,
         points=points_left(seen.budgets),
+        checks=seen.checks,
         dead_letters=seen.dead_letters,
         advice=seen.advice,
         only_first=only_first(len(seen.backfills), sum(seen.counts.values())),
