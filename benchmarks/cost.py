@@ -50,7 +50,7 @@ def measure() -> list[Figure]:
         Simulator([repository], speed=SPEED) as simulator,
         closing(Database(lambda: server.url("migrated"))) as db,
     ):
-        stack = Stack(db, simulator)
+        stack, empty = Stack(db, simulator), _bytes(db)
         stack.add(repository.full_name)
         begin, messages = time.monotonic(), 0
 
@@ -63,6 +63,7 @@ def measure() -> list[Figure]:
         ours = time.monotonic() - begin
         served = simulator.statistics()
         github_seconds = served["server_milliseconds"] / 1000
+        stored = _bytes(db) - empty
     scale = PULL_REQUESTS / len(repository.pull_requests)
     points, messages_all = served["points"] * scale, messages * scale
     seconds = (ours + github_seconds) * scale
@@ -93,6 +94,7 @@ def measure() -> list[Figure]:
         ("hours at 60 s of GitHub's time a minute", github_seconds * scale / 3600, "h"),
         ("function time", seconds / 3600, "h"),
         ("messages", messages_all, "messages"),
+        ("Postgres, with its indexes", stored * scale / 1e9, "GB"),
         ("Lambda", lambda_dollars, "$"),
         ("SQS", sqs_dollars, "$"),
         ("logs", logs_dollars, "$"),
@@ -104,3 +106,7 @@ def measure() -> list[Figure]:
         ("each GB through it", price["NAT gateway, GB"], "$"),
     ]
     return [Figure(SUBJECT, what, value, unit) for what, value, unit in values]
+
+
+def _bytes(db: Database) -> int:
+    return int(db.only("SELECT pg_database_size(current_database()) AS bytes")["bytes"])

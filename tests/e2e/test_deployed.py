@@ -287,3 +287,10 @@ def test_logs_of_a_repository_are_shown(deployed: Deployed) -> None:
     followed = play(120, environment, "logs", "--follow", "--since", "1h", stop_when="chunk claimed")
     # A function's own traceback comes behind its time; one of the command's would begin a line.
     assert followed.status == 0 and not any(line.startswith("Traceback") for line in followed.lines)
+
+
+def test_the_schedule_checks_a_repository_that_rested_and_the_next_check_is_due_hours_later(deployed: Deployed) -> None:
+    due = "SELECT FROM progressive_backfill_state WHERE next_check_at > now() + interval '7 hours'"
+    deployed.wait("it was checked", lambda: deployed.db.rows(due) != [], 90)
+    row = deployed.db.one("SELECT sum(check_points) >= 1 AS is_booked FROM github_hours")
+    assert row == {"is_booked": True}
