@@ -136,7 +136,7 @@ def _points(url: partial[str], name: str, mixture: Mapping[int, int], heartbeats
     with closing(Database(url)) as db, Simulator(found, speed=setting.SPEED) as simulator:
         _load(db, found)
         github = setting.client(simulator, db)
-        # Asks whose the token is, which is no check.
+        # Asks whose the token is, which is not a check.
         github.token_facts()
         for heartbeat in range(heartbeats):
             if heartbeat % HEARTBEATS_AN_HOUR == 0:

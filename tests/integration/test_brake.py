@@ -20,6 +20,7 @@ from local.in_process import Stack
 from local.memory_queue import MemoryQueues
 from local.simulator import Simulator, generate
 from local.simulator.server import Answer
+from local.simulator.viewers import Viewer
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 NAMES = [f"octo/r{index}" for index in range(5)]
@@ -188,11 +189,11 @@ def test_one_repository_that_spoils_the_check_costs_that_one(
     bad = stack.repository(NAMES[place]).node["id"]
     answer = simulator.answer
 
-    def spoiled(body: dict[str, object]) -> Answer:
+    def spoiled(body: dict[str, object], *viewer: Viewer) -> Answer:
         variables = body.get("variables")
         if isinstance(variables, dict) and bad in (variables.get("ids") or []):
             return Answer(502, {}, b"<html>")
-        return answer(body)
+        return answer(body, *viewer)
 
     monkeypatch.setattr(simulator, "answer", spoiled)
     for name in NAMES:
