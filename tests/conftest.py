@@ -28,6 +28,7 @@ ONE_STACK = (
     "tests/e2e/test_deployed.py",
     "tests/e2e/test_five_repositories.py",
     "tests/e2e/test_incident.py",
+    "tests/e2e/test_one_app.py",
     "tests/e2e/test_permissions.py",
     "tests/e2e/test_wheel.py",
 )

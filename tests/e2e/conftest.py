@@ -17,7 +17,7 @@ from cli.stack import DeployedStack
 from local import aws_calls
 from local.iam import Access, Place
 from local.in_process import differences
-from local.simulator import Simulator
+from local.simulator import App, Simulator
 from local.simulator.data import Repository
 from local.stack import STACK_NAME, Stack, free_port
 from local.template import shape
@@ -190,11 +190,17 @@ class OneStack:
 
     @contextmanager
     def lent(
-        self, repositories: list[Repository], *, speed: float, token: str | None = None, heartbeat: str = "ENABLED"
+        self,
+        repositories: list[Repository],
+        *,
+        speed: float,
+        token: str | None = None,
+        app: App | None = None,
+        heartbeat: str = "ENABLED",
     ) -> Iterator[Deployed]:
         """The stack without repositories and messages, and a simulator that holds these repositories."""
         with (
-            Simulator(repositories, speed=speed, token=token, port=self._port) as simulator,
+            Simulator(repositories, speed=speed, token=token, app=app, port=self._port) as simulator,
             reached_stack(self.stack, simulator) as running,
         ):
             running.empty()

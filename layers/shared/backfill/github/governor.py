@@ -104,7 +104,7 @@ class Governor:
             raise _deferred(until, seconds, str(limit)) from limit
         finally:
             took = self._clock() - begin
-            _tell(outcome, took, points, reply)
+            _tell(ask, outcome, took, reply)
             self._store.settle(ask, grant, _used(took, spent, reply))
         return reply
 
@@ -153,9 +153,9 @@ def _deferred(until: datetime, seconds: float, reason: str) -> Deferred:
     return Deferred(until + timedelta(seconds=later), seconds + later, reason)
 
 
-def _tell(outcome: str, seconds: float, points: int, reply: Reply | None) -> None:
+def _tell(ask: Ask, outcome: str, seconds: float, reply: Reply | None) -> None:
     """Metrics and one line of log for a request; the cost is GitHub's, else the reserved points."""
-    spent = reply.cost if reply and reply.cost is not None else points
+    spent = reply.cost if reply and reply.cost is not None else ask.points
     count(outcome)
     count("ServerSeconds", seconds)
     if outcome in ("RequestsSucceeded", "RequestsTooLarge"):
@@ -164,6 +164,7 @@ def _tell(outcome: str, seconds: float, points: int, reply: Reply | None) -> Non
         count("PointsLeft", reply.remaining)
     event(
         "github request",
+        identity=ask.identity,
         outcome=outcome,
         seconds=round(seconds, 3),
         points=spent,
