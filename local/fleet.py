@@ -187,6 +187,10 @@ class Fleet:
         """Track a repository; the planner begins by itself."""
         self._console.act({"action": "add", "repository": repository})
 
+    def follow(self, organisation: str) -> dict[str, Any]:
+        """Track all repositories of an organisation."""
+        return self._console.act({"action": "add", "organisation": organisation})
+
     def recover(self) -> dict[str, Any]:
         """Run recovery, as its schedule does."""
         return Recovery(self._db, self.queues).recover(RecoveryEvent())
