@@ -260,6 +260,21 @@ def test_a_limit_of_one_installation_holds_nobody_else_back(
     assert {row["status"] for row in stack.db.rows("SELECT status FROM progressive_backfill_state")} == {"completed"}
 
 
+def test_a_key_that_is_rotated_in_mid_run_is_read_again(db: Database, simulator: Simulator, app: App) -> None:
+    secret = dict(KEYS.secret)
+    stack = Stack(db, simulator, secret=secret)
+    stack.github._credentials._read_secret = lambda _: dict(secret)  # type: ignore[attr-defined]
+    stack.add("acme/one", chunk_size=5)
+    stack.plan_once()
+    new = AppKeys.generate()
+    app.public_key, secret["private_key"] = new.public, new.private
+    pass_minutes(stack, 61)
+    stack.heartbeat()
+    stack.run()
+    assert simulator.served["refused_jwts"] >= 1
+    assert stack.state()["status"] == "completed" and stack.state()["error_count"] == 0
+
+
 def test_status_page_and_forecast_know_whose_budget_it_is(stack: Stack, globex: Installation) -> None:
     for name in ("acme/one", "globex/one"):
         stack.add(name, chunk_size=5)

@@ -27,18 +27,18 @@ class Installation:
         return f"installation:{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
 class Installed:
     """The installations of an App, as GitHub listed them ``age_seconds`` ago."""
 
-    installations: Sequence[Installation]
-    age_seconds: float = 0.0
+    def __init__(self, installations: Sequence[Installation], age_seconds: float = 0.0) -> None:
+        self.installations, self.age_seconds = installations, age_seconds
+        # A repository that is stored may still have the login that its owner had before a rename.
+        former = {each.former_account.lower(): each for each in installations if each.former_account}
+        self._by_owner = former | {each.account.lower(): each for each in installations}
 
     def of(self, owner: str) -> Installation | None:
-        """The installation on a user or an organisation, which may have another login since its repositories were stored."""
-        wanted = owner.lower()
-        former = (each for each in self.installations if (each.former_account or "").lower() == wanted)
-        return next((each for each in self.installations if each.account.lower() == wanted), next(former, None))
+        """The installation on a user or an organisation, suspended or not."""
+        return self._by_owner.get(owner.lower())
 
     @property
     def first(self) -> Installation | None:

@@ -87,7 +87,7 @@ class Credentials:
         Raises Deferred if GitHub limits even that.
         """
         if not self._current_secret().get("token"):
-            return f"installation:{self._unlimited(self._installation_id)}"
+            return f"installation:{self._of_app(self._installation_id)}"
         if self._identity is None:
             self._identity = self._owner(self.token())
         return self._identity
@@ -96,7 +96,7 @@ class Credentials:
         """The credentials that read an owner's repositories."""
         if not self._finds_installations():
             return self
-        found = self._unlimited(lambda: self._app.installation_of(owner))
+        found = self._of_app(lambda: self._app.installation_of(owner))
         return self if found is None else InstallationCredentials(self, self._app, found)
 
     def installed(self) -> Installed | None:
@@ -104,7 +104,7 @@ class Credentials:
         if not self._finds_installations():
             return None
         self._app.forget()
-        return self._unlimited(self._app.installed)
+        return self._of_app(self._app.installed)
 
     def _finds_installations(self) -> bool:
         secret = self._current_secret()
@@ -125,6 +125,14 @@ class Credentials:
         if self._identities:
             self._identities.remember_identity(token_hash, identity)
         return identity
+
+    def _of_app(self, ask: Callable[[], T]) -> T:
+        """What GitHub tells the App; once more with the secret as it is now, because the key may have been rotated."""
+        try:
+            return self._unlimited(ask)
+        except BadCredentials:
+            self.renew()
+            return self._unlimited(ask)
 
     def _unlimited(self, ask: Callable[[], T]) -> T:
         """GitHub's answer to a request without a budget. Raises Deferred for a limit."""

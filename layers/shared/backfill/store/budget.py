@@ -236,36 +236,26 @@ class Budget:
     suspended_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Budgets:
-    """The budgets of all identities, the one that was used last first."""
+    """The budgets of all identities, the one that was used last first.
 
-    known: Sequence[Budget]
+    ``accounts``: by the login of an owner on whom the App is installed, in lower case, before and after a rename. ``default`` is of
+    what no installation covers: a token's, else that of the oldest installation.
+    """
 
-    @property
-    def latest(self) -> Budget | None:
-        """The one that was used last."""
-        return self.known[0] if self.known else None
-
-    @property
-    def accounts(self) -> Mapping[str, Budget]:
-        """By the login of an owner on whom the App is installed, in lower case, before and after a rename."""
-        former = {each.former_account.lower(): each for each in self.known if each.former_account}
-        return former | {each.account.lower(): each for each in self.known if each.account}
+    def __init__(self, known: Sequence[Budget]) -> None:
+        self.known = known
+        self.latest = known[0] if known else None
+        former = {each.former_account.lower(): each for each in known if each.former_account}
+        self.accounts: Mapping[str, Budget] = former | {each.account.lower(): each for each in known if each.account}
+        others = (each for each in known if not each.account)
+        usable = (each for each in known if each.account and not each.suspended_at)
+        oldest = min(usable, key=lambda each: int(each.identity.removeprefix("installation:")), default=None)
+        self.default = next(others, oldest)
 
     def of(self, owner: str) -> Budget | None:
-        """The budget from which an owner's repositories are read. Where no installation covers them, a token's, else that of the
-        oldest installation."""
+        """The budget from which an owner's repositories are read."""
         return self.accounts.get(owner.lower()) or self.default
-
-    @property
-    def default(self) -> Budget | None:
-        """The budget of what no installation covers."""
-        others = [each for each in self.known if not each.account]
-        usable = [each for each in self.known if each.account and not each.suspended_at]
-        if not others and usable:
-            return min(usable, key=lambda each: int(each.identity.removeprefix("installation:")))
-        return next(iter(others), None)
 
 
 def budgets(db: Database) -> Budgets:
