@@ -260,6 +260,22 @@ def test_a_limit_of_one_installation_holds_nobody_else_back(
     assert {row["status"] for row in stack.db.rows("SELECT status FROM progressive_backfill_state")} == {"completed"}
 
 
+def test_a_heartbeat_plans_on_where_another_installation_reads(stack: Stack) -> None:
+    for hours, name in ((3, "acme/one"), (2, "acme/two"), (1, "globex/one")):
+        stack.add(name)
+        stack.db.execute(
+            "UPDATE progressive_backfill_state SET planned_at = now() - make_interval(hours => :hours) WHERE planned_at IS NULL",
+            hours=hours,
+        )
+    stack.db.execute(
+        "UPDATE github_budget SET remaining = 0, reset_at = now() + interval '20 minutes' WHERE identity = 'installation:11'"
+    )
+    planned = {each["repository"]: each for each in stack.heartbeat()["backfills"]}
+    # One of acme tells that its points are spent, and the other one is not even tried.
+    assert list(planned) == ["acme/one", "globex/one"]
+    assert planned["acme/one"]["deferred_seconds"] > 600 and planned["globex/one"]["pages"] == 1
+
+
 def test_a_key_that_is_rotated_in_mid_run_is_read_again(db: Database, simulator: Simulator, app: App) -> None:
     secret = dict(KEYS.secret)
     stack = Stack(db, simulator, secret=secret)
