@@ -116,7 +116,9 @@ def budget(answer: Row) -> str:
     if told:
         left, most = (sum(each[name] for each in told) for name in ("remaining", "limit"))
         text = f"GitHub budget: {left:,} of {most:,} points left"
-        text += f", reset {moment(told[0]['reset_at'])}" if len(told) == 1 else f" of {len(told)} identities"
+        one = told[0]["reset_at"] if len(told) == 1 else None
+        text += f", reset {moment(one)}" if one else ""
+        text += f" of {len(told)} identities" if len(told) > 1 else ""
     waiting = [each["account"] or each["identity"] for each in told if each["waits_until"]] if len(told) > 1 else []
     text += f"; waiting: {', '.join(waiting)}" if waiting else ""
     return f"{text}. {count(letters, 'dead letter')}: backfill dead-letters list" if letters else text

@@ -14,6 +14,7 @@ import pytest
 
 from backfill import overview
 from backfill.observability import EVENTS, LEVELS, NAMESPACE, UNITS
+from backfill.store.progress import UNCHECKED_HOURS
 from local.template import monitoring
 from tests.infrastructure.test_permissions import resources
 
@@ -274,7 +275,15 @@ def test_an_alarm_watches_migrations_that_failed(resources: dict[str, Any]) -> N
     assert (alarm["Namespace"], alarm["MetricName"], alarm["Threshold"]) == (NAMESPACE, "MigrationsFailed", 1)
 
 
-def test_throttles_of_whatever_a_queue_invokes_are_told(resources: dict[str, Any]) -> None:
+def test_an_alarm_watches_completed_backfills_that_nobody_checks(resources: dict[str, Any]) -> None:
+    """A token that was revoked after the last one completed stops nothing else."""
+    alarm = resources["UncheckedAlarm"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (NAMESPACE, "OldestCheck")
+    assert alarm["Threshold"] == 3600 * UNCHECKED_HOURS
+
+
+@pytest.mark.parametrize("metric", ["Throttles", "Invocations"])
+def test_throttles_and_a_runaway_of_whatever_a_queue_invokes_are_told(resources: dict[str, Any], metric: str) -> None:
     invoked = {
         resources[each["Properties"]["FunctionName"]["Ref"]]["Properties"]["FunctionName"]["Fn::Sub"]
         for each in resources.values()
@@ -283,6 +292,6 @@ def test_throttles_of_whatever_a_queue_invokes_are_told(resources: dict[str, Any
     watched = {
         each["Properties"]["Dimensions"][0]["Value"]["Fn::Sub"]
         for each in resources.values()
-        if each["Type"] == "AWS::CloudWatch::Alarm" and each["Properties"]["MetricName"] == "Throttles"
+        if each["Type"] == "AWS::CloudWatch::Alarm" and each["Properties"]["MetricName"] == metric
     }
     assert watched == invoked != set()

@@ -414,6 +414,9 @@ def test_points_whose_reset_nobody_tells_come_back_within_an_hour(db: Database) 
     with pytest.raises(Deferred, match="points are at their floor"):
         governor(db).run(WHO, 1, failing(AssertionError("sent below the floor")))
     db.execute("UPDATE github_budget SET reset_at = now() - interval '1 second'")
+    seen = budgets(db).latest
+    # A moment in the past is not shown as one that is waited for.
+    assert seen is not None and (seen.remaining, seen.reset_at) == (seen.limit, None)
     governor(db).run(WHO, 1, lambda: reply(remaining=4999))
 
 

@@ -87,7 +87,7 @@ _ADVICE = """
 _KNOWN = """
     SELECT COALESCE(p.identity, i.identity) AS identity, i.account, i.former_account, i.suspended_at, p.points_limit AS limit,
            CASE WHEN p.reset_at <= now() THEN p.points_limit ELSE p.remaining END AS remaining,
-           p.reset_at, p.blocked_until, COALESCE(p.slowness, 1.0) AS slowness,
+           CASE WHEN p.reset_at > now() THEN p.reset_at END AS reset_at, p.blocked_until, COALESCE(p.slowness, 1.0) AS slowness,
            CASE WHEN p.blocked_until > now() THEN p.blocked_until
                 WHEN p.reset_at > now() AND p.remaining - p.reserved < CAST(:floor AS float8) * p.points_limit THEN p.reset_at
            END AS waits_until,
