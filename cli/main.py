@@ -438,7 +438,8 @@ def sync(
         lambda: console_answer(context, look)["pull_requests"], timeout, lambda counts: err.print(counts, markup=False)
     )
     lines = waiting.trouble(rows)
-    tell({**answer, "pull_requests": rows}, "\n".join(lines) or f"all {len(rows)} were read", as_json)
+    read = "it was read" if len(rows) == 1 else f"all {len(rows)} were read"
+    tell({**answer, "pull_requests": rows}, "\n".join(lines) or read, as_json)
     if answer.get("missing") or any(row["state"] in ("failed", "gone", "waiting") for row in rows):
         raise typer.Exit(1)
 

@@ -34,6 +34,8 @@ EXPLAINED = frozenset(
         "ValidationTimeout",
     }
 )
+# What the local AWS calls every error. Whoever runs it has the logs beside it: backfill logs.
+LOCAL_ERROR = "Runtime.HandlerError"
 
 
 class InvocationFailed(Exception):
@@ -136,4 +138,5 @@ class DeployedStack:
 def _told(payload: dict[str, Any], log_group: str) -> str:
     """The error of a function. It names the log group unless the product explains the error."""
     message = payload.get("errorMessage", "no message")
-    return message if payload.get("errorType") in EXPLAINED else f"{message} (details in the log group {log_group})"
+    told = payload.get("errorType") in EXPLAINED | {LOCAL_ERROR}
+    return message if told else f"{message} (details in the log group {log_group})"

@@ -78,6 +78,7 @@ def test_gone_and_missing_pull_requests_end_it_with_status_1(stack: Stack, sync:
     assert (done.exit_code, f"#{first}: gone" in done.output) == (1, True)
     done = sync("9999", str(numbers(stack)[0]))
     assert (done.exit_code, "GitHub has no pull request #9999" in done.output) == (1, True)
+    assert "it was read" in done.output
 
 
 def test_a_failed_one_comes_with_its_reason(stack: Stack, sync: Command) -> None:

@@ -358,3 +358,10 @@ def test_an_error_is_one_too_where_no_header_names_it(aws: Lambda, monkeypatch: 
     result = run(aws, "add", "no/such")
     assert (result.exit_code, result.exception.__class__) == (1, SystemExit)
     assert "GitHub has no repository no/such" in result.stderr
+
+
+def test_the_local_aws_which_tells_no_type_of_an_error_sends_nobody_to_a_log_group(aws: Lambda) -> None:
+    aws.payload = {"errorMessage": "repository: no/such is not tracked", "errorType": "Runtime.HandlerError"}
+    assert run(aws, "remove", "no/such").stderr.splitlines()[-1] == "error: repository: no/such is not tracked"
+    aws.payload["errorType"] = "KeyError"
+    assert "details in the log group" in run(aws, "remove", "no/such").stderr
