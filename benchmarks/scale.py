@@ -173,7 +173,7 @@ def measure() -> list[Figure]:
         figures.append(Figure("scale", f"{name}, 10,000 pull requests", small[name] * 1000, "ms"))
         target = PLANNER_SECONDS * 1000 if name == PLANNER_PROCESSOR else None
         figures.append(Figure("scale", f"{name}, 1,000,000 pull requests", large[name] * 1000, "ms", target))
-        # A planner's run looks at every completed backfill, and the page too: they have more to do.
+        # A planner's run checks every completed backfill, which are all due, and the page shows more: they have more to do.
         if name not in (PLANNER_RUN, PLANNER_PROCESSOR, PAGE):
             figures.append(Figure("scale", f"{name}, 1,000,000 / 10,000", large[name] / small[name], "×", FLAT))
     return figures
@@ -234,7 +234,7 @@ def operate(db: RecordingDatabase, real: Repository, *, repetitions: int = REPET
     steps["recovery with nothing to do"] = [_seconds(db, lambda: _recover(db)) for _ in range(3)]
     # As the next heartbeat finds them: large_scans must see the check of every backfill.
     _aside(
-        db, "UPDATE progressive_backfill_state SET examined_at = now() - interval '1 hour' WHERE status = 'completed'"
+        db, "UPDATE progressive_backfill_state SET next_check_at = now() - interval '1 hour' WHERE status = 'completed'"
     )
     _aside(db, "ANALYZE")
     return spent | {name: statistics.median(seconds) for name, seconds in steps.items()}

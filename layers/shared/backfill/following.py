@@ -83,10 +83,8 @@ def list_organisation(db: Database, github: GitHub, organisation: Organisation, 
         while organisation.listing_started_at is not None and has_time():
             try:
                 page = _page(github, organisation, size)
-            except TooLarge:
-                if size == 1:
-                    raise
-                size //= 2
+            except TooLarge as error:
+                size = _halved(size, error)
                 continue
             except InvalidQuery as error:
                 if organisation.listing_cursor is None or isinstance(error, UnknownField):
@@ -108,10 +106,8 @@ def pages(github: GitHub, login: str, node_id: str | None) -> Iterator[OwnerPage
     while goes_on:
         try:
             page = github.of(login).owned(login, node_id, cursor, size)
-        except TooLarge:
-            if size == 1:
-                raise
-            size //= 2
+        except TooLarge as error:
+            size = _halved(size, error)
             continue
         yield page
         cursor, goes_on = page.end_cursor, page.has_next_page
@@ -137,6 +133,13 @@ def shown(rule: Rule, repository: OwnedRepository, known: Known | None) -> Shown
 def reason_of(error: Deferred | Permanent | Retryable) -> str:
     """For the status, as long as Postgres keeps it."""
     return str(error)[:MOST_TEXT]
+
+
+def _halved(size: int, error: TooLarge) -> int:
+    """The next page's size. Raises the error of a single repository."""
+    if size == 1:
+        raise error
+    return size // 2
 
 
 def _begun(db: Database, organisation: Organisation) -> Organisation:

@@ -17,7 +17,7 @@ _NEWEST = """
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class ChunkRecord:
     """``available_at``: not before. ``error`` is of the last attempt that did not succeed."""
 
     chunk_number: int
@@ -33,6 +33,6 @@ class Chunk:
     error: str | None
 
 
-def newest(db: Database, backfill_id: str, limit: int, status: str | None) -> list[Chunk]:
+def newest(db: Database, backfill_id: str, limit: int, status: str | None) -> list[ChunkRecord]:
     """The newest first, of one status or of all."""
-    return [Chunk(**row) for row in db.rows(_NEWEST, id=backfill_id, limit=limit, status=status)]
+    return [ChunkRecord(**row) for row in db.rows(_NEWEST, id=backfill_id, limit=limit, status=status)]

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from backfill.error_codes import ErrorCode
 from backfill.overview import Shown
-from backfill.store.chunk_history import Chunk
+from backfill.store.chunk_history import ChunkRecord
 from backfill.store.gaps import Gap
 from backfill.widget import actions
 from backfill.widget.actions import Action
@@ -64,7 +64,7 @@ class Found:
     row: Shown
     gaps: Sequence[Gap]
     gaps_in_all: int
-    chunks: Sequence[Chunk]
+    chunks: Sequence[ChunkRecord]
 
 
 def repository(found: Found, view: View, now: datetime) -> Repository:
@@ -96,7 +96,7 @@ def _of_backfill(row: Shown) -> Iterable[Event]:
     yield from _last_error(row)
 
 
-def _of_chunk(chunk: Chunk) -> Iterable[Event]:
+def _of_chunk(chunk: ChunkRecord) -> Iterable[Event]:
     name = f"Chunk {chunk.chunk_number} ({counted(chunk.pull_requests, 'pull request')})"
     if chunk.completed_at:
         yield Event(chunk.completed_at, f"{name} was completed.")
@@ -106,7 +106,7 @@ def _of_chunk(chunk: Chunk) -> Iterable[Event]:
         yield Event(chunk.started_at, f"{name} failed in its last attempt.")
 
 
-def _errors(row: Shown, chunks: Sequence[Chunk]) -> Iterable[Event]:
+def _errors(row: Shown, chunks: Sequence[ChunkRecord]) -> Iterable[Event]:
     yield from _last_error(row)
     for chunk in chunks:
         # A deferred chunk waits for a limit, and a completed one has a note.
@@ -127,7 +127,7 @@ def _latest(events: Iterable[Event], now: datetime, most: int) -> tuple[Event, .
     return tuple(Event(each.at, each.words, f"{span((now - each.at).total_seconds())} ago") for each in newest)
 
 
-def _chunk_line(chunk: Chunk, now: datetime) -> ChunkLine:
+def _chunk_line(chunk: ChunkRecord, now: datetime) -> ChunkLine:
     begin, end = chunk.started_at, chunk.completed_at
     took = ""
     if begin and chunk.status in ("completed", "processing"):
