@@ -160,7 +160,7 @@ DENIALS = {
 def test_one_that_is_listed_and_never_given_fails_alone(
     db: Database, error: dict[str, str], code: str, reason: str
 ) -> None:
-    """The listing says that it is there, and its number says that it is not: neither undoes the other for ever."""
+    """The listing says that it is there, and its number says that it is not: neither undoes the other without end."""
     with Altered(generate(5, {NAME: 40}), speed=50_000) as simulator:
         stack = Stack(db, simulator)
         stack.add(NAME)
