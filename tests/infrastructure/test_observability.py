@@ -280,7 +280,7 @@ def test_an_alarm_watches_migrations_that_failed(resources: dict[str, Any]) -> N
 def test_an_alarm_watches_completed_backfills_that_nobody_checks(resources: dict[str, Any]) -> None:
     """A token that was revoked after the last one completed stops nothing else."""
     alarm = resources["UncheckedAlarm"]["Properties"]
-    assert (alarm["Namespace"], alarm["MetricName"]) == (NAMESPACE, "OldestCheck")
+    assert (alarm["Namespace"], alarm["MetricName"]) == (NAMESPACE, "CheckLag")
     assert alarm["Threshold"] == 3600 * UNCHECKED_HOURS
 
 
