@@ -29,6 +29,8 @@ __all__ = ["browser", "opened"]
 NAME = "octo/incident"
 FIRST_TOKEN, NEW_TOKEN = "ghp_e2e", "ghp_new"
 LETTERS = 12
+# Once there is nothing to see while it works.
+FAST = 100.0
 # Longer than a look at the dead letters hides them.
 HIDDEN_SECONDS = 1.5
 
@@ -141,6 +143,7 @@ def test_each_fault_is_seen_in_a_minute_and_solved_by_the_runbook(
     monkeypatch.setenv("NEW_TOKEN", NEW_TOKEN)
     follow("Rotating the token")
     screenshot(page, "running")
+    deployed.simulator.speed = FAST
     deployed.wait("the backfill is completed", deployed.is_completed, 180)
     expect(page.locator("#pb-completed summary")).to_have_text("1 completed", timeout=60_000)
 
