@@ -6,8 +6,12 @@ from local.simulator import Repository, generate
 
 
 def light(size: int, name: str = "octo/light") -> list[Repository]:
-    """One repository of pull requests with at most one of everything and no reviews."""
-    repositories = generate(3, {name: size})
+    """One repository of them."""
+    return lightened(generate(3, {name: size}))
+
+
+def lightened(repositories: list[Repository]) -> list[Repository]:
+    """The same ones, whose pull requests have at most one of everything and no reviews."""
     for repository in repositories:
         for pull_request in repository.pull_requests.values():
             pull_request["reviews"], pull_request["reviewThreads"] = [], []

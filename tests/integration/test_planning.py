@@ -15,6 +15,7 @@ from backfill.overview import Condition, Kind, overview
 from backfill.store import backfills, chunks
 from backfill.store.connection import Database
 from local.in_process import Stack
+from local.light import lightened
 from local.simulator import PASSING, Simulator, generate, price
 
 ONE = "octo/one"
@@ -27,7 +28,7 @@ def stack_of(db: Database) -> Iterator[StackOf]:
     opened: list[Simulator] = []
 
     def make(sizes: dict[str, int], **options: Any) -> Stack:
-        simulator = Simulator(generate(5, sizes), speed=5000)
+        simulator = Simulator(lightened(generate(5, sizes)), speed=5000)
         simulator.__enter__()
         opened.append(simulator)
         return Stack(db, simulator, **options)
