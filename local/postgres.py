@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import signal
+import tempfile
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,19 @@ from migrations.runner import upgrade
 
 STOP_SECONDS = 30
 NEWEST = 18
+_START_LOCK = f"backfill-postgres-start-{os.getuid()}.lock"
+
+
+@contextmanager
+def one_start_at_a_time() -> Iterator[None]:
+    """Other processes of this machine wait with their start of a server.
+
+    As root, the library adds a system user at its first start. When several processes do so at once, ``useradd`` refuses
+    all but one of them: on a new machine, that was every test of all workers but one.
+    """
+    with (Path(tempfile.gettempdir()) / _START_LOCK).open("w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class Postgres:
@@ -31,7 +48,8 @@ class Postgres:
     def __init__(self, folder: Path, *, keep: bool = False, version: int = NEWEST) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._server: Any = get_server(str(folder), cleanup_mode=None, postgres_version=version)
+        with one_start_at_a_time():
+            self._server: Any = get_server(str(folder), cleanup_mode=None, postgres_version=version)
         # This process may know a server of this folder that was stopped since.
         self._server.ensure_postgres_running()
         if not keep:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from local import stack as local_stack
+from local.postgres import Postgres, one_start_at_a_time
 from local.stack import Failed, Stack, default_folder, free_port
 
 
@@ -106,3 +107,16 @@ def test_a_folder_of_its_own_makes_a_second_stack(tmp_path: Path, monkeypatch: p
     assert default_folder() == tmp_path / "second"
     with pytest.raises(Failed, match="no local stack runs here"):
         Stack(default_folder()).open_doors(containers=False)
+
+
+def test_servers_start_one_after_the_other_because_the_first_one_may_add_a_user(tmp_path: Path) -> None:
+    servers: list[Postgres] = []
+    start = threading.Thread(target=lambda: servers.append(Postgres(tmp_path / "postgres")))
+    with one_start_at_a_time():  # as another process of this machine holds it
+        start.start()
+        start.join(timeout=1)
+        assert start.is_alive()
+        assert not (tmp_path / "postgres" / "PG_VERSION").exists()
+    start.join(timeout=60)
+    servers[0].run("SELECT 1")
+    servers[0].stop()
