@@ -108,6 +108,44 @@ def test_a_token_beside_the_app_is_the_default_identity(db: Database, app: App) 
         assert identities == {"user:viewer", "installation:11"}
 
 
+@pytest.mark.parametrize("first", ({"token": "ghp_revoked"}, KEYS.secret), ids=("from a token", "from an App"))
+def test_a_container_that_holds_a_refused_secret_goes_on_with_the_next_one(
+    db: Database, simulator: Simulator, app: App, first: dict[str, str]
+) -> None:
+    secret = dict(first)
+    stack = Stack(db, simulator, secret=secret)
+    stack.github._credentials._read_secret = lambda _: dict(secret)  # type: ignore[attr-defined]
+    app.public_key, key = AppKeys.generate().public, app.public_key
+    with pytest.raises(BadCredentials):
+        stack.add("acme/one")
+    app.public_key = key
+    secret.clear()
+    if "token" in first:
+        secret |= KEYS.secret
+    else:
+        secret["token"] = simulator.tokens.personal = "ghp_new"
+        app.public_key = AppKeys.generate().public
+    added = stack.console.act({"action": "add", "repositories": ["acme/one", "globex/one"]})
+    assert [each["created"] for each in added["repositories"]] == [True, True], added
+    pass_minutes(stack, 1)
+    stack.heartbeat()
+    stack.run()
+    assert [stack.state(name)["status"] for name in ("acme/one", "globex/one")] == ["completed"] * 2
+    identities = {row["identity"] for row in db.rows("SELECT identity FROM github_budget")}
+    assert identities == ({"installation:11", "installation:22"} if "token" in first else {"user:viewer"})
+
+
+def test_a_container_asks_for_the_owner_of_a_new_token_with_the_secret_as_it_is_now(db: Database) -> None:
+    secret = {"token": "ghp_revoked"}
+    with Simulator(generate(5, NAMES), speed=5000, token="ghp_new") as simulator:
+        stack = Stack(db, simulator, secret=secret)
+        stack.github._credentials._read_secret = lambda _: dict(secret)  # type: ignore[attr-defined]
+        with pytest.raises(BadCredentials):
+            stack.add("acme/one")
+        secret["token"] = "ghp_new"
+        assert stack.add("acme/one")
+
+
 def test_the_list_of_installations_has_pages(db: Database) -> None:
     many = [Installation(f"owner{number:03}", number) for number in range(1, 251)]
     with Simulator(generate(5, {"owner250/one": 3}), speed=5000, app=KEYS.app(*many)) as simulator:

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from backfill import outbox, wiring
 from backfill.chunk_worker.worker import Worker
+from backfill.config import Settings
 from backfill.errors import DatabaseUnavailable, NotSent, Retryable
 from backfill.messages import chunk_message, plan_message
 from backfill.model import Backfill, Dispatch, Spent
@@ -503,6 +504,10 @@ def wire(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wiring, "database", lambda: stack.db)
     monkeypatch.setattr(wiring, "github", lambda: stack.github)
     monkeypatch.setattr(wiring, "queues", lambda: stack.queues)
+    # The planner asks for its share of checks; nothing connects to these.
+    queues = dict.fromkeys(("CHUNK_QUEUE_URL", "PLAN_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"), "http://127.0.0.1:9")
+    settings = Settings.from_environment({"DATABASE_URL": "postgresql://none", "GITHUB_TOKEN": "none", **queues})
+    monkeypatch.setattr(wiring, "settings", lambda: settings)
 
 
 def handled(stack: Stack, body: str, monkeypatch: pytest.MonkeyPatch) -> Row:

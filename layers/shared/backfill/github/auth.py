@@ -16,6 +16,8 @@ from backfill.installations import Installation, Installed
 
 # A rate limit without a word on how long, before it is known whose it is: doubled each time, an hour at most.
 LIMITED_SECONDS, LONGEST_LIMITED_SECONDS = 60.0, 3600.0
+# When everything is asked again, as the identities that the secret gives now.
+OTHER_FORM_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -76,10 +78,16 @@ class Credentials:
         return secret["token"].strip() if secret.get("token") else self._app.token(self._installation_id())
 
     def renew(self) -> None:
-        """GitHub refused the token: the secret may have been rotated, even to another identity's."""
-        self._secret = self._read(True)
+        """GitHub refused the token: the secret may have been rotated, even to another identity's.
+
+        Raises Deferred if it has another form now: from a token to an App, owners have other identities than were asked.
+        """
+        before, self._secret = self._secret, self._read(True)
         self._identity = None
         self._app.forget()
+        if before is not None and _form(before) != _form(self._secret):
+            until = self._transport.now() + timedelta(seconds=OTHER_FORM_SECONDS)
+            raise Deferred(until, OTHER_FORM_SECONDS, "the GitHub secret has changed its form")
 
     def identity(self) -> str:
         """The owner of the budget: ``installation:ID``, or ``user:LOGIN``; GitHub is asked for the login of a new token.
@@ -87,16 +95,16 @@ class Credentials:
         Raises Deferred if GitHub limits even that.
         """
         if not self._current_secret().get("token"):
-            return f"installation:{self._of_app(self._installation_id)}"
+            return f"installation:{self._renewed(self._installation_id)}"
         if self._identity is None:
-            self._identity = self._owner(self.token())
+            self._identity = self._renewed(lambda: self._owner(self.token()))
         return self._identity
 
     def of(self, owner: str) -> Access:
         """The credentials that read an owner's repositories."""
         if not self._finds_installations():
             return self
-        found = self._of_app(lambda: self._app.installation_of(owner))
+        found = self._renewed(lambda: self._app.installation_of(owner))
         return self if found is None else InstallationCredentials(self, self._app, found)
 
     def installed(self) -> Installed | None:
@@ -104,7 +112,7 @@ class Credentials:
         if not self._finds_installations():
             return None
         self._app.forget()
-        return self._of_app(self._app.installed)
+        return self._renewed(self._app.installed)
 
     def _finds_installations(self) -> bool:
         secret = self._current_secret()
@@ -120,14 +128,14 @@ class Credentials:
         known = self._identities.identity_of(token_hash) if self._identities else None
         if known is not None:
             return known
-        reply = self._unlimited(lambda: self._transport.query(token, documents.VIEWER, {}, 30))
+        reply = self._transport.query(token, documents.VIEWER, {}, 30)
         identity = f"user:{reply.data['viewer']['login']}"
         if self._identities:
             self._identities.remember_identity(token_hash, identity)
         return identity
 
-    def _of_app(self, ask: Callable[[], T]) -> T:
-        """What GitHub tells the App; once more with the secret as it is now, because the key may have been rotated."""
+    def _renewed(self, ask: Callable[[], T]) -> T:
+        """GitHub's answer; once more with the secret as it is now, because the token or the App's key may have been rotated."""
         try:
             return self._unlimited(ask)
         except BadCredentials:
@@ -188,3 +196,7 @@ class InstallationCredentials:
     def installed(self) -> Installed | None:
         """As the default identity knows them."""
         return self._default.installed()
+
+
+def _form(secret: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(name for name, value in secret.items() if value)
