@@ -17,7 +17,8 @@ from backfill.github.transport import Transport
 from local.simulator import Repository
 
 # Of each pull request: one for each connection. The comments of its review threads come on top, one for each thread.
-CONNECTIONS = len(packing.COUNTS)
+NAMES = tuple(name for name in packing.COUNTS if name != packing.TIMELINE)
+CONNECTIONS = len(NAMES)
 MOST_THREADS = 20
 _ORDER = "orderBy: {field: CREATED_AT, direction: ASC}"
 
@@ -34,7 +35,7 @@ class _Page:
 def best(repository: Repository) -> tuple[int, int]:
     """Pull requests of a page, and review threads of each, for which the formula promises the fewest points."""
     sizes = [
-        {name: len(node[name]) for name in packing.COUNTS if name != "reviewThreads"}
+        {name: len(node[name]) for name in NAMES if name != "reviewThreads"}
         for node in repository.pull_requests.values()
     ]
     pages_of_others = sum(-(-size // packing.PAGE) - 1 for each in sizes for size in each.values() if size)
@@ -52,8 +53,7 @@ def read(api_url: str, node_id: str, page: int, threads: int) -> dict[str, int]:
     """Read a whole repository; how much of everything came."""
     transport, found = Transport(api_url), Counter[str]()
     parts = [
-        Part(name, threads, packing.PAGE) if name == "reviewThreads" else Part(name, packing.PAGE)
-        for name in packing.COUNTS
+        Part(name, threads, packing.PAGE) if name == "reviewThreads" else Part(name, packing.PAGE) for name in NAMES
     ]
     following: list[_Page] = []
     cursor, more = "", True

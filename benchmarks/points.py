@@ -47,28 +47,30 @@ def measure() -> list[Figure]:
         for repository in pull_requests_at_hand():
             for chunk_size in (25, 50):
                 figures += _backfill(server, repository, chunk_size)
+            figures += _backfill(server, repository, 25, timeline=True)[:1]
             figures += _fixed_query(repository)
     return figures
 
 
-def _backfill(server: Postgres, repository: Repository, chunk_size: int) -> list[Figure]:
-    database = f"points_{repository.node['name']}_{chunk_size}"
+def _backfill(server: Postgres, repository: Repository, chunk_size: int, *, timeline: bool = False) -> list[Figure]:
+    database = f"points_{repository.node['name']}_{chunk_size}{'_timeline' if timeline else ''}"
     server.run(f'CREATE DATABASE "{database}" TEMPLATE migrated')
     with Simulator([repository], speed=SPEED) as simulator:
-        status = _complete(lambda: Database(lambda: server.url(database)), simulator, repository, chunk_size)
+        wanted = {"action": "add", "repository": repository.full_name, "chunk_size": chunk_size, "timeline": timeline}
+        status = _complete(lambda: Database(lambda: server.url(database)), simulator, wanted)
         served = simulator.statistics()
     held = served["repositories"][repository.full_name]
     _compare({"pull_requests": status["processed_prs"], **status["stored"]}, held)
     count, points = held["pull_requests"], served["points"]
     content = served[f"points of {LISTING}"] + served[f"points of {DETAIL}"]
-    what = f"{repository.full_name} at chunk_size {chunk_size}"
+    what = f"{repository.full_name} at chunk_size {chunk_size}{', with timelines' if timeline else ''}"
     return [
         Figure(
             SUBJECT,
             f"{what}: listing and details",
             100 * content / count,
             "points per 100",
-            TARGETS.get((repository.full_name, chunk_size)),
+            None if timeline else TARGETS.get((repository.full_name, chunk_size)),
         ),
         Figure(
             SUBJECT,
@@ -100,14 +102,12 @@ def _compare(read: dict[str, int], held: dict[str, int]) -> None:
         raise AssertionError(f"{read} is not all of {held}")
 
 
-def _complete(
-    connect: Callable[[], Database], simulator: Simulator, repository: Repository, chunk_size: int
-) -> dict[str, Any]:
-    """Add the repository and let planner and workers run until it is completed; its status."""
+def _complete(connect: Callable[[], Database], simulator: Simulator, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Add the ``wanted`` repository and let planner and workers run until it is completed; its status."""
     queues, done = MemoryQueues(), threading.Event()
     with closing(connect()) as db, ThreadPoolExecutor(1 + WORKERS) as pool:
         console = Console(db, client(simulator, db), queues)
-        added = console.act({"action": "add", "repository": repository.full_name, "chunk_size": chunk_size})
+        added = console.act(wanted)
 
         def plan() -> None:
             with closing(connect()) as own:

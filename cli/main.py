@@ -120,6 +120,13 @@ def add(
         bool | None,
         typer.Option("--oldest-first/--newest-first", help="The order of reading; newest first if not given."),
     ] = None,
+    timeline: Annotated[
+        bool | None,
+        typer.Option(
+            "--timeline/--no-timeline",
+            help="Read timelines and whether review threads are resolved; the stack's Timeline decides if not given.",
+        ),
+    ] = None,
     org: organisations.Org = None,
     include: organisations.Include = None,
     exclude: organisations.Exclude = None,
@@ -146,6 +153,7 @@ def add(
     wanted: dict[str, Any] = {} if priority is None else {"priority": priority.value}
     wanted |= {} if chunk_size is None else {"chunk_size": chunk_size}
     wanted |= {} if oldest_first is None else {"oldest_first": oldest_first}
+    wanted |= {} if timeline is None else {"timeline": timeline}
     if org is not None:
         organisations.add(context, {"organisation": org, "rule": rule, "dry_run": dry_run, **wanted}, as_json)
         return

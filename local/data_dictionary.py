@@ -19,7 +19,7 @@ _COMMENT = re.compile(r"(?P<meaning>.+) \[(?P<source>[^;\]]+)(; (?P<filled>[^\]]
 HEAD = """# Data dictionary
 
 Every table, view and column of the schema. `make data-dictionary` writes this page from the comments in the database, which
-the migrations set. `psql` shows the same comments with `\\d+ pull_requests`. [queries.md](queries.md) has ten useful queries.
+the migrations set. `psql` shows the same comments with `\\d+ pull_requests`. [queries.md](queries.md) has eleven useful queries.
 
 **Source** names the field of GitHub's GraphQL schema that a value comes from. `product` marks a value of this product's own.
 
@@ -52,7 +52,8 @@ How the tables hang together:
                                     ├─ files
                                     ├─ pull_request_labels, pull_request_assignees
                                     ├─ pull_request_review_requests
-                                    └─ pull_request_closing_issues
+                                    ├─ pull_request_closing_issues
+                                    └─ timeline_events, review_threads      where the timeline is read
     tracked_organisations ── organisation_repositories ── repositories
     contributors    authors and reviewers of all of these; a deleted user is a null author_id
     github_budget   points and server time, one row per GitHub identity

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from backfill.chunk_worker.worker import Worker
@@ -23,7 +24,7 @@ from local.freezing import Container
 from local.invocations import RecursiveInvocation
 from local.memory_queue import MemoryQueues
 from local.movement import Movement
-from local.simulator import Simulator
+from local.simulator import Simulator, timeline
 from local.simulator.resolvers import ENDS
 from local.sqs import Message, Queue
 
@@ -245,11 +246,66 @@ def differences(db: Database, simulator: Simulator) -> list[str]:
             for each in node["labels"]
         },
     }
+    expected |= _timelines(db, pulls, shown)
     found = []
     for statement, rows in expected.items():
         stored = {tuple(row.values()) for row in db.rows(statement)}
         if stored != rows:
             found.append(f"{statement}: lacks {sorted(rows - stored)[:3]}, has too much {sorted(stored - rows)[:3]}")
+    return found
+
+
+def _timelines(
+    db: Database, pulls: list[tuple[str, int, Row]], shown: Callable[[str], str]
+) -> dict[str, set[tuple[Any, ...]]]:
+    """Timelines and the state of threads, of the pull requests that were read with them."""
+    read = {
+        (row["node_id"], row["number"])
+        for row in db.rows(
+            "SELECT r.node_id, number FROM pull_requests JOIN repositories AS r ON r.id = repository_id"
+            " WHERE timeline_updated_at IS NOT NULL AND gone_at IS NULL"
+        )
+    }
+    its = [each for each in pulls if each[:2] in read]
+    logins = "(SELECT login FROM contributors WHERE node_id = c.{}_id)"
+    events = f"c.position, c.node_id, upper(c.kind) || '_EVENT', c.created_at, {logins.format('actor')}, c.subject"
+    threads = f"c.position, c.node_id, c.is_resolved, {logins.format('resolved_by')}, c.path"
+    return {
+        _children(events, "timeline_events"): {
+            (
+                repository,
+                number,
+                position,
+                shown(each["id"]),
+                timeline.item_type(each),
+                datetime.fromisoformat(each["createdAt"]),
+                (each["actor"] or {}).get("login"),
+                _subject(each),
+            )
+            for repository, number, node in its
+            for position, each in enumerate(node["timelineItems"])
+        },
+        _children(threads, "review_threads"): {
+            (
+                repository,
+                number,
+                position,
+                shown(each["id"]),
+                each["isResolved"],
+                (each["resolvedBy"] or {}).get("login"),
+                each["path"],
+            )
+            for repository, number, node in its
+            for position, each in enumerate(node["reviewThreads"])
+        },
+    }
+
+
+def _subject(event: Row) -> str | None:
+    if "label" in event:
+        return str(event["label"]["name"])
+    person = event.get("requestedReviewer") or event.get("assignee") or {}
+    found: str | None = person.get("combinedSlug" if person.get("__typename") == "Team" else "login")
     return found
 
 

@@ -67,7 +67,7 @@ def read_by_the_product(db: Database) -> Iterator[Repository]:
     """The generated repository, after a whole backfill into this database."""
     with Simulator(generate(SEED, {NAME: SIZE}), speed=2000) as simulator:
         stack = Stack(db, simulator)
-        stack.add(NAME)
+        stack.add(NAME, timeline=True)
         stack.run()
         stack.assert_equals_github()
         yield stack.repository(NAME)

@@ -366,6 +366,12 @@ BEGIN
             USING ERRCODE = 'check_violation', CONSTRAINT = 'priority_is_high_normal_or_low',
                   HINT = 'Write jsonb_set(metadata, ''{priority}'', ''"high"''), ''"normal"'' or ''"low"''.';
     END IF;
+    IF COALESCE(NEW.metadata ->> 'timeline', 'on') NOT IN ('on', 'off') THEN
+        RAISE EXCEPTION 'timeline must be on or off, and is % (timeline_is_on_or_off)',
+                        left((NEW.metadata -> 'timeline')::text, 100)
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'timeline_is_on_or_off',
+                  HINT = 'Write jsonb_set(metadata, ''{timeline}'', ''"on"'') or ''"off"''. Without it the stack''s default holds.';
+    END IF;
     RETURN NEW;
 END $$;
 
@@ -644,6 +650,8 @@ CREATE TABLE progressive_backfill_state (
     idle_runs integer DEFAULT 0 NOT NULL,
     asked_at timestamp with time zone,
     next_check_at timestamp with time zone DEFAULT now() NOT NULL,
+    reads_timeline boolean DEFAULT false NOT NULL,
+    timeline_to_mark boolean DEFAULT false NOT NULL,
     CONSTRAINT metadata_is_an_object CHECK ((jsonb_typeof(metadata) = 'object'::text)),
     CONSTRAINT priority_is_high_normal_or_low CHECK ((COALESCE((metadata ->> 'priority'::text), 'normal'::text) = ANY (ARRAY['high'::text, 'normal'::text, 'low'::text]))),
     CONSTRAINT progressive_backfill_state_check CHECK (((planner_token IS NULL) = (planner_lease_expires_at IS NULL))),
@@ -685,7 +693,7 @@ COMMENT ON COLUMN progressive_backfill_state.last_error IS 'Text of the last err
 
 COMMENT ON COLUMN progressive_backfill_state.last_error_at IS 'When the last error happened. [product; worker, planner]';
 
-COMMENT ON COLUMN progressive_backfill_state.metadata IS 'JSON object. The key priority holds high, normal or low. [product; add, operator]';
+COMMENT ON COLUMN progressive_backfill_state.metadata IS 'Settings by name: {"priority": "high", "order": "oldest_first", "timeline": "on"}. [product; add, operator]';
 
 COMMENT ON COLUMN progressive_backfill_state.pause_reason IS 'Why it is paused: manual, consecutive_errors, bad_credentials, forbidden and others. Null unless paused. [product; any pause]';
 
@@ -741,6 +749,10 @@ COMMENT ON COLUMN progressive_backfill_state.asked_at IS 'When GitHub was last a
 
 COMMENT ON COLUMN progressive_backfill_state.next_check_at IS 'When a completed backfill is due for a check for changes: at once if something changed within a week, else later. [product; planner]';
 
+COMMENT ON COLUMN progressive_backfill_state.reads_timeline IS 'Whether workers read timelines: the metadata''s timeline, on or off, else the stack''s Timeline, as of the planner''s last run. [product; planner]';
+
+COMMENT ON COLUMN progressive_backfill_state.timeline_to_mark IS 'Whether the planner still has to mark pull requests that were read without a timeline. [product; planner]';
+
 CREATE TABLE pull_requests (
     repository_id uuid NOT NULL,
     number integer NOT NULL,
@@ -793,6 +805,7 @@ CREATE TABLE pull_requests (
     incomplete_reads integer DEFAULT 0 NOT NULL,
     read_again_at timestamp with time zone,
     denied_at timestamp with time zone,
+    timeline_updated_at timestamp with time zone,
     CONSTRAINT pull_requests_check CHECK (((detail_synced_at IS NULL) = (detail_updated_at IS NULL))),
     CONSTRAINT pull_requests_check1 CHECK (((detail_error IS NULL) = (detail_failed_at IS NULL))),
     CONSTRAINT pull_requests_number_check CHECK ((number > 0)),
@@ -902,6 +915,8 @@ COMMENT ON COLUMN pull_requests.incomplete_reads IS 'How often it was read with 
 COMMENT ON COLUMN pull_requests.read_again_at IS 'When an incomplete pull request is read again. Null if it is whole. [product; details]';
 
 COMMENT ON COLUMN pull_requests.denied_at IS 'When GitHub last answered NOT_FOUND as it was to be read. Null once it is read, and once it has changed. [product; details]';
+
+COMMENT ON COLUMN pull_requests.timeline_updated_at IS 'The updated_at that the stored timeline has. Null: none was read. Older than detail_updated_at: the timeline was off since. [product; details]';
 
 CREATE TABLE repositories (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1587,6 +1602,41 @@ COMMENT ON COLUMN requested_names.is_refused IS 'True if GitHub does not know th
 
 COMMENT ON COLUMN requested_names.given_up_at IS 'When the planner stopped asking. Null while it asks. [product; planner]';
 
+CREATE TABLE review_threads (
+    repository_id uuid NOT NULL,
+    pull_request_number integer NOT NULL,
+    "position" integer NOT NULL,
+    node_id text NOT NULL,
+    is_resolved boolean NOT NULL,
+    resolved_by_id text,
+    is_outdated boolean NOT NULL,
+    path text NOT NULL,
+    line integer,
+    original_line integer
+);
+
+COMMENT ON TABLE review_threads IS 'Threads of review comments, and whether they are resolved. Only where the timeline is read. [GitHub; details]';
+
+COMMENT ON COLUMN review_threads.repository_id IS 'The repository. [product; details]';
+
+COMMENT ON COLUMN review_threads.pull_request_number IS 'The pull request. [PullRequest.number; details]';
+
+COMMENT ON COLUMN review_threads."position" IS 'Place in GitHub''s order, from 0. [product; details]';
+
+COMMENT ON COLUMN review_threads.node_id IS 'GitHub''s global node id, in the form that GitHub gave last. [PullRequestReviewThread.id; details]';
+
+COMMENT ON COLUMN review_threads.is_resolved IS 'Whether the thread is resolved. [PullRequestReviewThread.isResolved; details]';
+
+COMMENT ON COLUMN review_threads.resolved_by_id IS 'Who resolved it. Null if it is not resolved, or the account was deleted. [PullRequestReviewThread.resolvedBy; details]';
+
+COMMENT ON COLUMN review_threads.is_outdated IS 'Whether its line has changed since. [PullRequestReviewThread.isOutdated; details]';
+
+COMMENT ON COLUMN review_threads.path IS 'File. [PullRequestReviewThread.path; details]';
+
+COMMENT ON COLUMN review_threads.line IS 'Line in the file. Null for the whole file, and if the line is gone. [PullRequestReviewThread.line; details]';
+
+COMMENT ON COLUMN review_threads.original_line IS 'Line at the time of the first comment. Null for the whole file. [PullRequestReviewThread.originalLine; details]';
+
 CREATE TABLE reviews (
     node_id text NOT NULL,
     repository_id uuid NOT NULL,
@@ -1630,6 +1680,45 @@ COMMENT ON COLUMN reviews.created_at IS 'When the review was begun. [PullRequest
 COMMENT ON COLUMN reviews.submitted_at IS 'When the review was submitted. Null while it is pending. [PullRequestReview.submittedAt; details]';
 
 COMMENT ON COLUMN reviews.updated_at IS 'When the review last changed. [PullRequestReview.updatedAt; details]';
+
+CREATE TABLE timeline_events (
+    repository_id uuid NOT NULL,
+    pull_request_number integer NOT NULL,
+    "position" integer NOT NULL,
+    node_id text NOT NULL,
+    kind text NOT NULL,
+    actor_id text,
+    subject_id text,
+    subject text,
+    before_oid text,
+    after_oid text,
+    created_at timestamp with time zone,
+    CONSTRAINT timeline_events_kind_check CHECK ((kind = ANY (ARRAY['review_requested'::text, 'review_request_removed'::text, 'ready_for_review'::text, 'convert_to_draft'::text, 'head_ref_force_pushed'::text, 'labeled'::text, 'unlabeled'::text, 'assigned'::text, 'unassigned'::text, 'merged'::text, 'closed'::text, 'reopened'::text])))
+);
+
+COMMENT ON TABLE timeline_events IS 'What happened to a pull request, in GitHub''s order. Only where the timeline is read. [GitHub; details]';
+
+COMMENT ON COLUMN timeline_events.repository_id IS 'The repository. [product; details]';
+
+COMMENT ON COLUMN timeline_events.pull_request_number IS 'The pull request. [PullRequest.number; details]';
+
+COMMENT ON COLUMN timeline_events."position" IS 'Place in the timeline, from 0. [product; details]';
+
+COMMENT ON COLUMN timeline_events.node_id IS 'GitHub''s global node id, in the form that GitHub gave last. [Node.id; details]';
+
+COMMENT ON COLUMN timeline_events.kind IS 'What happened, by GitHub''s name of the event in lower case. [PullRequest.timelineItems.nodes; details]';
+
+COMMENT ON COLUMN timeline_events.actor_id IS 'Who did it. Null if the account was deleted. [ReviewRequestedEvent.actor; details]';
+
+COMMENT ON COLUMN timeline_events.subject_id IS 'The reviewer or team that was requested, or the assignee. Null for other events, and for a deleted account. [ReviewRequestedEvent.requestedReviewer, AssignedEvent.assignee; details]';
+
+COMMENT ON COLUMN timeline_events.subject IS 'The name of the label, or the login of the reviewer or assignee when it was read. A team is organisation/team. Null for other events. [LabeledEvent.label.name, Actor.login, Team.combinedSlug; details]';
+
+COMMENT ON COLUMN timeline_events.before_oid IS 'The head before a force push. Null for other events, and if GitHub no longer has the commit. [HeadRefForcePushedEvent.beforeCommit.oid; details]';
+
+COMMENT ON COLUMN timeline_events.after_oid IS 'The head after a force push. Null as before_oid. [HeadRefForcePushedEvent.afterCommit.oid; details]';
+
+COMMENT ON COLUMN timeline_events.created_at IS 'When it happened. Null if GitHub gives an impossible date. [ReviewRequestedEvent.createdAt; details]';
 
 CREATE TABLE tracked_organisations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1771,8 +1860,14 @@ ALTER TABLE ONLY repositories
 ALTER TABLE ONLY requested_names
     ADD CONSTRAINT requested_names_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY review_threads
+    ADD CONSTRAINT review_threads_pkey PRIMARY KEY (repository_id, pull_request_number, "position");
+
 ALTER TABLE ONLY reviews
     ADD CONSTRAINT reviews_pkey PRIMARY KEY (node_id);
+
+ALTER TABLE ONLY timeline_events
+    ADD CONSTRAINT timeline_events_pkey PRIMARY KEY (repository_id, pull_request_number, "position");
 
 ALTER TABLE ONLY tracked_organisations
     ADD CONSTRAINT tracked_organisations_node_id_key UNIQUE (node_id);
@@ -1952,8 +2047,23 @@ ALTER TABLE ONLY pull_requests
 ALTER TABLE ONLY pull_requests
     ADD CONSTRAINT pull_requests_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES repositories(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY review_threads
+    ADD CONSTRAINT review_threads_repository_id_pull_request_number_fkey FOREIGN KEY (repository_id, pull_request_number) REFERENCES pull_requests(repository_id, number) ON DELETE CASCADE;
+
+ALTER TABLE ONLY review_threads
+    ADD CONSTRAINT review_threads_resolved_by_id_fkey FOREIGN KEY (resolved_by_id) REFERENCES contributors(node_id);
+
 ALTER TABLE ONLY reviews
     ADD CONSTRAINT reviews_author_id_fkey FOREIGN KEY (author_id) REFERENCES contributors(node_id);
 
 ALTER TABLE ONLY reviews
     ADD CONSTRAINT reviews_repository_id_pull_request_number_fkey FOREIGN KEY (repository_id, pull_request_number) REFERENCES pull_requests(repository_id, number) ON DELETE CASCADE;
+
+ALTER TABLE ONLY timeline_events
+    ADD CONSTRAINT timeline_events_actor_id_fkey FOREIGN KEY (actor_id) REFERENCES contributors(node_id);
+
+ALTER TABLE ONLY timeline_events
+    ADD CONSTRAINT timeline_events_repository_id_pull_request_number_fkey FOREIGN KEY (repository_id, pull_request_number) REFERENCES pull_requests(repository_id, number) ON DELETE CASCADE;
+
+ALTER TABLE ONLY timeline_events
+    ADD CONSTRAINT timeline_events_subject_id_fkey FOREIGN KEY (subject_id) REFERENCES contributors(node_id);

@@ -35,14 +35,23 @@ def _answer(request: PlanEvent, context: Any) -> dict[str, Any]:
     def seconds_left() -> float:
         return wiring.seconds_left(context)
 
-    share = wiring.settings().check_share
+    known = wiring.settings()
     if request.dry_run:
         # Only a dry run needs these modules. A cold start of the schedule does not import them.
         from backfill.forecast.forecast import Forecaster
 
-        forecaster = Forecaster(wiring.database(), wiring.github_of_dry_runs(), seconds_left, share)
+        forecaster = Forecaster(
+            wiring.database(), wiring.github_of_dry_runs(), seconds_left, known.check_share, known.timeline
+        )
         return forecaster.forecast(request).as_json()
-    planner = Planner(wiring.database(), wiring.github(), wiring.queues(), seconds_left, check_share=share)
+    planner = Planner(
+        wiring.database(),
+        wiring.github(),
+        wiring.queues(),
+        seconds_left,
+        check_share=known.check_share,
+        timeline=known.timeline,
+    )
     return planner.plan(request).as_json()
 
 

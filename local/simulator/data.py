@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from local.simulator import timeline
+
 Node = dict[str, Any]
 
 
@@ -96,6 +98,8 @@ def _repository(node: Node, pull_requests: list[Node]) -> Repository:
 def connect(pull_request: Node) -> None:
     """Turn ids into references: threads to their comments, comments to their review and to what they answer."""
     pull_request["__typename"] = "PullRequest"
+    # The recorded repositories have none.
+    pull_request.setdefault("timelineItems", timeline.events(pull_request))
     comments: dict[str, Node] = {}
     for review in pull_request["reviews"]:
         review["__typename"] = "PullRequestReview"
@@ -107,7 +111,12 @@ def connect(pull_request: Node) -> None:
                 comment["replyTo"] = {"fullDatabaseId": answered}
     for thread in pull_request["reviewThreads"]:
         thread["__typename"] = "PullRequestReviewThread"
+        thread.setdefault("isResolved", False)
+        thread.setdefault("isOutdated", False)
+        thread.setdefault("originalLine", thread["line"])
         thread["comments"] = [comments[each] if isinstance(each, str) else each for each in thread["comments"]]
+        if "resolvedBy" not in thread:
+            thread.update(timeline.resolution(pull_request, thread))
 
 
 def _stamp(moment: datetime) -> str:

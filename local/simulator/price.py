@@ -23,7 +23,7 @@ from graphql import (
 
 CONNECTIONS = {
     "pullRequests", "labels", "assignees", "reviewRequests", "closingIssuesReferences", "comments", "reviews",
-    "reviewThreads", "commits", "files", "repositories",
+    "reviewThreads", "commits", "files", "timelineItems", "repositories",
 }  # fmt: skip
 MOST_NODES = 500_000
 # Seconds of GitHub's time: per request, per pull request of a light listing, and per pull request with connections.

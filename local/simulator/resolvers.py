@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLError
 
+from local.simulator import timeline
 from local.simulator.data import Node, Repository
 from local.simulator.node_ids import other_form
 from local.simulator.price import CONNECTIONS
@@ -163,14 +164,18 @@ def _refused(info: Any, **_: Any) -> None:
     raise GraphQLError("Resource not accessible by integration", extensions={"type": "FORBIDDEN"})
 
 
-def _connection(name: str, items: list[Node], repository: Repository, viewer: Viewer) -> Any:
+def _connection(name: str, held: list[Node], repository: Repository, viewer: Viewer) -> Any:
     def resolve(
         info: Any,
         first: int | None = None,
         after: str | None = None,
         last: int | None = None,
         before: str | None = None,
+        itemTypes: list[str] | None = None,
     ) -> Node:
+        # GitHub's count takes no notice of the types that are asked for.
+        total = len(held) + (0 if itemTypes is None else timeline.OTHER_ITEMS)
+        items = held if itemTypes is None else [each for each in held if timeline.item_type(each) in itemTypes]
         most = min(len(items), ENDS.get(name, len(items)))
         start = int(_decoded(after)[0]) if after else 0
         end = min(most, int(_decoded(before)[0])) if before else most
@@ -180,7 +185,7 @@ def _connection(name: str, items: list[Node], repository: Repository, viewer: Vi
             start = max(start, end - last)
         chosen = [_item(name, each, repository, viewer) for each in items[start:end]]
         return {
-            "totalCount": len(items),
+            "totalCount": total,
             "nodes": chosen,
             "pageInfo": {
                 "hasNextPage": end < most,

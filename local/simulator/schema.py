@@ -22,6 +22,10 @@ scalar GitObjectID
 enum OrderDirection { ASC DESC }
 enum PullRequestOrderField { CREATED_AT UPDATED_AT }
 enum PullRequestState { OPEN CLOSED MERGED }
+enum PullRequestTimelineItemsItemType {
+  REVIEW_REQUESTED_EVENT REVIEW_REQUEST_REMOVED_EVENT READY_FOR_REVIEW_EVENT CONVERT_TO_DRAFT_EVENT HEAD_REF_FORCE_PUSHED_EVENT
+  LABELED_EVENT UNLABELED_EVENT ASSIGNED_EVENT UNASSIGNED_EVENT MERGED_EVENT CLOSED_EVENT REOPENED_EVENT MENTIONED_EVENT
+}
 enum RepositoryOrderField { CREATED_AT NAME PUSHED_AT UPDATED_AT }
 enum RepositoryAffiliation { OWNER COLLABORATOR ORGANIZATION_MEMBER }
 input RepositoryOrder { field: RepositoryOrderField! direction: OrderDirection! }
@@ -55,6 +59,7 @@ type Organization implements Actor & Node & RepositoryOwner {
 type EnterpriseUserAccount implements Actor & Node { id: ID! login: String! avatarUrl: URI! url: URI! }
 type Team implements Node { id: ID! databaseId: Int combinedSlug: String! slug: String! avatarUrl: URI url: URI! }
 union RequestedReviewer = Bot | Mannequin | Team | User
+union Assignee = Bot | Mannequin | Organization | User
 
 type PageInfo { endCursor: String hasNextPage: Boolean! hasPreviousPage: Boolean! startCursor: String }
 type Ref { name: String! }
@@ -89,7 +94,22 @@ type PullRequest implements Node {
   reviewThreads(first: Int, last: Int, after: String, before: String): PullRequestReviewThreadConnection!
   commits(first: Int, last: Int, after: String, before: String): PullRequestCommitConnection!
   files(first: Int, last: Int, after: String, before: String): PullRequestChangedFileConnection
+  timelineItems(first: Int, last: Int, after: String, before: String, itemTypes: [PullRequestTimelineItemsItemType!]): PullRequestTimelineItemsConnection!
 }
+type ReviewRequestedEvent implements Node { id: ID! createdAt: DateTime! actor: Actor requestedReviewer: RequestedReviewer }
+type ReviewRequestRemovedEvent implements Node { id: ID! createdAt: DateTime! actor: Actor requestedReviewer: RequestedReviewer }
+type ReadyForReviewEvent implements Node { id: ID! createdAt: DateTime! actor: Actor }
+type ConvertToDraftEvent implements Node { id: ID! createdAt: DateTime! actor: Actor }
+type HeadRefForcePushedEvent implements Node { id: ID! createdAt: DateTime! actor: Actor beforeCommit: Commit afterCommit: Commit }
+type LabeledEvent implements Node { id: ID! createdAt: DateTime! actor: Actor label: Label! }
+type UnlabeledEvent implements Node { id: ID! createdAt: DateTime! actor: Actor label: Label! }
+type AssignedEvent implements Node { id: ID! createdAt: DateTime! actor: Actor assignee: Assignee }
+type UnassignedEvent implements Node { id: ID! createdAt: DateTime! actor: Actor assignee: Assignee }
+type MergedEvent implements Node { id: ID! createdAt: DateTime! actor: Actor }
+type ClosedEvent implements Node { id: ID! createdAt: DateTime! actor: Actor }
+type ReopenedEvent implements Node { id: ID! createdAt: DateTime! actor: Actor }
+union PullRequestTimelineItems = ReviewRequestedEvent | ReviewRequestRemovedEvent | ReadyForReviewEvent | ConvertToDraftEvent
+  | HeadRefForcePushedEvent | LabeledEvent | UnlabeledEvent | AssignedEvent | UnassignedEvent | MergedEvent | ClosedEvent | ReopenedEvent
 type IssueComment implements Node {
   id: ID! fullDatabaseId: BigInt body: String! createdAt: DateTime! updatedAt: DateTime! url: URI! authorAssociation: String! author: Actor
 }
@@ -99,7 +119,7 @@ type PullRequestReview implements Node {
   comments(first: Int, last: Int, after: String, before: String): PullRequestReviewCommentConnection!
 }
 type PullRequestReviewThread implements Node {
-  id: ID! path: String! line: Int isResolved: Boolean! isOutdated: Boolean! diffSide: String!
+  id: ID! path: String! line: Int originalLine: Int isResolved: Boolean! resolvedBy: User isOutdated: Boolean! diffSide: String!
   comments(first: Int, last: Int, after: String, before: String): PullRequestReviewCommentConnection!
 }
 type PullRequestReviewComment implements Node {
@@ -107,6 +127,7 @@ type PullRequestReviewComment implements Node {
   createdAt: DateTime! updatedAt: DateTime! url: URI! authorAssociation: String! author: Actor commit: Commit
   originalCommit: Commit outdated: Boolean! replyTo: PullRequestReviewComment pullRequestReview: PullRequestReview
 }
+type PullRequestTimelineItemsConnection { totalCount: Int! pageInfo: PageInfo! nodes: [PullRequestTimelineItems] }
 type RepositoryConnection { totalCount: Int! pageInfo: PageInfo! nodes: [Repository] }
 type PullRequestConnection { totalCount: Int! pageInfo: PageInfo! nodes: [PullRequest] }
 type LabelConnection { totalCount: Int! pageInfo: PageInfo! nodes: [Label] }

@@ -17,6 +17,7 @@ from local.query_examples import PAGES, examples, output, read_by_the_product, w
 from local.simulator import Repository
 
 Row = dict[str, Any]
+DRAFT_OR_READY = ("ConvertToDraftEvent", "ReadyForReviewEvent")
 QUERIES = PAGES[0].read_text(encoding="utf-8")
 
 
@@ -69,8 +70,8 @@ def test_every_page_shows_the_output_that_its_queries_have(read: tuple[Database,
         assert with_output(text, read[0]) == text, f"{page.name}: run make query-examples"
 
 
-def test_there_are_ten_questions_and_each_has_rows() -> None:
-    assert QUERIES.count("\n## ") == len(examples(QUERIES)) == 10
+def test_there_are_eleven_questions_and_each_has_rows() -> None:
+    assert QUERIES.count("\n## ") == len(examples(QUERIES)) == 11
     assert [
         example.sql for example in examples(QUERIES) if "row" not in example.output or "(0 rows)" in example.output
     ] == []
@@ -110,6 +111,29 @@ def test_review_latency(read: tuple[Database, Repository]) -> None:
     for row in rows:
         if row["reviewed"]:
             assert float(row["median_hours"]) == pytest.approx(median(waits[str(row["quarter"])]), abs=0.051)
+
+
+def test_the_wait_of_a_ready_pull_request(read: tuple[Database, Repository]) -> None:
+    db, repository = read
+    waits = defaultdict(list)
+    for each in repository.pull_requests.values():
+        draft = [event for event in each["timelineItems"] if event["__typename"] in DRAFT_OR_READY]
+        was_ready = not each["isDraft"] if not draft else draft[0]["__typename"] == "ConvertToDraftEvent"
+        ready = [at(each["createdAt"])] if was_ready else []
+        ready += [at(event["createdAt"]) for event in draft if event["__typename"] == "ReadyForReviewEvent"]
+        reviewed = [
+            at(review["submittedAt"])
+            for review in each["reviews"]
+            if is_person(review["author"]) and identity(review["author"]) != identity(each["author"])
+        ]
+        reviewed = [moment for moment in reviewed if ready and moment >= min(ready)]
+        if reviewed:
+            begun = max(moment for moment in ready if moment <= min(reviewed))
+            waits[quarter(begun)].append(hours(min(reviewed), begun))
+    rows = answer(db, "How long does a ready pull request wait for its first review?")
+    assert {str(row["quarter"]): row["reviewed"] for row in rows} == {n: len(w) for n, w in waits.items()}
+    for row in rows:
+        assert float(row["median_hours"]) == pytest.approx(median(waits[str(row["quarter"])]), abs=0.051)
 
 
 def test_reviewer_load(read: tuple[Database, Repository]) -> None:

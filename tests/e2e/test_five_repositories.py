@@ -29,7 +29,14 @@ PRIORITIES = {
     "octo/small": "normal",
     "octo/tiny": "low",
 }
+WITH_TIMELINE = "octo/tiny"
 
+_WITH_TIMELINES = """
+    SELECT r.owner || '/' || r.name AS repository, count(*) AS pull_requests,
+           bool_or(EXISTS (SELECT FROM timeline_events AS e WHERE e.repository_id = p.repository_id)) AS have_events
+    FROM pull_requests AS p JOIN repositories AS r ON r.id = p.repository_id
+    WHERE p.timeline_updated_at = p.detail_updated_at GROUP BY 1
+"""
 _SAMPLE = """
     SELECT (SELECT count(*) FROM backfill_chunks WHERE status = 'pending' AND sent_at IS NOT NULL) AS waiting,
            (SELECT count(*) FROM backfill_chunks WHERE status = 'processing') AS processing,
@@ -143,7 +150,8 @@ def happenings(deployed: Deployed, sizes: dict[str, int]) -> list[tuple[str, Cal
 def run(deployed: Deployed, sizes: dict[str, int], seconds: float, say: Callable[[str], None]) -> Watch:
     """Add all, let everything happen, and wait until the database equals what GitHub holds."""
     for name in sizes:
-        deployed.functions.invoke("console", {"action": "add", "repository": name, "priority": PRIORITIES[name]})
+        wanted = {"action": "add", "repository": name, "priority": PRIORITIES[name], "timeline": name == WITH_TIMELINE}
+        deployed.functions.invoke("console", wanted)
     watch = Watch(Database(lambda: deployed.environment["DATABASE_URL"]))
     waiting = happenings(deployed, sizes)
 
@@ -168,6 +176,9 @@ def run(deployed: Deployed, sizes: dict[str, int], seconds: float, say: Callable
             f" {row['priority']}, {row['consecutive_errors']} errors"
         )
         assert row["processed_prs"] == row["total_prs"]
+    assert deployed.db.rows(_WITH_TIMELINES) == [
+        {"repository": WITH_TIMELINE, "pull_requests": sizes[WITH_TIMELINE], "have_events": True}
+    ]
     return watch
 
 

@@ -10,6 +10,14 @@ from local.simulator import Repository, Simulator
 from local.simulator.server import Answer
 from local.simulator.viewers import EVERYBODY, Viewer
 
+_RESOLVER = {
+    "__typename": "User",
+    "id": "U_resolver",
+    "databaseId": 77,
+    "login": "resolver",
+    "avatarUrl": "a",
+    "url": "u",
+}
 _BAD_GATEWAY = Answer(502, {}, b"<html><h1>502 Bad Gateway</h1></html>")
 
 
@@ -71,6 +79,22 @@ def commits(number: int, count: int) -> list[dict[str, Any]]:
     ]
 
 
+def labelled(repository: Repository, number: int, count: int) -> list[dict[str, Any]]:
+    """So many events of a timeline."""
+    label = {"id": "L_many", "name": "many", "color": "ffffff"}
+    actor = repository.pull_requests[number]["author"]
+    return [
+        {
+            "__typename": ("LabeledEvent", "UnlabeledEvent")[index % 2],
+            "id": f"LE_{number}_{index}",
+            "createdAt": f"2020-01-01T{index // 3600:02}:{index // 60 % 60:02}:{index % 60:02}Z",
+            "actor": actor,
+            "label": label,
+        }
+        for index in range(count)
+    ]
+
+
 def files(count: int) -> list[dict[str, Any]]:
     """So many files."""
     return [
@@ -98,7 +122,8 @@ def reviews(repository: Repository, number: int, sizes: list[int], threads: int)
         ]
         made.append({**review, "id": node_id, "fullDatabaseId": str(number * 10**6 + index), "comments": said})
         every += said
-    thread = {"__typename": "PullRequestReviewThread", "path": "a.c", "line": 1}
+    thread = {"__typename": "PullRequestReviewThread", "path": "a.c", "line": 1, "originalLine": 1, "isOutdated": False}
+    thread |= {"isResolved": True, "resolvedBy": {**_RESOLVER}}
     dealt = [{**thread, "id": f"PRRT_{number}_{index}", "comments": every[index::threads]} for index in range(threads)]
     kept = len(repository.pull_requests[number]["comments"])
     return {"reviews": made, "reviewThreads": dealt, "totalCommentsCount": kept + len(every)}

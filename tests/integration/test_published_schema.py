@@ -104,7 +104,7 @@ def test_every_query_that_is_sent_is_valid_in_the_published_schema(stack: Stack,
     repository.change(second, **reviews(repository, second, [1] * 150, 1))
     person = next(each for node in repository.pull_requests.values() for each in node["reviewRequests"])
     repository.change(third, assignees=[person], closingIssuesReferences=[{"number": 7}], reviewRequests=[person])
-    stack.add(NAME)
+    stack.add(NAME, timeline=True)
     stack.run()
     repository.change(third, title="Changed", updatedAt="2029-01-01T00:00:00Z")
     stack.heartbeat()

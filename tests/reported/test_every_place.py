@@ -29,7 +29,8 @@ from graphql import (
 )
 
 from backfill.github.detail_query import DetailQuery
-from backfill.github.packing import COUNTS, Part
+from backfill.github.packing import COUNTS, TIMELINE, Part
+from backfill.github.timeline import EVENTS
 from backfill.store.connection import Database
 from local.in_process import Stack
 from local.simulator import Repository, generate
@@ -69,14 +70,14 @@ FAULTS = {
 }
 
 
-def places() -> list[Place]:
-    """Of the queries for details and for the listing."""
-    query = DetailQuery()
+def places(timeline: bool) -> list[Place]:
+    """Of the queries for details and for the listing, with the timeline or without."""
+    query = DetailQuery(() if timeline else ("reviewThreadsNode",))
     parts = [
         Part(name, 10, 10 if name == nested else None)
         for nested in ("reviews", "reviewThreads")
         for name in COUNTS
-        if name != "reviewThreads" or nested == "reviewThreads"
+        if (name != "reviewThreads" or nested == "reviewThreads") and (name != TIMELINE or timeline)
     ]
     query.pull_request("p0", 1, " ".join(["...pullRequest", *map(query.connection, parts)]))
     document = parse(query.text())
@@ -145,7 +146,15 @@ def _field(kind: Any, name: str) -> Any:
     return next((each.fields[name] for each in kinds if name in each.fields), None)
 
 
-CASES = [(place, fault) for place in places() for fault in FAULTS.get(place.kind, ("out of range",))]
+def cases() -> Iterator[tuple[Place, str, bool]]:
+    """Every place without the timeline; and with it, those that it adds, and the threads, whose state is read only then."""
+    plain = places(timeline=False)
+    added = [each for each in places(timeline=True) if each not in plain or each.path == ("reviewThreads",)]
+    for timeline, some in ((False, plain), (True, added)):
+        yield from ((place, fault, timeline) for place in some for fault in FAULTS.get(place.kind, ("out of range",)))
+
+
+CASES = list(cases())
 
 
 def rich(repository: Repository, review_sizes: list[int]) -> int:
@@ -191,18 +200,40 @@ def rich(repository: Repository, review_sizes: list[int]) -> int:
         closedAt=kept["createdAt"],
         mergedAt=kept["createdAt"],
         totalCommentsCount=2 + len(said),
+        timelineItems=[
+            {
+                "__typename": event.type,
+                "id": f"E_{event.kind}",
+                "createdAt": kept["createdAt"],
+                "actor": person,
+                **{name: value for name, value in parts.items() if name in event.selects},
+            }
+            for event in EVENTS
+            for parts in [{**_PARTS, "requestedReviewer": team, "assignee": person}]
+        ],
     )
     return number
+
+
+_PARTS = {"label": {"id": "L_a", "name": "a"}, "beforeCommit": {"oid": "a" * 40}, "afterCommit": {"oid": "b" * 40}}
 
 
 WORLDS = {"reviews": [2, 1], "reviewThreads": [2, 1, 0, 0, 0]}
 
 
+def world_of(place: Place) -> tuple[str, int]:
+    """The pull requests that have something at a place. No event of a timeline has everything that an event may have."""
+    field = place.path[3] if place.path[0] == TIMELINE and len(place.path) > 3 else ""
+    return world(tuple(WORLDS.get(str(place.path[0]), WORLDS["reviews"])), field)
+
+
 @cache
-def world(review_sizes: tuple[int, ...]) -> tuple[str, int]:
-    """The pull requests as JSON, and the number of the one that GitHub does not give whole."""
+def world(review_sizes: tuple[int, ...], field: str | int) -> tuple[str, int]:
+    """The pull requests as JSON, and the number of the one that GitHub does not give whole. Its first event has the field."""
     (repository,) = generate(5, {NAME: SIZE})
     number = rich(repository, list(review_sizes))
+    events = repository.pull_requests[number]["timelineItems"]
+    repository.change(number, timelineItems=sorted(events, key=lambda event: field not in event))
     return json.dumps(list(repository.pull_requests.values())), number
 
 
@@ -240,18 +271,18 @@ def play(node: Any, where: Sequence[Any], place: Place, fault: str) -> list[dict
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> dict[str, int]:
+def undisturbed() -> dict[tuple[str, bool], int]:
     """Requests of an undisturbed run, by its pull requests."""
     return {}
 
 
-@pytest.mark.parametrize(("place", "fault"), CASES, ids=lambda each: str(each))
+@pytest.mark.parametrize(("place", "fault", "timeline"), CASES, ids=lambda each: str(each))
 def test_one_place_that_github_does_not_give_costs_that_place(
-    db: Database, undisturbed: dict[str, int], place: Place, fault: str
+    db: Database, undisturbed: dict[tuple[str, bool], int], place: Place, fault: str, timeline: bool
 ) -> None:
-    pull_requests, bad = world(tuple(WORLDS.get(str(place.path[0]), WORLDS["reviews"])))
-    if pull_requests not in undisturbed:
-        undisturbed[pull_requests] = requests_of_an_undisturbed_run(db, pull_requests)
+    pull_requests, bad = world_of(place)
+    if (pull_requests, timeline) not in undisturbed:
+        undisturbed[pull_requests, timeline] = requests_of_an_undisturbed_run(db, pull_requests, timeline)
     played = [0]
 
     def alter(answer: Any, query: str, variables: Any) -> None:
@@ -275,13 +306,13 @@ def test_one_place_that_github_does_not_give_costs_that_place(
     with altered(pull_requests) as simulator:
         simulator.alter = alter
         stack = Stack(db, simulator)
-        stack.add(NAME)
+        stack.add(NAME, timeline=timeline)
         days(stack, 3)
         state = stack.state()
         assert played[0], "the fault was never played"
         assert (state["status"], state["error_count"]) == ("completed", 0), state["last_error"]
-        assert simulator.asked <= undisturbed[pull_requests] + MOST_MORE_REQUESTS
-    if place.path[0] == "reviewThreads" and place.kind == "connection":
+        assert simulator.asked <= undisturbed[pull_requests, timeline] + MOST_MORE_REQUESTS
+    if place.path[0] == "reviewThreads" and place.kind == "connection" and not timeline:
         # The reviews show the same comments: nothing is lost.
         return stack.assert_equals_github()
     (gap,) = db.rows("SELECT number, reason, error_code, error FROM pull_request_gaps")
@@ -296,10 +327,10 @@ def test_one_place_that_github_does_not_give_costs_that_place(
     assert state["processed_prs"] == SIZE - 1
 
 
-def requests_of_an_undisturbed_run(db: Database, pull_requests: str) -> int:
+def requests_of_an_undisturbed_run(db: Database, pull_requests: str, timeline: bool) -> int:
     with altered(pull_requests) as simulator:
         stack = Stack(db, simulator)
-        stack.add(NAME)
+        stack.add(NAME, timeline=timeline)
         days(stack, 3)
         stack.assert_equals_github()
         db.execute("DELETE FROM repositories")

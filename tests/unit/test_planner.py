@@ -54,6 +54,8 @@ BACKFILL = Backfill(
     examined_at=None,
     pause_reason=None,
     paused_until=None,
+    reads_timeline=False,
+    timeline_to_mark=False,
 )
 
 

@@ -29,6 +29,7 @@ class Settings:
     plan_queue_url: str
     dead_letter_queue_url: str
     check_share: float = CHECK_SHARE
+    timeline: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -53,6 +54,7 @@ class Settings:
             plan_queue_url=needed("PLAN_QUEUE_URL"),
             dead_letter_queue_url=needed("DEAD_LETTER_QUEUE_URL"),
             check_share=float(env.get("CHECK_SHARE_PERCENT") or 100 * CHECK_SHARE) / 100,
+            timeline=env.get("TIMELINE") == "true",
         )
 
     def database_address(self) -> DatabaseAddress:

@@ -274,6 +274,8 @@ def _metadata(event: Event) -> dict[str, str]:
         metadata["priority"] = event["priority"]
     if "oldest_first" in event:
         metadata["order"] = "oldest_first" if event["oldest_first"] else "newest_first"
+    if "timeline" in event:
+        metadata["timeline"] = "on" if event["timeline"] else "off"
     return metadata
 
 

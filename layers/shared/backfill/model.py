@@ -79,6 +79,8 @@ class Chunk:
     requests: int
     error: str | None
     error_code: str | None
+    # Known of a claimed chunk: whether its backfill reads timelines.
+    reads_timeline: bool = False
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -160,6 +162,8 @@ class Backfill:
     examined_at: datetime | None
     pause_reason: str | None
     paused_until: datetime | None
+    reads_timeline: bool
+    timeline_to_mark: bool
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
@@ -175,6 +179,10 @@ class Backfill:
     def is_oldest_first(self) -> bool:
         """Whether chunks begin with the oldest pull requests."""
         return self.metadata.get("order") == "oldest_first"
+
+    def wants_timeline(self, default: bool) -> bool:
+        """Whether timelines are to be read: by its own setting, else the stack's."""
+        return {"on": True, "off": False}.get(self.metadata.get("timeline", ""), default)
 
     @property
     def is_listed(self) -> bool:

@@ -132,5 +132,6 @@ def _changed(added: Added) -> Mapping[str, tuple[object, object]]:
         "chunk_size": (added.chunk_size_before, added.backfill.chunk_size),
         "priority": (before.get("priority", "normal"), now.get("priority", "normal")),
         "order": (before.get("order", "newest_first"), now.get("order", "newest_first")),
+        "timeline": (before.get("timeline", "default"), now.get("timeline", "default")),
     }
     return {name: (old, new) for name, (old, new) in pairs.items() if old != new}

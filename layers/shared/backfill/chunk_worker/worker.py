@@ -23,7 +23,16 @@ from backfill.observability import about, count, event, problem
 from backfill.outcomes import Attempt, Ending, Outcome
 from backfill.pauses import note_pause
 from backfill.queues import Queues
-from backfill.store import backfills, chunks, conclusions, dispatches, pull_requests, refused_numbers, repositories
+from backfill.store import (
+    backfills,
+    chunks,
+    conclusions,
+    dispatches,
+    pull_requests,
+    refused_numbers,
+    repositories,
+    timelines,
+)
 from backfill.store.connection import Database
 
 # The worker gives a chunk back this long before Lambda would kill it.
@@ -178,6 +187,7 @@ class Worker:
             learn=lambda size: repositories.set_request_size(self.db, repository.id, size.value, size.ceiling),
             seconds_left=lambda: self.seconds_left() - MARGIN_SECONDS,
             patience=LONGEST_SLEEP_SECONDS if claim.chunk.was_deferred else NEWCOMER_SLEEP_SECONDS,
+            timeline=claim.chunk.reads_timeline,
         )
 
     def _store(self, claim: Claim, members: Members, read: ChunkDetails, spent: Spent) -> Outcome:
@@ -193,6 +203,8 @@ class Worker:
         if read.incomplete:
             count("PullRequestsIncomplete", len(read.incomplete))
         conclusions.conclude(self.db, chunk, judged.outcome, spent)
+        if not chunk.reads_timeline:
+            timelines.mark_if_wanted_since(self.db, repository_id, chunk.pr_numbers)
         return judged.outcome
 
     def _not_claimed(self, dispatch: Dispatch) -> Handled:

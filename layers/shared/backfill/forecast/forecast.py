@@ -14,6 +14,7 @@ from backfill.forecast import pace
 from backfill.forecast.prices import dollars
 from backfill.forecast.sampling import SAMPLE, Sampler, Unlisted, scaled
 from backfill.forecast.work import Work, average
+from backfill.github import packing
 from backfill.github.client import GitHub
 from backfill.limits import CHECK_SHARE
 from backfill.messages import PlanEvent
@@ -107,6 +108,7 @@ class Forecaster:
     github: GitHub
     seconds_left: Callable[[], float]
     check_share: float = CHECK_SHARE
+    timeline: bool = False
 
     def forecast(self, request: PlanEvent) -> Forecast:
         """What a run of the planner would do now, and what the backfills take until they are completed."""
@@ -141,11 +143,12 @@ class Forecaster:
         except ContractViolation:
             if request.repository is None:
                 raise
-            return [self._untracked(request, sampler)], [_roughly(each) for each in forecasts.active(self.db, None)]
+            others = forecasts.active(self.db, None)
+            return [self._untracked(request, sampler)], [self._roughly(each) for each in others]
         active = forecasts.active(self.db, only.id if only else None)
         count = 1 if only else MOST_BACKFILLS
         return [self._tracked(each, request, sampler) for each in active[:count]], [
-            _roughly(each) for each in active[count:]
+            self._roughly(each) for each in active[count:]
         ]
 
     def _untracked(self, request: PlanEvent, sampler: Sampler) -> Work:
@@ -153,22 +156,34 @@ class Forecaster:
         owner, name = (request.repository or "/").split("/", 1)
         row, total = self.github.of(owner).repository(owner, name)
         marks = priority.scale("normal", request.chunk_size or CHUNK_SIZE, request.max_chunks or MAX_CHUNKS)
+        unlisted = Unlisted(row["owner"], row["node_id"], None, None, total, self.timeline)
         work = Work(row["owner"], f"{row['owner']}/{row['name']}", None, "untracked", _share(marks), basis="")
-        return _with_unlisted(work, Unlisted(row["owner"], row["node_id"], None, None, total), marks, sampler)
+        return _with_unlisted(work, unlisted, marks, sampler)
 
     def _tracked(self, active: Active, request: PlanEvent, sampler: Sampler) -> Work:
         backfill = active.backfill
         marks = priority.marks(backfill, request.chunk_size, request.max_chunks)
-        sizes = forecasts.sizes_left(self.db, backfill.repository_id, SAMPLE)
-        left = sizes[0]["remaining"] if sizes else 0
+        found = forecasts.sizes_left(self.db, backfill.repository_id, SAMPLE)
+        left = found[0]["remaining"] if found else 0
+        timeline = backfill.wants_timeline(self.timeline)
+        sizes = [packing.with_timeline(row, timeline) for row in found]
         work = Work(active.owner, active.full_name, backfill.repository_id, backfill.status, _share(marks))
         work = work.with_details(left, scaled(sizes, left, marks.chunk_size), "listed sizes")
         to_list = 0 if backfill.is_listed else max(0, backfill.total_prs - backfill.listed_prs)
         unlisted = Unlisted(
-            active.owner, active.node_id, backfill.repository_id, backfill.last_processed_cursor, to_list
+            active.owner, active.node_id, backfill.repository_id, backfill.last_processed_cursor, to_list, timeline
         )
         work = _with_unlisted(work, unlisted, marks, sampler)
         return replace(work, chunks_now=min(work.chunks, cutting.room_for(self.db, backfill, marks)))
+
+    def _roughly(self, active: Active) -> Work:
+        """An active backfill that nobody asked about: enough to know its share."""
+        backfill = active.backfill
+        left = max(0, backfill.total_prs - backfill.processed_prs)
+        marks = priority.marks(backfill)
+        work = Work(active.owner, "", backfill.repository_id, backfill.status, _share(marks))
+        predicted = average(left, marks, backfill.wants_timeline(self.timeline))
+        return replace(work.with_details(left, predicted, "averages"), chunks=0)
 
 
 def _of_identity(
@@ -189,19 +204,10 @@ def _with_unlisted(work: Work, unlisted: Unlisted, marks: Marks, sampler: Sample
     count, work = unlisted.count, work.with_listing(unlisted.count)
     if count:
         sizes = sampler.sizes(unlisted)
-        predicted = scaled(sizes, count, marks.chunk_size) if sizes else average(count, marks)
+        predicted = scaled(sizes, count, marks.chunk_size) if sizes else average(count, marks, unlisted.timeline)
         sample = "listed sizes" if len(sizes) >= count else f"a sample of {len(sizes)}"
         work = work.with_details(count, predicted, sample if sizes else "averages")
     return replace(work, chunks_now=min(work.chunks, marks.chunks))
-
-
-def _roughly(active: Active) -> Work:
-    """An active backfill that nobody asked about: enough to know its share."""
-    backfill = active.backfill
-    left = max(0, backfill.total_prs - backfill.processed_prs)
-    marks = priority.marks(backfill)
-    work = Work(active.owner, "", backfill.repository_id, backfill.status, _share(marks))
-    return replace(work.with_details(left, average(left, marks), "averages"), chunks=0)
 
 
 def _share(marks: Marks) -> int:

@@ -26,13 +26,14 @@ LEAST_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Unlisted:
-    """``count`` pull requests of a repository that come after ``cursor``."""
+    """``count`` pull requests of a repository that come after ``cursor``, with their ``timeline`` or without."""
 
     owner: str
     node_id: str
     repository_id: str | None
     cursor: str | None
     count: int
+    timeline: bool
 
     @property
     def pages(self) -> int:
@@ -56,9 +57,10 @@ class Sampler:
             return []
         self.requests_left -= min(requests, unlisted.pages)
         try:
-            return self._first_pages(unlisted) if unlisted.pages <= requests else self._spread(unlisted, requests - 1)
+            found = self._first_pages(unlisted) if unlisted.pages <= requests else self._spread(unlisted, requests - 1)
         except (Deferred, Retryable, Permanent):
             return []
+        return [packing.with_timeline(row, unlisted.timeline) for row in found]
 
     def _first_pages(self, unlisted: Unlisted) -> Sequence[Listed]:
         cursor, found = unlisted.cursor, list[Listed]()

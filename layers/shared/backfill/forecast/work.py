@@ -54,7 +54,7 @@ class Work:
         return replace(self, to_list=to_list, points=self.points + questions, requests=self.requests + questions)
 
 
-def average(count: int, marks: Marks) -> Prediction:
+def average(count: int, marks: Marks, timeline: bool) -> Prediction:
     """The details of pull requests whose sizes are not known: each request costs a point."""
-    some = round(count * cost.AVERAGE_POINTS)
+    some = round(count * (cost.AVERAGE_POINTS + (cost.TIMELINE_POINTS if timeline else 0)))
     return Prediction(some, some, -(-count // marks.chunk_size))

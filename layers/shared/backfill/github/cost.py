@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 # Points for the details of a pull request whose sizes are not known (design section 8).
 AVERAGE_POINTS = 0.055
+# What its timeline and the state of its threads add, as `python -m benchmarks points` measures it.
+TIMELINE_POINTS = 0.007
 # The largest sum that is still rounded to one point.
 ONE_POINT = 149
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Sequence
 
+from backfill.github import timeline
 from backfill.github.documents import CONNECTION_TYPES, FRAGMENTS, NODE_TYPES, PAGE, RATE_LIMIT, with_fragments
 from backfill.github.packing import Part
 
@@ -18,9 +20,13 @@ _SHORT = {
     "reviewThreads": "t",
     "commits": "m",
     "files": "f",
+    "timelineItems": "e",
 }
 # What replaces a fragment that is withheld.
-_WITHOUT = {"team": "on Team { __typename }"}
+_WITHOUT = {"team": "on Team { __typename }", "reviewThreadsNode": "on PullRequestReviewThread { id }"}
+# With a timeline, documents are longer, so they are written without what GraphQL ignores. No value stands in them.
+_PUNCTUATOR, _SPREAD = re.compile(r"\s*([{}:,()\[\]])\s*"), re.compile(r"\s+\.\.\.\s*")
+_USUAL = ("...m10", "...f10", "...e100")
 # To these sizes a page is rounded up.
 _FIRST_STEPS, _NESTED_STEPS = (10, 30, 100), (5, 10, 25, 50, 100)
 
@@ -28,7 +34,7 @@ _FIRST_STEPS, _NESTED_STEPS = (10, 30, 100), (5, 10, 25, 50, 100)
 class DetailQuery:
     """Builds a query for pull requests by number, below the repository, and for further pages at the root.
 
-    ``withheld`` names fragments that the token may not ask for: they are left out. ``variables`` hold values of any length:
+    ``withheld`` names fragments that the token may not ask for, or that are not wanted: they are left out. ``variables`` hold values of any length:
     node ids and cursors. The repository's own node id is not among them.
     """
 
@@ -37,11 +43,21 @@ class DetailQuery:
         self._declared: list[str] = []
         self._below: list[str] = []
         self._at_root: list[str] = []
+        self._has_timeline = False
         self._fragments = {**FRAGMENTS, **{name: text for name, text in _WITHOUT.items() if name in withheld}}
 
     def pull_request(self, alias: str, number: int, fields: str) -> None:
         """One pull request: ``...listed`` or ``...pullRequest``, and connections."""
         self.field(f"{alias}: pullRequest(number: {number}) {{{fields}}}")
+
+    def whole(self, alias: str, number: int, connections: Sequence[str]) -> None:
+        """One pull request with its own fields and these connections. What most ask together with a timeline is one name."""
+        others = [each for each in connections if each not in _USUAL]
+        if len(connections) - len(others) < len(_USUAL):
+            self.pull_request(alias, number, " ".join(["...pullRequest", *connections]))
+            return
+        self._fragments["usual"] = f"on PullRequest {{ ...pullRequest {' '.join(_USUAL)} }}"
+        self.pull_request(alias, number, " ".join(["...usual", *others]))
 
     def field(self, text: str) -> None:
         """One field of the repository."""
@@ -58,7 +74,9 @@ class DetailQuery:
         requests share the text.
         """
         name, first, last = part.connection, part.first, part.last
+        self._has_timeline |= name == "timelineItems"
         page, size, is_begin = f"{name}Page", "", not (after or last)
+        also = f", {timeline.ARGUMENT}" if name == "timelineItems" else ""
         if part.nested:
             nested = _rounded(part.nested, _NESTED_STEPS)
             page, size = f"{name}With{nested}", f"x{nested}"
@@ -70,9 +88,9 @@ class DetailQuery:
             first = _rounded(first, _FIRST_STEPS)
         if is_begin:
             spread = f"{_SHORT[name]}{first}{size}"
-            self._fragments[spread] = f"on PullRequest {{ {name}(first: {first}) {{ ...{page} }} }}"
+            self._fragments[spread] = f"on PullRequest {{ {name}(first: {first}{also}) {{ ...{page} }} }}"
             return f"...{spread}"
-        text = f"{name}(first: {first}{self._cursor('after', after)}) {{ ...{page} }}"
+        text = f"{name}(first: {first}{self._cursor('after', after)}{also}) {{ ...{page} }}"
         if not last:
             return text
         return f"{text} {name}Last: {name}(last: {last}{self._cursor('before', before)}) {{ ...{page} }}"
@@ -89,7 +107,8 @@ class DetailQuery:
         below = f"node(id: $repository) {{ ... on Repository {{ id {' '.join(self._below)} }} }}"
         declared = ", ".join(["$repository: ID!", *self._declared])
         query = f"query PullRequestDetails({declared}) {{ {below} {' '.join(self._at_root)} {RATE_LIMIT} }}"
-        return with_fragments(query, self._fragments)
+        text = with_fragments(query, self._fragments)
+        return _squeezed(text) if self._has_timeline else text
 
     def _variable(self, kind: str, value: object) -> str:
         name = f"v{len(self.variables)}"
@@ -107,6 +126,10 @@ def list_numbers(numbers: Sequence[int]) -> str:
     for number in numbers:
         query.pull_request(f"p{number}", number, "...listed")
     return query.text()
+
+
+def _squeezed(text: str) -> str:
+    return _SPREAD.sub("...", _PUNCTUATOR.sub(r"\1", text))
 
 
 def _rounded(wanted: int, steps: tuple[int, ...]) -> int:

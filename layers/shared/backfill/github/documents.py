@@ -7,6 +7,7 @@ import re
 from collections.abc import Container, Mapping, Sequence
 
 from backfill import pull_request_fields
+from backfill.github import timeline
 from backfill.pull_request_fields import selection
 
 # GitHub reads and validates all of a document before it answers: each is shorter than this.
@@ -19,7 +20,6 @@ _FIELDS = {f"fields:{most}": most for most in MOST_FIELDS}
 
 RATE_LIMIT = "rateLimit { cost limit remaining resetAt }"
 
-_PERSON = "id databaseId login avatarUrl url"
 # A type of actor that is new still has a login, and an id if it is a Node.
 ACTOR = (
     "__typename login avatarUrl url ... on Node { id } ... on User { databaseId } ... on Bot { databaseId } "
@@ -46,22 +46,18 @@ PAGE = "pageInfo { ...page }"
 # What is selected of the nodes of each connection.
 NODES = {
     "labels": "id name color",
-    "assignees": f"__typename {_PERSON}",
-    "reviewRequests": (
-        "requestedReviewer { __typename "
-        f"... on User {{ {_PERSON} }} ... on Bot {{ {_PERSON} }} ... on Mannequin {{ {_PERSON} }} ...team }}"
-    ),
+    "assignees": "...actor",
+    "reviewRequests": timeline.REVIEWER,
     "closingIssuesReferences": "number repository { nameWithOwner }",
     "comments": "id fullDatabaseId body createdAt updatedAt url authorAssociation author { ...actor }",
     "reviews": (
         "id fullDatabaseId state body submittedAt createdAt updatedAt url authorAssociation "
         "author { ...actor } commit { oid }"
     ),
-    "reviewThreads": "id",
-    "commits": (
-        f"commit {{ oid messageHeadline authoredDate committedDate author {{ name user {{ __typename {_PERSON} }} }} }}"
-    ),
+    "reviewThreads": timeline.THREAD,
+    "commits": ("commit { oid messageHeadline authoredDate committedDate author { name user { ...actor } } }"),
     "files": "path changeType additions deletions",
+    "timelineItems": timeline.NODE,
 }
 
 # Fields of Team, which a classic token without read:org may not ask for.
@@ -78,6 +74,7 @@ NODE_TYPES = {
     "reviewThreads": "PullRequestReviewThread",
     "commits": "PullRequestCommit",
     "files": "PullRequestChangedFile",
+    "timelineItems": "PullRequestTimelineItems",
 }
 CONNECTION_TYPES = {name: f"{kind}Connection" for name, kind in NODE_TYPES.items()}
 
@@ -163,7 +160,9 @@ def _both_ends(name: str) -> str:
     """A connection with every argument that pages it."""
     comments = 'comments(first: 1, after: "") { ...reviewComments }'
     page = f"...{name}Page nodes {{ {comments} }}" if name in ("reviews", "reviewThreads") else f"...{name}Page"
-    return f'{name}(first: 1, after: "") {{ {page} }} {name}Last: {name}(last: 1, before: "") {{ ...{name}Page }}'
+    also = f", {timeline.ARGUMENT}" if name == "timelineItems" else ""
+    front = f'{name}(first: 1, after: ""{also}) {{ {page} }}'
+    return f'{front} {name}Last: {name}(last: 1, before: ""{also}) {{ ...{name}Page }}'
 
 
 # Whatever the queries of this module name, never run.

@@ -26,15 +26,26 @@ COUNTS = {
     "commits": "commits_count",
     "files": "files_count",
     "reviewThreads": "review_threads_count",
+    "timelineItems": "timeline_pages",
 }
+# Not a count of GitHub: whether the timeline is to be read. Rows of a listing lack it (with_timeline).
+TIMELINE = "timelineItems"
 
 
 # Where GitHub ends a connection, whatever it counts; the far end of a longer one is not what it seems.
 ENDS = {"commits": 250, "files": 3000}
+# Whose totalCount says nothing: of a timeline it counts every item, whatever itemTypes are asked for. Only hasNextPage ends
+# it. https://github.com/strands-labs/robots/issues/2146
+UNCOUNTED = frozenset({TIMELINE})
 # A request is full from this share of a point's weight on.
 FULL = 0.97
 # What may wait for one planning, in chunks: the choice from which full requests are cut.
 POOL_CHUNKS = 10
+
+
+def with_timeline(listed: Mapping[str, Any], is_read: bool) -> Mapping[str, Any]:
+    """The same pull request, if its timeline is to be read, and whether its threads are resolved."""
+    return {**listed, COUNTS[TIMELINE]: 1} if is_read else listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,8 @@ class Part:
 
 def page_of(connection: str, total: int, left: int, nested: int | None, page: int = PAGE) -> Part:
     """The next request's part of a connection of ``total`` nodes, ``left`` of them unread."""
+    if connection in UNCOUNTED:
+        return Part(connection, page, nested)
     from_both_ends = total <= ENDS.get(connection, total) and left > page == PAGE
     # One more from the far end than is left: where the ends meet, they show the same node, and the count was right.
     return Part(connection, min(page, left), nested, min(page, left - page + 1) if from_both_ends else 0)
@@ -65,6 +78,8 @@ def page_of(connection: str, total: int, left: int, nested: int | None, page: in
 
 def rounds_of(connection: str, total: int, left: int) -> int:
     """How many requests, one after the other, read ``left`` nodes of a connection of ``total``."""
+    if connection in UNCOUNTED:
+        return 1
     both = total <= ENDS.get(connection, total)
     return -(-min(left, ENDS.get(connection, left)) // (2 * PAGE if both else PAGE))
 
@@ -89,18 +104,21 @@ def review_comments(listed: Mapping[str, Any]) -> int:
 
 def _connections(listed: Mapping[str, Any], threads: bool = True) -> list[tuple[str, int, int | None]]:
     """Connection, nodes, and review comments to ask of each node, for every connection that is to be read."""
-    by_thread = (
-        threads and listed["review_threads_count"] > 0 and 1 + listed["review_threads_count"] < listed["reviews_count"]
-    )
+    reads_timeline = bool(listed.get(COUNTS[TIMELINE]))
+    # Whether threads are resolved is asked for anyway.
+    page_of_threads = 0 if reads_timeline else 1
+    count = listed["review_threads_count"]
+    by_thread = threads and count > 0 and page_of_threads + count < listed["reviews_count"]
     nested = min(PAGE, review_comments(listed)) or None
     found = []
     for connection, column in COUNTS.items():
         holds_comments = connection == ("reviewThreads" if by_thread else "reviews")
-        total = int(listed[column])
+        total = int(reads_timeline if connection == TIMELINE else listed[column])
         if connection == "files" and not total and listed["commits_count"]:
             # Of a very large pull request GitHub says that it changes no files, and gives null for them.
             total = 1
-        if total and (connection != "reviewThreads" or (by_thread and nested)):
+        is_wanted = connection != "reviewThreads" or reads_timeline or (by_thread and nested)
+        if total and is_wanted:
             found.append((connection, total, nested if holds_comments else None))
     return found
 

@@ -52,6 +52,7 @@ class PullRequestReading:
         self.open_tasks = 0
         self.begun = 0
         self._listed = listed
+        self._reads_timeline = bool(listed.get(packing.COUNTS[packing.TIMELINE]))
         self._tables: Tables = {}
         self._restarts = 0
         self._threads = True
@@ -109,6 +110,7 @@ class PullRequestReading:
         if self.row["updated_at"] is None:
             self.fail(ErrorCode.IMPOSSIBLE_VALUE, "GitHub gives no time of the last change that is a time")
             return {}
+        self.row["timeline_updated_at"] = self.row["updated_at"] if self._reads_timeline else None
         self.row["incomplete"] = [flaw.as_json() for flaw in self.flaws.values()] or None
         return tables
 
@@ -257,5 +259,5 @@ class PullRequestReading:
             return []
         self._restarts += 1
         if self.row is not None:
-            self._listed = self.row
+            self._listed = packing.with_timeline(self.row, self._reads_timeline)
         return self.begin()

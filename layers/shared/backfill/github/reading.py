@@ -60,7 +60,7 @@ class ChunkDetails:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a chunk is read. ``learn`` is told at once when the learned size changes.
+    """How a chunk is read. ``learn`` is told at once when the learned size changes. ``timeline``: whether timelines are read.
 
     ``patience``: the seconds that the first request may wait. Later ones wait longer, to save what was read already.
     """
@@ -69,6 +69,7 @@ class Terms:
     learn: Callable[[RequestSize], None] = lambda size: None
     seconds_left: Callable[[], float] = lambda: 900.0
     patience: float = LONGEST_SLEEP_SECONDS
+    timeline: bool = False
 
 
 class ChunkReader:
@@ -80,7 +81,8 @@ class ChunkReader:
         self._terms = terms
         self._size = terms.request_size
         self._sent = False
-        self._readings = {row["number"]: PullRequestReading(row) for row in listed}
+        rows = [packing.with_timeline(row, terms.timeline) for row in listed]
+        self._readings = {row["number"]: PullRequestReading(row) for row in rows}
         # Pull requests that failed on their own, in the order in which they did.
         self._culprits: list[int] = []
         self._is_answered = False
@@ -137,7 +139,8 @@ class ChunkReader:
         if not tasks:
             return []
         node_ids = {task.number: self._readings[task.number].node_id for task in tasks}
-        request, later = fitting(tasks, node_ids, self._session.withheld())
+        withheld = {*self._session.withheld(), *(() if self._terms.timeline else ("reviewThreadsNode",))}
+        request, later = fitting(tasks, node_ids, withheld)
         return [*self._asked(request), *later]
 
     def _asked(self, request: Request) -> list[Task]:

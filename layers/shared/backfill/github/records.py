@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from backfill import pull_request_fields
+from backfill.github import timeline
 from backfill.pull_request_fields import Field
 
 Node = dict[str, Any]
@@ -236,6 +237,44 @@ def _closing_issue(tables: Tables, number: int, node: Node, position: int) -> No
     )
 
 
+def _thread(tables: Tables, number: int, node: Node, position: int) -> None:
+    if "isResolved" not in node:
+        # It only leads to its comments.
+        return
+    tables.setdefault("review_threads", []).append(
+        {
+            "pull_request_number": number,
+            "position": position,
+            "node_id": node["id"],
+            "is_resolved": node["isResolved"],
+            "resolved_by_id": person(tables, node["resolvedBy"]),
+            "is_outdated": node["isOutdated"],
+            "path": node["path"],
+            "line": node["line"],
+            "original_line": node["originalLine"],
+        }
+    )
+
+
+def _event(tables: Tables, number: int, node: Node, position: int) -> None:
+    subject = node.get("requestedReviewer") or node.get("assignee") or {}
+    label = node.get("label") or {}
+    tables.setdefault("timeline_events", []).append(
+        {
+            "pull_request_number": number,
+            "position": position,
+            "node_id": node["id"],
+            "kind": timeline.KINDS[node["__typename"]],
+            "actor_id": person(tables, node["actor"]),
+            "subject_id": person(tables, subject),
+            "subject": label.get("name") or subject.get("login") or subject.get("combinedSlug"),
+            "before_oid": _oid(node.get("beforeCommit")),
+            "after_oid": _oid(node.get("afterCommit")),
+            "created_at": node["createdAt"],
+        }
+    )
+
+
 _CHILDREN = {
     "labels": _label,
     "assignees": _assignee,
@@ -245,6 +284,8 @@ _CHILDREN = {
     "reviews": _review,
     "commits": _commit,
     "files": _file,
+    "reviewThreads": _thread,
+    "timelineItems": _event,
 }
 
 

@@ -156,6 +156,6 @@ def _request(tasks: list[Task], node_ids: Mapping[int, str | None], withheld: Co
         if task.node_id:
             query.more_review_comments(f"n{index}", task.node_id, task.parent, (task.page, task.after))
         else:
-            asked = " ".join(query.connection(part, task.after, task.before) for part in task.parts)
-            query.pull_request(f"p{index}", task.number, f"...pullRequest {asked}")
+            asked_of_it = [query.connection(part, task.after, task.before) for part in task.parts]
+            query.whole(f"p{index}", task.number, asked_of_it)
     return Request(tasks, query.text(), query.variables, weight, groups)

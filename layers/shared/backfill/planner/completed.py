@@ -15,12 +15,12 @@ from backfill.github.errors import Forbidden, TooLarge, Unexplained
 from backfill.github.finding import RepositoryState, States
 from backfill.observability import event, problem
 from backfill.outcomes import CREDENTIALS_PAUSE_MINUTES, UNAVAILABLE_PAUSE_MINUTES
-from backfill.planner import lease
+from backfill.planner import lease, timeline
 from backfill.planner.changes import counts_differ, has_moved, moment, next_check
 from backfill.planner.lease import Held
 from backfill.planner.means import Means, Part
 from backfill.planner.refresh import refresh
-from backfill.store import backfills, completed, leases, repositories
+from backfill.store import backfills, completed, leases, repositories, timelines
 from backfill.store.completed import Resting
 
 # Repositories of one request (GitHub takes 100 ids).
@@ -146,6 +146,8 @@ def _bring_up_to_date(means: Means, resting: Sequence[Resting], answers: States)
     asked_at = backfills.now(means.db)
     repositories.refresh(means.db, [now.repository for _, now in present])
     limit: Deferred | None = None
+    for each_id in timelines.differing(means.db, [each.id for each, _ in present], means.timeline):
+        _turn_timeline(means, next(each for each, _ in present if each.id == each_id))
     for each, now in present:
         try:
             if is_current(each, now) or (limit is None and _refresh(means, each)):
@@ -177,6 +179,19 @@ def _sorted(
         elif now is not None:
             present.append((each, now))
     return present, dict.fromkeys((each.id for each in missing), 0.0)
+
+
+def _turn_timeline(means: Means, resting: Resting) -> None:
+    """Turn the reading of timelines on or off. What the time leaves unmarked is left to the planning of the reopened backfill."""
+    repository = repositories.get(means.db, resting.repository_id)
+    taken = lease.take(means, resting.id)
+    if taken is None or repository is None:
+        return
+    held = Held(means, taken, repository, priority.marks(taken.backfill))
+    try:
+        timeline.bring_up_to_date(held)
+    finally:
+        leases.end(means.db, held.lease, has_progressed=True)
 
 
 def _refresh(means: Means, resting: Resting) -> bool:

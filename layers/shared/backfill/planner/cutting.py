@@ -7,6 +7,7 @@ from typing import Any
 
 from backfill import outbox
 from backfill.github import packing
+from backfill.github.records import Listed
 from backfill.model import Backfill
 from backfill.planner.lease import Held
 from backfill.priority import Marks
@@ -37,9 +38,12 @@ def room_for(db: Database, backfill: Backfill, marks: Marks) -> int:
 
 def propose(db: Database, backfill: Backfill, marks: Marks, most: int) -> list[list[int]]:
     """The numbers of up to ``most`` next chunks. Reads only: a dry run may ask too."""
-    listed = pull_requests.to_detail(db, backfill, pool_size(marks), oldest_first=backfill.is_oldest_first)
+    listed: Sequence[Listed] = pull_requests.to_detail(
+        db, backfill, pool_size(marks), oldest_first=backfill.is_oldest_first
+    )
     # While GitHub refuses nothing, requests have grown to the size of a chunk by the time most of these are read.
     request_size = int(repositories.request_size(db, backfill.repository_id) or packing.PAGE)
+    listed = [packing.with_timeline(row, backfill.reads_timeline) for row in listed]
     return choose(listed, backfill, Marks(marks.chunk_size, most), request_size)
 
 

@@ -38,7 +38,7 @@ class Margins:
 @dataclass(frozen=True, slots=True)
 class Means:
     """What one invocation works with. ``seconds_left`` is the function's remaining time; ``check_share`` is what checks for
-    changes may take of GitHub's points in an hour."""
+    changes may take of GitHub's points in an hour; ``timeline`` the stack's default."""
 
     db: Database
     github: GitHub
@@ -46,6 +46,7 @@ class Means:
     seconds_left: Callable[[], float]
     margins: Margins = Margins()
     check_share: float = CHECK_SHARE
+    timeline: bool = False
 
     def identity(self, owner: str) -> str | None:
         """Whose limits count for an owner's repositories; None if GitHub does not tell now."""

@@ -11,7 +11,7 @@ from backfill.errors import Deferred, Permanent, Retryable
 from backfill.messages import PlanEvent
 from backfill.model import Backfill, BackfillStatus
 from backfill.observability import count, event
-from backfill.planner import cutting, failures, lease, listing
+from backfill.planner import cutting, failures, lease, listing, timeline
 from backfill.planner.failures import Failure
 from backfill.planner.lease import Held
 from backfill.planner.means import Means
@@ -112,10 +112,11 @@ def _report(held: Held, failure: Failure | None, error: Exception | None) -> Pla
 def _work(held: Held) -> float | None:
     """List for a while, and keep the mark of outstanding chunks; after how many seconds to continue, if there is more."""
     db = held.means.db
+    is_marked = timeline.bring_up_to_date(held)
     if held.backfill.status is BackfillStatus.COMPLETED:
         refresh(held)
         if not completed.reopen(db, [held.backfill.id]):
-            return None
+            return None if is_marked else 0
     listing.ask_again(held)
     if held.backfill.listing_started_at is None:
         held.lease = listings.start(db, held.lease)
@@ -126,7 +127,7 @@ def _work(held: Held) -> float | None:
         cutting.fill(held)
     if not held.is_listing and held.chunks == 0 and chunks.outstanding(db, held.backfill.id).total == 0:
         _settle(held)
-    if held.is_listing:
+    if held.is_listing or not is_marked:
         return 0
     if not held.means.has_time_for_page() and not held.is_completed:
         # The next run has time to cut what this one could not.

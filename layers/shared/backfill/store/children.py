@@ -75,7 +75,20 @@ CHILDREN = (
     Child("pull_request_review_requests", ("pull_request_number", "contributor_id")),
     Child("pull_request_closing_issues", ("pull_request_number", "issue_repository", "issue_number")),
 )
-STATEMENTS = {each.name: each.statement() for each in CHILDREN}
+# Replaced only of pull requests whose timeline was read: of others, what was read earlier stays.
+OF_TIMELINES = (
+    Child(
+        "timeline_events",
+        ("pull_request_number", "position"),
+        ("node_id", "kind", "actor_id", "subject_id", "subject", "before_oid", "after_oid", "created_at"),
+    ),
+    Child(
+        "review_threads",
+        ("pull_request_number", "position"),
+        ("node_id", "is_resolved", "resolved_by_id", "is_outdated", "path", "line", "original_line"),
+    ),
+)
+STATEMENTS = {each.name: each.statement() for each in (*CHILDREN, *OF_TIMELINES)}
 
 
 def replacing(
@@ -96,6 +109,20 @@ def replacing(
         rows = under_stored_ids(children[each.name], stored)
         statements.append(
             of_rows(STATEMENTS[each.name], rows, each.key, repository_id=repository_id, numbers=list(numbers))
+        )
+    return statements + _timelines(repository_id, chosen, tables, stored_ids)
+
+
+def _timelines(
+    repository_id: str, chosen: set[int], tables: Mapping[str, Rows], stored_ids: Mapping[str, str]
+) -> list[Statement]:
+    read = {row["number"] for row in tables["pull_requests"] if row.get("timeline_updated_at")} & chosen
+    statements = []
+    for each in OF_TIMELINES if read else ():
+        rows = [row for row in tables.get(each.name, ()) if row["pull_request_number"] in read]
+        rows = list(under_stored_ids(rows, stored_ids))
+        statements.append(
+            of_rows(STATEMENTS[each.name], rows, each.key, repository_id=repository_id, numbers=sorted(read))
         )
     return statements
 

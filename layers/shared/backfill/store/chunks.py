@@ -61,7 +61,7 @@ _CLAIM = f"""
     WITH chunk AS MATERIALIZED (
         SELECT id, backfill_state_id FROM backfill_chunks WHERE id = :id FOR UPDATE),
     backfill AS MATERIALIZED (
-        SELECT s.id, s.status, s.paused_until FROM progressive_backfill_state AS s
+        SELECT s.id, s.status, s.paused_until, s.reads_timeline FROM progressive_backfill_state AS s
         WHERE s.id = (SELECT backfill_state_id FROM chunk) FOR SHARE OF s)
     UPDATE backfill_chunks AS c SET
         status = 'processing', claim_token = gen_random_uuid(), started_at = now(), attempts = attempts + 1,
@@ -71,7 +71,7 @@ _CLAIM = f"""
       AND (c.status = 'pending' OR (c.status = 'processing' AND {IS_EXPIRED}))
       AND {MAY_RUN} AND c.attempts < :max_attempts
       AND {_IS_DUE}
-    RETURNING c.*
+    RETURNING c.*, s.reads_timeline
 """
 
 # A worker that lost the claim (recovery took the chunk back) gets no row, and rolls everything back. The lock is kept to

@@ -14,7 +14,16 @@ from typing import Any
 from backfill.store.rows import Rows, Statement
 
 # Columns that name a contributor, a label or a review by its node id.
-_REFERRING = ("author_id", "merged_by_id", "contributor_id", "label_id", "review_id")
+_REFERRING = (
+    "author_id",
+    "merged_by_id",
+    "contributor_id",
+    "label_id",
+    "review_id",
+    "actor_id",
+    "subject_id",
+    "resolved_by_id",
+)
 
 
 def _forms_differ(one: str, other: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from backfill.errors import LeaseLost
 from backfill.limits import LONGEST_LEASE_SECONDS
 from backfill.model import Backfill, Lease
 from backfill.store.connection import Database
@@ -127,6 +129,14 @@ def end(db: Database, lease: Lease, *, has_progressed: bool) -> Ended:
     """Let the next planner in, and count this run if it moved nothing."""
     row = db.one(_END, id=lease.backfill.id, token=lease.token, has_progressed=has_progressed)
     return Ended() if row is None else Ended(**row)
+
+
+def under(db: Database, lease: Lease, statement: str, **values: Any) -> Lease:
+    """Run a statement that holds only under this lease; the lease with the backfill as it is now."""
+    row = db.one(statement, id=lease.backfill.id, token=lease.token, **values)
+    if row is None:
+        raise LeaseLost
+    return Lease(lease.token, Backfill.from_row(row))
 
 
 def defer(db: Database, lease: Lease, until: datetime) -> None:

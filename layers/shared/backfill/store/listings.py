@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from backfill.errors import LeaseLost
-from backfill.model import Backfill, Lease, Spent
+from backfill.model import Lease, Spent
 from backfill.store.connection import Database
+from backfill.store.leases import under
 
 _START = """
     UPDATE progressive_backfill_state SET listing_started_at = now(), listing_completed_at = NULL,
@@ -92,17 +91,17 @@ def start(db: Database, lease: Lease, unlisted_prs: int = 0) -> Lease:
     ends with the same difference, GitHub counts pull requests that it hides. The difference is permanent, and the listing is
     not repeated.
     """
-    return _under(db, lease, _START, unlisted_prs=unlisted_prs)
+    return under(db, lease, _START, unlisted_prs=unlisted_prs)
 
 
 def note_unlisted(db: Database, lease: Lease, unlisted_prs: int) -> Lease:
     """GitHub counts so many more pull requests than it shows."""
-    return _under(db, lease, _NOTE_UNLISTED, unlisted_prs=unlisted_prs)
+    return under(db, lease, _NOTE_UNLISTED, unlisted_prs=unlisted_prs)
 
 
 def move_cursor(db: Database, lease: Lease, page: Page, watermark: datetime | None) -> Lease:
     """Move the listing past a page. ``watermark``: every change up to then was known when the page was read."""
-    return _under(
+    return under(
         db,
         lease,
         _MOVE_CURSOR,
@@ -117,17 +116,17 @@ def move_cursor(db: Database, lease: Lease, page: Page, watermark: datetime | No
 
 def shrink_page(db: Database, lease: Lease, spent: Spent) -> Lease:
     """GitHub could not answer for a page of ``listing_page_size``: the next one has half as many."""
-    return _under(db, lease, _SHRINK_PAGE, **_cost(spent))
+    return under(db, lease, _SHRINK_PAGE, **_cost(spent))
 
 
 def begin_refresh(db: Database, lease: Lease, *, until: datetime | None, total_prs: int, spent: Spent) -> Lease:
     """Begin a refresh at its first page. When it ends, every change up to ``until`` is known. None: nothing has changed."""
-    return _under(db, lease, _BEGIN_REFRESH, until=until, total_prs=total_prs, **_cost(spent))
+    return under(db, lease, _BEGIN_REFRESH, until=until, total_prs=total_prs, **_cost(spent))
 
 
 def move_refresh(db: Database, lease: Lease, page: Page) -> Lease:
     """Move the refresh past a page."""
-    return _under(
+    return under(
         db,
         lease,
         _MOVE_REFRESH,
@@ -137,14 +136,6 @@ def move_refresh(db: Database, lease: Lease, page: Page) -> Lease:
         total_prs=page.total_prs,
         **_cost(page.spent),
     )
-
-
-def _under(db: Database, lease: Lease, statement: str, **values: Any) -> Lease:
-    """Run a statement that holds only under this lease; the lease with the backfill as it is now."""
-    row = db.one(statement, id=lease.backfill.id, token=lease.token, **values)
-    if row is None:
-        raise LeaseLost
-    return Lease(lease.token, Backfill.from_row(row))
 
 
 def _cost(spent: Spent) -> dict[str, int]:

@@ -92,6 +92,7 @@ _DETAILED = f"""
         {assigned(_DETAILED_COLUMNS, "i", "p")},
         listed_at = now(), gone_at = NULL, detail_synced_at = now(), detail_updated_at = i.updated_at,
         detail_error = NULL, detail_error_code = NULL, detail_failed_at = NULL, denied_at = NULL,
+        timeline_updated_at = COALESCE(i.timeline_updated_at, p.timeline_updated_at),
         incomplete_reads = CASE WHEN i.incomplete IS NULL THEN 0 WHEN i.updated_at > p.updated_at THEN 1
                                 ELSE p.incomplete_reads + 1 END,
         read_again_at = CASE WHEN i.incomplete IS NOT NULL THEN now() + (CAST(:waits AS interval[]))[
