@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Sequence
 
 from backfill.github import timeline
-from backfill.github.documents import CONNECTION_TYPES, FRAGMENTS, NODE_TYPES, PAGE, RATE_LIMIT, with_fragments
+from backfill.github.documents import (
+    CONNECTION_TYPES,
+    FRAGMENTS,
+    NODE_TYPES,
+    PAGE,
+    RATE_LIMIT,
+    squeezed,
+    with_fragments,
+)
 from backfill.github.packing import Part
 
 # The names of connections, short: each stands in a query once for each pull request.
@@ -24,8 +31,6 @@ _SHORT = {
 }
 # What replaces a fragment that is withheld.
 _WITHOUT = {"team": "on Team { __typename }", "reviewThreadsNode": "on PullRequestReviewThread { id }"}
-# With a timeline, documents are longer, so they are written without what GraphQL ignores. No value stands in them.
-_PUNCTUATOR, _SPREAD = re.compile(r"\s*([{}:,()\[\]])\s*"), re.compile(r"\s+\.\.\.\s*")
 _USUAL = ("...m10", "...f10", "...e100")
 # To these sizes a page is rounded up.
 _FIRST_STEPS, _NESTED_STEPS = (10, 30, 100), (5, 10, 25, 50, 100)
@@ -108,7 +113,8 @@ class DetailQuery:
         declared = ", ".join(["$repository: ID!", *self._declared])
         query = f"query PullRequestDetails({declared}) {{ {below} {' '.join(self._at_root)} {RATE_LIMIT} }}"
         text = with_fragments(query, self._fragments)
-        return _squeezed(text) if self._has_timeline else text
+        # A timeline makes documents longer.
+        return squeezed(text) if self._has_timeline else text
 
     def _variable(self, kind: str, value: object) -> str:
         name = f"v{len(self.variables)}"
@@ -126,10 +132,6 @@ def list_numbers(numbers: Sequence[int]) -> str:
     for number in numbers:
         query.pull_request(f"p{number}", number, "...listed")
     return query.text()
-
-
-def _squeezed(text: str) -> str:
-    return _SPREAD.sub("...", _PUNCTUATOR.sub(r"\1", text))
 
 
 def _rounded(wanted: int, steps: tuple[int, ...]) -> int:

@@ -97,6 +97,7 @@ FRAGMENTS = {
 _BRACES = re.compile(r" ?([{}]) ?")
 FRAGMENTS = {name: _BRACES.sub(r"\1", text) for name, text in FRAGMENTS.items()}
 _SPREAD = re.compile(r"\.\.\.(\w+)")
+_AROUND_PUNCTUATORS, _AROUND_SPREADS = re.compile(r"\s*([{}:,()\[\]])\s*"), re.compile(r"\s+\.\.\.\s*")
 
 
 def with_fragments(query: str, fragments: Mapping[str, str] = FRAGMENTS) -> str:
@@ -109,6 +110,11 @@ def with_fragments(query: str, fragments: Mapping[str, str] = FRAGMENTS) -> str:
                 used[name] = fragments[name]
                 waiting.append(used[name])
     return " ".join([query, *(f"fragment {name} {text}" for name, text in used.items())])
+
+
+def squeezed(text: str) -> str:
+    """The same document without what GraphQL ignores. Its values have no spaces."""
+    return _AROUND_SPREADS.sub("...", _AROUND_PUNCTUATORS.sub(r"\1", text))
 
 
 LISTING = with_fragments(
@@ -162,16 +168,18 @@ def _both_ends(name: str) -> str:
     page = f"...{name}Page nodes {{ {comments} }}" if name in ("reviews", "reviewThreads") else f"...{name}Page"
     also = f", {timeline.ARGUMENT}" if name == "timelineItems" else ""
     front = f'{name}(first: 1, after: ""{also}) {{ {page} }}'
-    return f'{front} {name}Last: {name}(last: 1, before: ""{also}) {{ ...{name}Page }}'
+    if name == "timelineItems":
+        return front
+    return f'{front} {name}Last: {name}(last: 1, before: "") {{ ...{name}Page }}'
 
 
 # Whatever the queries of this module name, never run.
-_EVERYTHING = f"""node(id: "") @skip(if: true) {{ ... on Repository {{
+_EVERYTHING = squeezed(f"""node(id: "") @skip(if: true) {{ ... on Repository {{
     pullRequests(first: 1, after: "", orderBy: {{field: CREATED_AT, direction: ASC}}) {{ totalCount {PAGE} nodes {{ ...listed }} }}
     newest: pullRequests(first: 1, orderBy: {{field: UPDATED_AT, direction: DESC}}) {{ nodes {{ updatedAt }} }}
     pullRequest(number: 1) {{ ...pullRequest {" ".join(map(_both_ends, NODES))} }}
   }} }}
-  nodes(ids: [""]) @skip(if: true) {{ id }}"""
+  nodes(ids: [""]) @skip(if: true) {{ id }}""")
 
 
 # One connection per repository: a hundred of them weigh 100, which is a point.
