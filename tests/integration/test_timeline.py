@@ -146,6 +146,8 @@ def test_turned_off_it_stays_as_it_was_and_turned_on_only_what_changed_is_read(
     stack.run()
     assert numbers_read(asked) == 1 and not any("timelineItems" in query for query in asked)
     assert (count(stack.db, "timeline_events"), have_timeline(stack.db)) == (kept, SIZE - 1)
+    older = "SELECT number FROM pull_requests WHERE timeline_updated_at < detail_updated_at"
+    assert stack.db.rows(older) == [{"number": changed}]
     asked.clear()
     stack.add(NAME, timeline=True)
     stack.run()
@@ -256,17 +258,20 @@ def test_the_forecast_knows_what_timelines_cost(db: Database) -> None:
     assert abs(spent - with_timeline) <= 2, (without, with_timeline, spent)
 
 
-def test_a_node_id_of_the_other_form_names_the_same_people(stack: Stack, repository: Any) -> None:
+def test_a_node_id_of_the_other_form_names_the_same_people(stack: Stack, repository: Any, asked: list[str]) -> None:
     stack.add(NAME, timeline=True)
     stack.run()
     people = count(stack.db, "contributors")
     stack.simulator.shown_id = other_form
     for number in repository.pull_requests:
         repository.change(number, title=f"Again {number}")
-    stack.heartbeat()
+    asked.clear()
+    stack.add(NAME)
     stack.run()
+    assert numbers_read(asked) == SIZE
     assert count(stack.db, "contributors") == people
     assert have_timeline(stack.db) == SIZE
+    completed(stack)
 
 
 def test_the_setting_is_refused_where_it_is_neither_on_nor_off(stack: Stack) -> None:

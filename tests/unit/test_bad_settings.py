@@ -43,6 +43,12 @@ def test_a_missing_setting_is_named(missing: str, named: str) -> None:
     assert Settings.from_environment(COMPLETE).github_api_url == "https://api.github.com"
 
 
+@pytest.mark.parametrize(("value", "expected"), [("true", True), ("false", False), ("", False)])
+def test_timelines_are_the_default_only_if_the_template_says_true(value: str, expected: bool) -> None:
+    assert Settings.from_environment({**COMPLETE, "TIMELINE": value}).timeline is expected
+    assert not Settings.from_environment(COMPLETE).timeline
+
+
 def test_an_unreachable_database_says_where_and_what_to_check() -> None:
     with pytest.raises(DatabaseUnavailable, match=r"127\.0\.0\.1:9.*security group"):
         Database(lambda: "postgresql://u:secret@127.0.0.1:9/d").rows("SELECT 1")

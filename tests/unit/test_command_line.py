@@ -166,6 +166,16 @@ def test_several_are_added_also_where_one_fails(aws: Lambda) -> None:
     ]
 
 
+@pytest.mark.parametrize(("options", "asked"), [(["--timeline"], True), (["--no-timeline"], False), ([], None)])
+def test_the_timeline_is_asked_for_only_where_the_command_says_so(
+    aws: Lambda, options: list[str], asked: bool | None
+) -> None:
+    aws.payload = {"repositories": [{"repository": "octo/one", "repository_id": "x", "created": True, "total_prs": 1}]}
+    assert run(aws, "add", "octo/one", *options).exit_code == 0
+    ((_, event),) = aws.asked
+    assert event.get("timeline") is asked
+
+
 def test_names_of_a_call_that_fails_are_told_each(aws: Lambda) -> None:
     aws.payload = {"errorMessage": "GitHub refuses the token"}
     done = run(aws, "add", "octo/one", "octo/two")
