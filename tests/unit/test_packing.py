@@ -22,6 +22,7 @@ from backfill.github.packing import (
     parts_of,
     predict,
     rounds_of,
+    with_timeline,
 )
 
 SIZES = sorted(set(COUNTS.values()))
@@ -172,3 +173,15 @@ def test_one_prediction_and_the_cutting_agree() -> None:
     points, requests, chunks = predict(rows, 25)
     assert chunks == requests == points == len(cut(rows, 25, len(rows)))
     assert predict([], 25) == (0, 0, 0)
+
+
+def test_a_timeline_weighs_one_and_the_state_of_threads_nothing_where_comments_come_with_them() -> None:
+    def weight(reviews: int, threads: int, *, timeline: bool) -> int:
+        row = {"number": 1, **dict.fromkeys(COUNTS.values(), 0), "total_comments_count": threads}
+        row |= {"reviews_count": reviews, "review_threads_count": threads}
+        return load_of(with_timeline(row, timeline)).weight
+
+    assert [weight(1, 0, timeline=each) for each in (False, True)] == [1, 2]
+    # Comments with one review: the page of threads comes on top. With three reviews, two threads are cheaper by then.
+    assert [weight(1, 2, timeline=each) for each in (False, True)] == [2, 4]
+    assert [weight(3, 2, timeline=each) for each in (False, True)] == [4, 5]
