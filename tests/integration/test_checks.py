@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from backfill.messages import PlanEvent
-from backfill.store import backfills, completed, repositories
+from backfill.store import backfills, completed, leases, repositories
 from backfill.store.connection import Database
 from local.in_process import Stack
 from local.simulator import Simulator, generate
@@ -122,3 +122,16 @@ def test_one_that_github_does_not_answer_for_goes_behind_the_others(stack: Stack
     completed.note_unchecked(stack.db, first.id, "no answer")
     assert first.id not in {each.id for each in completed.to_check(stack.db, COUNT, now)}
     assert completed.to_check(stack.db, COUNT, backfills.now(stack.db))[-1].id == first.id
+
+
+def test_a_change_that_another_run_was_to_read_and_did_not_is_read_once_its_lease_has_ended(stack: Stack) -> None:
+    stack.heartbeat()
+    change(stack, "octo/r100")
+    found = stack.db.only(
+        "SELECT s.id FROM progressive_backfill_state AS s JOIN repositories AS r ON r.id = repository_id WHERE name = 'r100'"
+    )
+    assert leases.take(stack.db, found["id"], 900) is not None
+    stack.db.execute("UPDATE progressive_backfill_state SET next_check_at = next_check_at - interval '8 hours'")
+    assert stack.heartbeat()["reopened"] == 0
+    stack.db.execute("UPDATE progressive_backfill_state SET planner_token = NULL, planner_lease_expires_at = NULL")
+    assert stack.heartbeat()["reopened"] == 1

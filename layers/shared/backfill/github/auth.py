@@ -16,8 +16,8 @@ from backfill.installations import Installation, Installed
 
 # A rate limit without a word on how long, before it is known whose it is: doubled each time, an hour at most.
 LIMITED_SECONDS, LONGEST_LIMITED_SECONDS = 60.0, 3600.0
-# When everything is asked again, as the identities that the secret gives now.
-OTHER_FORM_SECONDS = 1.0
+# When everything is asked again, as the identities that the secret names now.
+OTHER_IDENTITIES_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -63,12 +63,13 @@ class Credentials:
         self._secret: Mapping[str, str] | None = None
         self._identity: str | None = None
         self._limits_in_a_row = 0
+        self._was_read_again = False
         self._app = App(transport, self._current_secret, identities)
 
     @property
     def reader(self) -> str:
         """Who reads."""
-        if not self._finds_installations():
+        if not self.finds_installations():
             return "this token"
         return f"{self.identity()}, which reads what no installation of the GitHub App covers; install the App on the owner"
 
@@ -80,43 +81,49 @@ class Credentials:
     def renew(self) -> None:
         """GitHub refused the token: the secret may have been rotated, even to another identity's.
 
-        Raises Deferred if it has another form now: from a token to an App, owners have other identities than were asked.
+        Raises Deferred if it is an App's now: the request was made for one identity, and each owner has another.
         """
-        before, self._secret = self._secret, self._read(True)
+        had_one = self._secret is not None and not self.finds_installations()
+        self._secret = self._read(True)
         self._identity = None
         self._app.forget()
-        if before is not None and _form(before) != _form(self._secret):
-            until = self._transport.now() + timedelta(seconds=OTHER_FORM_SECONDS)
-            raise Deferred(until, OTHER_FORM_SECONDS, "the GitHub secret has changed its form")
+        self._was_read_again = True
+        if had_one and self.finds_installations():
+            raise self.put_off()
+
+    def put_off(self) -> Deferred:
+        """The secret names other identities than those that are asking: everything is asked again as them."""
+        until = self._transport.now() + timedelta(seconds=OTHER_IDENTITIES_SECONDS)
+        return Deferred(until, OTHER_IDENTITIES_SECONDS, "the GitHub secret names other identities now")
 
     def identity(self) -> str:
         """The owner of the budget: ``installation:ID``, or ``user:LOGIN``; GitHub is asked for the login of a new token.
 
         Raises Deferred if GitHub limits even that.
         """
-        if not self._current_secret().get("token"):
-            return f"installation:{self._renewed(self._installation_id)}"
-        if self._identity is None:
-            self._identity = self._renewed(lambda: self._owner(self.token()))
-        return self._identity
+        return self._renewed(self._whose)
 
     def of(self, owner: str) -> Access:
         """The credentials that read an owner's repositories."""
-        if not self._finds_installations():
-            return self
-        found = self._renewed(lambda: self._app.installation_of(owner))
+        found = self._renewed(lambda: self._app.installation_of(owner) if self.finds_installations() else None)
         return self if found is None else InstallationCredentials(self, self._app, found)
 
     def installed(self) -> Installed | None:
         """The App's installations, as GitHub lists them now; None if the secret names one identity."""
-        if not self._finds_installations():
-            return None
         self._app.forget()
-        return self._renewed(self._app.installed)
+        return self._renewed(lambda: self._app.installed() if self.finds_installations() else None)
 
-    def _finds_installations(self) -> bool:
+    def finds_installations(self) -> bool:
+        """Whether the secret is an App's whose installations are found by their owners."""
         secret = self._current_secret()
         return bool(secret.get("app_id")) and not secret.get("installation_id")
+
+    def _whose(self) -> str:
+        if not self._current_secret().get("token"):
+            return f"installation:{self._installation_id()}"
+        if self._identity is None:
+            self._identity = self._owner(self.token())
+        return self._identity
 
     def _installation_id(self) -> str:
         secret = self._current_secret()
@@ -135,12 +142,19 @@ class Credentials:
         return identity
 
     def _renewed(self, ask: Callable[[], T]) -> T:
-        """GitHub's answer; once more with the secret as it is now, because the token or the App's key may have been rotated."""
+        """GitHub's answer; once more with the secret as it is now, because the token or the App's key may have been rotated.
+
+        Not if it was read just now, for the request that asks here. Who asks waits a moment for a refusal that is transient.
+        """
+        was_read, self._was_read_again = self._was_read_again, False
         try:
             return self._unlimited(ask)
-        except BadCredentials:
-            self.renew()
-            return self._unlimited(ask)
+        except BadCredentials as refused:
+            if was_read or refused.transient:
+                raise
+        self.renew()
+        self._was_read_again = False
+        return self._unlimited(ask)
 
     def _unlimited(self, ask: Callable[[], T]) -> T:
         """GitHub's answer to a request without a budget. Raises Deferred for a limit."""
@@ -182,8 +196,13 @@ class InstallationCredentials:
         return self._app.token(str(self._installation.id))
 
     def renew(self) -> None:
-        """GitHub refused the token: the App's key may have been rotated, or the installation removed."""
+        """GitHub refused the token: the App's key may have been rotated, or the installation removed.
+
+        Raises Deferred if the secret names one identity now.
+        """
         self._default.renew()
+        if not self._default.finds_installations():
+            raise self._default.put_off()
 
     def identity(self) -> str:
         """The owner of the budget."""
@@ -196,7 +215,3 @@ class InstallationCredentials:
     def installed(self) -> Installed | None:
         """As the default identity knows them."""
         return self._default.installed()
-
-
-def _form(secret: Mapping[str, str]) -> frozenset[str]:
-    return frozenset(name for name, value in secret.items() if value)

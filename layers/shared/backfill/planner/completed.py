@@ -56,6 +56,11 @@ class _Checked:
             self.is_stopped = True
 
 
+def read_again(means: Means) -> int:
+    """Make completed backfills active whose pull requests are to be read again by now; how many."""
+    return completed.read_again(means.db)
+
+
 def check(means: Means, began: datetime) -> tuple[list[str], Part]:
     """Check every completed backfill that was due when the round began; the ids of those that became active.
 
@@ -150,10 +155,13 @@ def _bring_up_to_date(means: Means, resting: Sequence[Resting], answers: States)
         _turn_timeline(means, next(each for each, _ in present if each.id == each_id))
     for each, now in present:
         try:
-            if is_current(each, now) or (limit is None and _refresh(means, each)):
+            if is_current(each, now):
                 # A repository without pull requests is as old as itself.
                 latest = moment(now.latest_updated_at or now.repository["github_created_at"])
                 checked[each.id] = next_check(latest, asked_at).total_seconds()
+            elif limit is None and _refresh(means, each):
+                # It changed lately, or another run had the lease and may have ended without a refresh.
+                checked[each.id] = 0.0
         except Deferred as met:
             limit = met
     completed.note_checked(means.db, checked)

@@ -15,7 +15,7 @@ from backfill.observability import event, note_levels
 from backfill.planner import completed, names, organisations, turn
 from backfill.planner.means import Margins, Means, Part
 from backfill.planner.turn import Planned
-from backfill.store import backfills, leases, levels, pull_requests, removals, rounds
+from backfill.store import backfills, leases, levels, removals, rounds
 
 # Backfills of one run. The next run takes the rest, and begins with the longest unplanned.
 MOST_BACKFILLS = 200
@@ -53,21 +53,22 @@ class Planner(Means):
         means = replace(self, margins=Margins.of(self.seconds_left()))
         resumed = len(backfills.resume_due(means.db))
         taken = _begin_heartbeat(means) if request == PlanEvent() and not request.is_message else 0
+        again = 0
         if request == PlanEvent():
             # Before anything can go wrong.
-            pull_requests.read_again(means.db)
+            again = completed.read_again(means)
             note_levels(levels.read(means.db))
         if request.repository_id or request.repository:
             planned = [turn.plan(means, backfill, request) for backfill in _named(means, request)]
             _wake(means)
-            return Report(resumed, taken, 0, planned)
+            return Report(resumed, taken, again, planned)
         began = rounds.go_on(means.db) if request.is_message else rounds.begin(means.db)
         named = names.resolve(means)
         followed = organisations.follow(means, began)
         reopened, checked = completed.check(means, began)
         planned, done = _round(means, request, began)
         _follow_up(means, (named, followed, checked, done))
-        return Report(resumed, taken, len(reopened), planned)
+        return Report(resumed, taken, again + len(reopened), planned)
 
 
 def _begin_heartbeat(means: Means) -> int:

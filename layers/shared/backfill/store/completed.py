@@ -31,6 +31,24 @@ _REOPEN = """
     RETURNING s.id
 """
 
+# Incomplete pull requests whose time has come lack their detail again; what is stored of them stays until they are read. Their
+# repositories have work again, and so have those whose time has come for a failed pull request or a refused number.
+_READ_AGAIN = """
+    WITH locked AS (
+        SELECT repository_id, number FROM pull_requests WHERE read_again_at <= now() AND gone_at IS NULL
+        ORDER BY repository_id, number FOR UPDATE),
+    again AS (
+        UPDATE pull_requests AS p SET detail_synced_at = NULL, detail_updated_at = NULL, read_again_at = NULL
+        FROM locked AS l WHERE p.repository_id = l.repository_id AND p.number = l.number
+        RETURNING p.repository_id)
+    UPDATE progressive_backfill_state AS s SET status = 'active', planned_at = NULL
+    WHERE s.status = 'completed' AND s.repository_id IN (
+        SELECT repository_id FROM again
+        UNION SELECT l.repository_id FROM pull_requests AS f
+            JOIN pull_requests_lacking_detail AS l USING (repository_id, number) WHERE f.detail_failed_at IS NOT NULL
+        UNION SELECT repository_id FROM pull_request_numbers WHERE ask_again_at <= now())
+"""
+
 # What a check in vain moves behind the others, without hiding how late it is.
 _TURN = "GREATEST(next_check_at, asked_at)"
 # The oldest due first. A check in the future was made before the database's clock was put back. Each repository by its key:
@@ -119,6 +137,11 @@ def settle(db: Database, backfill_id: str) -> bool:
 def reopen(db: Database, backfill_ids: Sequence[str]) -> list[str]:
     """Make completed backfills active if something is left; the ids of those that are now."""
     return [row["id"] for row in db.rows(_REOPEN, ids=list(backfill_ids))]
+
+
+def read_again(db: Database) -> int:
+    """Make completed backfills active if a pull request is to be read again, whether GitHub has changed it or not; how many."""
+    return db.execute(_READ_AGAIN)
 
 
 def to_check(db: Database, limit: int, before: datetime) -> list[Resting]:

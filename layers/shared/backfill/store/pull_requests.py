@@ -156,15 +156,6 @@ _RETRY_FAILED = """
     FROM locked AS l WHERE p.repository_id = :repository_id AND p.number = l.number
 """
 
-# Incomplete pull requests whose time has come lack their detail again. What is stored of them stays until they are read.
-_READ_AGAIN = """
-    WITH locked AS (
-        SELECT repository_id, number FROM pull_requests WHERE read_again_at <= now() AND gone_at IS NULL
-        ORDER BY repository_id, number FOR UPDATE)
-    UPDATE pull_requests AS p SET detail_synced_at = NULL, detail_updated_at = NULL, read_again_at = NULL
-    FROM locked AS l WHERE p.repository_id = l.repository_id AND p.number = l.number
-"""
-
 # Rows that the listing, walked from its beginning to its end, did not show.
 # A row that was listed in the future was so before the clock of the database was put back.
 _NOT_LISTED = """
@@ -277,11 +268,6 @@ def record_failed(db: Database, repository_id: str, failed: Mapping[int, tuple[s
     rows = [{"number": number, "code": code, "error": as_text(message)} for number, (code, message) in failed.items()]
     if rows:
         db.pipeline([of_rows(_FAILED, rows, ("number",), repository_id=repository_id)])
-
-
-def read_again(db: Database) -> int:
-    """Let incomplete pull requests whose time has come lack their detail; how many."""
-    return db.execute(_READ_AGAIN)
 
 
 def mark_gone(db: Database, repository_id: str, numbers: Sequence[int]) -> int:
