@@ -95,6 +95,7 @@ _RESET = [
         "repositories",
         "contributors",
         "github_budget",
+        "github_hours",
         "github_tokens",
         "github_withheld",
         "planner_round",
