@@ -245,6 +245,18 @@ def test_a_transaction_that_idled_too_long_is_told_and_the_next_one_works(direct
     database.close()
 
 
+def test_by_tcp_the_server_says_that_a_transaction_idled_too_long(network: Network) -> None:
+    """By a Unix socket the client cannot write, and does not read why."""
+    database = Database(lambda: network.url)
+    first = backend(database)
+    with pytest.raises(DatabaseUnavailable, match="25P03"), database.transaction():
+        database.execute("SET LOCAL idle_in_transaction_session_timeout = '100ms'")
+        time.sleep(0.5)
+        database.one("SELECT 1 AS late")
+    assert backend(database) != first
+    database.close()
+
+
 def test_a_lock_that_cannot_be_had_is_left_with_its_connection(connect: Callable[[], Database]) -> None:
     holder, waiting = connect(), connect()
     with holder.transaction():

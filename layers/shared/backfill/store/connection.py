@@ -13,7 +13,7 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 from backfill.error_codes import ErrorCode
 from backfill.errors import DatabaseUnavailable, Retryable
 from backfill.store.address import LoginRefused, connect
-from backfill.store.driver import Connection, has_news, os_error
+from backfill.store.driver import Connection, has_news, is_fatal, os_error
 
 # No statement of the product comes near this. The server ends one that does. It also ends an idle transaction: a frozen or killed
 # function leaves its connection open, and its locks would stay.
@@ -46,10 +46,10 @@ Row = dict[str, Any]
 # SQLSTATE classes after which the same statement may succeed: connection, rollback (deadlock, serialization),
 # resources, operator intervention, and system errors. https://www.postgresql.org/docs/current/errcodes-appendix.html
 _TRANSIENT = ("08", "40", "53", "57", "58")
-# This session is useless and another one may work: read_only_sql_transaction (the server became a standby),
-# idle_in_transaction_session_timeout (Postgres ended the session), lock_not_available.
+# This session is useless and another one may work: read_only_sql_transaction (the server became a standby), lock_not_available.
+# So is one that a fatal report ends, as idle_in_transaction_session_timeout (25P03) does.
 _READ_ONLY = "25006"
-_LEAVE = (_READ_ONLY, "25P03", "55P03")
+_LEAVE = (_READ_ONLY, "55P03")
 # The values are refused: data exceptions, constraints, limits of Postgres (an index entry that is too long).
 _REFUSING = ("22", "23", "54")
 # Fields that are kept of such a report: severity, code, message, and the names of schema, table, column, type and constraint.
@@ -228,7 +228,7 @@ class Database:
         except DatabaseError as error:
             details = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
             code = str(details.get("C", ""))
-            if code in _LEAVE and not (code == _READ_ONLY and self._is_reading):
+            if is_fatal(details) or (code in _LEAVE and not (code == _READ_ONLY and self._is_reading)):
                 self._met_standby = code == _READ_ONLY
                 self.close()
                 raise DatabaseUnavailable(f"Postgres: {details.get('M', error)} ({code})") from error

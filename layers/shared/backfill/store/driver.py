@@ -10,6 +10,7 @@ from typing import Any
 
 import pg8000.native
 from pg8000 import core
+from pg8000.exceptions import InterfaceError
 
 # JSON accepts these characters, text of Postgres does not: NUL, and halves of surrogate pairs.
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
@@ -54,14 +55,25 @@ class Connection(pg8000.native.Connection):  # type: ignore[misc] # pg8000 has n
         """Replies up to the Sync's own; each statement's end with CommandComplete. Raises the first error."""
         waiting = iter(contexts)
         context, code = next(waiting), b""
-        while code != core.READY_FOR_QUERY:
-            code, length = core.ci_unpack(core._read(self._sock, 5))
-            self.message_types[code](core._read(self._sock, length - 4), context)
-            if code in (core.COMMAND_COMPLETE, core.EMPTY_QUERY_RESPONSE):
-                context = next(waiting, context)
+        try:
+            while code != core.READY_FOR_QUERY:
+                code, length = core.ci_unpack(core._read(self._sock, 5))
+                self.message_types[code](core._read(self._sock, length - 4), context)
+                if code in (core.COMMAND_COMPLETE, core.EMPTY_QUERY_RESPONSE):
+                    context = next(waiting, context)
+        except InterfaceError as error:
+            # A server that ends a connection says why before it closes it.
+            if context.error is not None and is_fatal(context.error.args[0]):
+                raise context.error from error
+            raise
         for each in contexts:
             if each.error is not None:
                 raise each.error
+
+
+def is_fatal(report: Mapping[str, str]) -> bool:
+    """Whether the server closes the connection after this report: https://www.postgresql.org/docs/current/protocol-error-fields.html"""
+    return report.get("V") in ("FATAL", "PANIC")
 
 
 def has_news(connection: Connection) -> bool:
