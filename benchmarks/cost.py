@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 import tomllib
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -40,10 +41,23 @@ def prices(file: Path) -> dict[str, float]:
     return {name: float(given[name]["dollars"]) for name in names}
 
 
+def alarms() -> int:
+    """How many the stack has."""
+    return (HERE.parent / "monitoring.yaml").read_text(encoding="utf-8").count("Type: AWS::CloudWatch::Alarm\n")
+
+
+def watching(price: Mapping[str, float]) -> float:
+    """Dollars a month for all metrics, the dashboard and the alarms."""
+    return (
+        len(UNITS) * price["CloudWatch, metric a month"]
+        + price["CloudWatch, dashboard a month"]
+        + alarms() * price["CloudWatch, alarm a month"]
+    )
+
+
 def measure() -> list[Figure]:
     """The cost per 100,000 pull requests of the kind at hand, and per month without work."""
     price = prices(Path(os.environ.get("PRICES") or HERE / "prices.toml"))
-    alarms = (HERE.parent / "monitoring.yaml").read_text(encoding="utf-8").count("Type: AWS::CloudWatch::Alarm\n")
     repository = pull_requests_at_hand()[0]
     with (
         postgres() as server,
@@ -83,11 +97,6 @@ def measure() -> list[Figure]:
         # Once a container, at most one for every scheduled run.
         + SECRETS * SCHEDULED_A_MONTH * price["Secrets Manager, million calls"] / 1e6
     )
-    watching = (
-        len(UNITS) * price["CloudWatch, metric a month"]
-        + price["CloudWatch, dashboard a month"]
-        + alarms * price["CloudWatch, alarm a month"]
-    )
     values = [
         ("points", points, "points"),
         ("hours at 5,000 points an hour", points / 5000, "h"),
@@ -101,8 +110,12 @@ def measure() -> list[Figure]:
         ("traces, at most", traces_dollars, "$"),
         ("all of it", lambda_dollars + sqs_dollars + logs_dollars + traces_dollars, "$"),
         ("a month at rest: polling, schedules, secrets", resting, "$"),
-        (f"a month of {len(UNITS)} metrics, the dashboard and {alarms} alarms", watching, "$"),
-        ("a month of a NAT gateway, where a VPC has none", HOURS_A_MONTH * price["NAT gateway, hour"], "$"),
+        (f"a month of {len(UNITS)} metrics, the dashboard and {alarms()} alarms", watching(price), "$"),
+        (
+            "a month of a NAT gateway with its address, where a VPC has none",
+            HOURS_A_MONTH * (price["NAT gateway, hour"] + price["public IPv4 address, hour"]),
+            "$",
+        ),
         ("each GB through it", price["NAT gateway, GB"], "$"),
     ]
     return [Figure(SUBJECT, what, value, unit) for what, value, unit in values]

@@ -15,6 +15,7 @@ import pytest
 from backfill import overview
 from backfill.observability import EVENTS, LEVELS, NAMESPACE, UNITS
 from backfill.store.progress import UNCHECKED_HOURS
+from benchmarks.cost import alarms, prices, watching
 from local.template import monitoring
 from tests.infrastructure.test_permissions import resources
 
@@ -297,3 +298,12 @@ def test_throttles_and_a_runaway_of_whatever_a_queue_invokes_are_told(resources:
         if each["Type"] == "AWS::CloudWatch::Alarm" and each["Properties"]["MetricName"] == metric
     }
     assert watched == invoked != set()
+
+
+def test_the_documents_say_what_watching_costs() -> None:
+    """Both pages name the number of alarms, and the sum of all metrics, alarms and the dashboard."""
+    dollars = f"{watching(prices(ROOT / 'benchmarks/prices.toml')):.2f}"
+    cost, deploying = ((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("cost", "deploying"))
+    billed = f"{len(UNITS)} metrics (those that occur are billed), the dashboard, {alarms()} alarms"
+    assert f"| {billed} | $ {dollars} |" in cost
+    assert f"| metrics, dashboard, {alarms()} alarms | {dollars} a month |" in deploying
