@@ -63,7 +63,6 @@ class Credentials:
         self._secret: Mapping[str, str] | None = None
         self._identity: str | None = None
         self._limits_in_a_row = 0
-        self._was_read_again = False
         self._app = App(transport, self._current_secret, identities)
 
     @property
@@ -87,7 +86,6 @@ class Credentials:
         self._secret = self._read(True)
         self._identity = None
         self._app.forget()
-        self._was_read_again = True
         if had_one and self.finds_installations():
             raise self.put_off()
 
@@ -144,16 +142,17 @@ class Credentials:
     def _renewed(self, ask: Callable[[], T]) -> T:
         """GitHub's answer; once more with the secret as it is now, because the token or the App's key may have been rotated.
 
-        Not if it was read just now, for the request that asks here. Who asks waits a moment for a refusal that is transient.
+        The same token is not tried again, and who asks waits a moment for a refusal that is transient.
         """
-        was_read, self._was_read_again = self._was_read_again, False
+        before = self._current_secret()
         try:
             return self._unlimited(ask)
         except BadCredentials as refused:
-            if was_read or refused.transient:
+            if refused.transient:
                 raise
-        self.renew()
-        self._was_read_again = False
+            self.renew()
+            if before.get("token") and self._secret == before:
+                raise
         return self._unlimited(ask)
 
     def _unlimited(self, ask: Callable[[], T]) -> T:

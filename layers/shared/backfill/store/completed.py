@@ -42,11 +42,11 @@ _READ_AGAIN = """
         FROM locked AS l WHERE p.repository_id = l.repository_id AND p.number = l.number
         RETURNING p.repository_id)
     UPDATE progressive_backfill_state AS s SET status = 'active', planned_at = NULL
-    WHERE s.status = 'completed' AND s.repository_id IN (
+    WHERE s.status = 'completed' AND s.repository_id = ANY(ARRAY(
         SELECT repository_id FROM again
         UNION SELECT l.repository_id FROM pull_requests AS f
             JOIN pull_requests_lacking_detail AS l USING (repository_id, number) WHERE f.detail_failed_at IS NOT NULL
-        UNION SELECT repository_id FROM pull_request_numbers WHERE ask_again_at <= now())
+        UNION SELECT repository_id FROM pull_request_numbers WHERE ask_again_at <= now()))
 """
 
 # What a check in vain moves behind the others, without hiding how late it is.

@@ -99,9 +99,9 @@ def _measures(unit: Unit, *, of_all: bool) -> tuple[_Measure, ...]:
         return (*both, _Measure(f"Chunks per {unit}", lambda each: each.chunks, lambda value: f"{value:,.0f}"))
     # GitHub gives an identity 60 seconds of server time a minute: the whole hour, or the whole day.
     if unit == "hour":
-        server = _Measure("Server time, minutes per hour", _server_seconds, lambda value: f"{value / 60:.1f} min", 3600)
+        server = _Measure("Server minutes per hour", _server_seconds, lambda value: f"{value / 60:.1f}", 3600)
     else:
-        server = _Measure("Server time, hours per day", _server_seconds, lambda value: f"{value / 3600:.1f} h", 86400)
+        server = _Measure("Server hours per day", _server_seconds, lambda value: f"{value / 3600:.1f}", 86400)
     return (*both, server)
 
 
