@@ -109,8 +109,9 @@ def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 
 @pytest.fixture
-def in_process(db: Database) -> InProcess:
-    return InProcess(db)
+def in_process(connect: Callable[[], Database]) -> InProcess:
+    """With a connection of its own: the page asks while a test reads and writes."""
+    return InProcess(connect())
 
 
 @pytest.fixture
