@@ -35,6 +35,14 @@ def code_of(error: Exception) -> str:
     return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 
+def client_errors() -> tuple[type[Exception], ...]:
+    """What botocore raises for a call that AWS did not answer. An answer that is not AWS's has a type apart."""
+    from botocore.exceptions import BotoCoreError
+    from botocore.parsers import ResponseParserError
+
+    return BotoCoreError, ResponseParserError
+
+
 def explained(error: Exception) -> Failure:
     """A botocore error in words."""
     code = code_of(error)
@@ -65,6 +73,7 @@ def _refused(error: Exception, code: str) -> Failure:
 
 def _not_asked(error: Exception) -> Failure:
     from botocore import exceptions
+    from botocore.parsers import ResponseParserError
 
     if isinstance(error, exceptions.ProfileNotFound):
         return Failure(
@@ -90,5 +99,11 @@ def _not_asked(error: Exception) -> Failure:
         return Failure(
             f"AWS cannot be reached: {error}",
             "Check the network, the proxy, --region and AWS_ENDPOINT_URL; a local stack: make up",
+        )
+    if isinstance(error, ResponseParserError):
+        return Failure(
+            "AWS cannot be asked: the answer is not from AWS, or not from this service",
+            "Check AWS_ENDPOINT_URL and the proxy. sam local start-lambda answers calls of functions alone: unset"
+            " AWS_ENDPOINT_URL and STACK_NAME for doctor and logs",
         )
     return Failure(str(error), "Check the AWS configuration (aws sts get-caller-identity); a local stack: make up")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.aws_failures import explained
+from cli.aws_failures import client_errors, explained
 from cli.deploy import ROOT, Unusable, account, check_stack_name, configured_stack_name
 from cli.stack import chosen_region
 
@@ -49,13 +49,13 @@ def region_of(file: Path) -> str | None:
 def resources(stack_name: str, region: str | None) -> Counter[str]:
     """How many resources of each type the stack has. Raises Unusable if there is no such stack."""
     import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     try:
         client = boto3.client("cloudformation", region_name=chosen_region(region))
         client.describe_stacks(StackName=stack_name)
         return _counted(client, stack_name)
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, *client_errors()) as error:
         raise Unusable(str(explained(error))) from None
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from samtranslator.yaml_helper import yaml_parse
 
-from cli.aws_failures import BAD_CREDENTIALS, DENIED, code_of, explained
+from cli.aws_failures import BAD_CREDENTIALS, DENIED, client_errors, code_of, explained
 from cli.stack import chosen_region
 
 ROOT = Path(__file__).parents[1]
@@ -159,7 +159,7 @@ def account(region: str | None) -> str:
 
 def _asked(service: str, region: str | None, operation: str, **arguments: str) -> dict[str, Any]:
     import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     try:
         answer: dict[str, Any] = getattr(boto3.client(service, region_name=chosen_region(region)), operation)(
@@ -171,7 +171,7 @@ def _asked(service: str, region: str | None, operation: str, **arguments: str) -
             raise NoWay(str(explained(error))) from None
         told = f"{', '.join(arguments.values()) or service}: {words}"
         raise (NotAllowed if code in DENIED else Unusable)(told) from None
-    except BotoCoreError as error:
+    except client_errors() as error:
         raise NoWay(str(explained(error))) from None
     return answer
 

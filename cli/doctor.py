@@ -12,7 +12,7 @@ import typer
 from backfill import __version__
 from backfill.checks import Check, Result
 from cli.asking import out, print_json, stack_of
-from cli.aws_failures import DENIED, code_of, explained
+from cli.aws_failures import DENIED, client_errors, code_of, explained
 from cli.options import Json
 from cli.sentences import count
 from cli.stack import DeployedStack, InvocationFailed
@@ -77,18 +77,18 @@ def run_checks(stack: DeployedStack) -> Iterator[Check]:
 
 
 def _credentials(stack: DeployedStack) -> Check:
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     where = f"the local stack in {stack.local.folder}" if stack.local else stack.place
     try:
         found = stack.client("sts").get_caller_identity()
-    except (BotoCoreError, ClientError) as error:
+    except (*client_errors(), ClientError) as error:
         return Check.failed("credentials", *explained(error))
     return Check.passed("credentials", f"{found['Arn']}, {where}")
 
 
 def _stack(stack: DeployedStack) -> Iterator[Check]:
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     client = stack.client("cloudformation")
     try:
@@ -100,7 +100,7 @@ def _stack(stack: DeployedStack) -> Iterator[Check]:
         else:
             yield Check.failed("stack", str(error), "run make deploy, or choose another: --stack-name, --region")
         return
-    except BotoCoreError as error:
+    except client_errors() as error:
         yield Check.failed("stack", *explained(error))
         return
     yield _state_of_stack(stack.name, found["StackStatus"])
@@ -125,7 +125,7 @@ def _state_of_stack(name: str, status: str) -> Check:
 
 
 def _looked(stack: DeployedStack, resource: dict[str, Any], look: Callable[[DeployedStack, str, str], Check]) -> Check:
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     name = resource["LogicalResourceId"]
     try:
@@ -134,7 +134,7 @@ def _looked(stack: DeployedStack, resource: dict[str, Any], look: Callable[[Depl
         if code_of(error) in DENIED:
             return _not_allowed(name, error)
         return Check.failed(name, str(error), "somebody changed or deleted this part of the stack: run make deploy")
-    except BotoCoreError as error:
+    except client_errors() as error:
         return Check.failed(name, *explained(error))
 
 

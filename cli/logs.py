@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.asking import failed, out, print_json_line, stack_of
-from cli.aws_failures import DENIED, code_of, explained
+from cli.aws_failures import DENIED, client_errors, code_of, explained
 from cli.options import Json, OptionalRepository
 from cli.stack import DeployedStack
 from cli.terminal import plain
@@ -65,7 +65,7 @@ def logs(
 
     Example: backfill logs pytorch/pytorch --since 1h
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     began = time.time() - seconds_of(since)
     functions = (function.value,) if function else FUNCTIONS
@@ -79,7 +79,7 @@ def logs(
                 print_json_line(row)
             else:
                 out.print(line(row), markup=False)
-    except (BotoCoreError, ClientError) as error:
+    except (*client_errors(), ClientError) as error:
         needs = "; backfill logs needs logs:FilterLogEvents on /aws/lambda/STACK-*" if code_of(error) in DENIED else ""
         raise failed(f"{explained(error)}{needs}") from None
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from cli.aws_failures import explained
+from cli.aws_failures import client_errors, explained
 from cli.local_stack import LocalStack
 
 STACK_NAME = "progressive-backfill"
@@ -108,7 +108,7 @@ class DeployedStack:
         return answer
 
     def _call(self, function: str, event: dict[str, Any], seconds: float | None = None) -> Any:
-        from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+        from botocore.exceptions import ClientError, ReadTimeoutError
 
         full_name = f"{self.name}-{function}"
         try:
@@ -127,7 +127,7 @@ class DeployedStack:
                 f"{full_name} did not answer within {seconds or READ_SECONDS:g} seconds and may still be at work. Read its log: "
                 f"/aws/lambda/{full_name}"
             ) from None
-        except BotoCoreError as error:
+        except client_errors() as error:
             raise InvocationFailed(str(explained(error))) from None
         # `sam local start-lambda` does not set the header FunctionError.
         if "FunctionError" in answer or (isinstance(payload, dict) and {"errorType", "errorMessage"} <= payload.keys()):

@@ -81,7 +81,7 @@ def test_no_function_is_left_out() -> None:
 
 
 def test_every_packaged_function_answers_its_sample_event(invoke: Callable[..., Any], db: Database) -> None:
-    """The answers that docs/invoking.md shows."""
+    """Of the kind that docs/invoking.md shows."""
     assert invoke("migrator") == {"applied": []}
     added = invoke("console", {"action": "add", "repository": NAME})
     assert (added["ok"], added["repository"], added["created"], added["total_prs"]) == (True, NAME, True, 12)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from cli import local_stack
 from cli.dashboard import Dashboard
+from cli.deploy import NoWay, account
 from cli.main import app
 from cli.stack import DeployedStack
 from tests.browser.conftest import serving
@@ -28,6 +29,8 @@ class Refusing(ThreadingHTTPServer):
     """Lambda, CloudWatch Logs and STS, each with its own shape of an error; ``code`` is that of every answer."""
 
     code, words = "", ""
+    # As `sam local start-lambda`, which answers calls of functions alone: it writes JSON to every service.
+    is_lambda = False
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -36,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         code, words = self.server.code, self.server.words
-        if body.startswith(b"Action="):
+        if body.startswith(b"Action=") and not self.server.is_lambda:
             text = f"<ErrorResponse><Error><Code>{code}</Code><Message>{words}</Message></Error></ErrorResponse>"
         else:
             text = json.dumps({"__type": code, "message": words})
@@ -190,3 +193,12 @@ def test_an_endpoint_that_is_not_there_is_told(asked: Refusing, machine: pytest.
     machine.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     said = "AWS cannot be reached: Could not connect to the endpoint URL"
     assert said in told("status") and said in told("logs") and said in on_the_page() and said in run("doctor").stdout
+
+
+def test_an_answer_that_is_not_from_aws_is_told(asked: Refusing, machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(asked, "is_lambda", True)
+    asked.code, asked.words = "PathNotFoundLocally", "PathNotFoundException"
+    said = "AWS cannot be asked: the answer is not from AWS, or not from this service"
+    assert f"FAILED credentials: {said}" in " ".join(run("doctor").stdout.split())
+    with pytest.raises(NoWay, match=said):
+        account("eu-west-1")
