@@ -141,3 +141,25 @@ def test_the_command_finds_the_stack_of_its_folder_unless_the_shell_has_chosen_a
     left, right = two
     assert left.repositories(**right.settings()) == [right.name]
     assert right.repositories(**left.settings()) == [left.name]
+
+
+@pytest.mark.timeout(1800)
+def test_a_stack_stops_and_starts_in_a_shell_that_has_the_settings_of_the_other(two: list[One]) -> None:
+    """Its own GitHub is named in that shell, as both stacks here read one that somebody chose."""
+    left, right = two
+    for each in two:
+        each.run("cli", "add", each.name)
+    others = right.settings()
+    shell = {**others, "GITHUB_TOKEN": "ghp_e2e", "GITHUB_API_URL": left.simulator.url}
+    left.run("local.stack", "down", **shell)
+    assert not (left.folder / "stack.json").exists()
+    assert right.settings() == others
+    assert right.repositories(**others) == [right.name]
+    left.run("local.stack", "up", **shell)
+    assert right.settings() == others
+    assert right.repositories(**others) == [right.name]
+    own = left.settings()
+    assert [name for name in ("AWS_ENDPOINT_URL", "DATABASE_URL", "GITHUB_API_URL") if own[name] == others[name]] == []
+    # The deployed functions read the database from their secret, which `make up` wrote; its rows outlived the stop.
+    assert left.repositories(**own) == [left.name]
+    assert left.repositories() == [left.name]
