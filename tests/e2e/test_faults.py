@@ -129,6 +129,11 @@ class Faults:
             for pid in pids:
                 os.kill(pid, signal.SIGKILL if stopped else signal.SIGCONT)
             if stopped:
+                # Postgres may have had the COMMIT of one already.
+                time.sleep(0.5)
+                ended = {each["id"] for each in stopped} - {each["id"] for each in self.processing()}
+                stopped = [each for each in stopped if each["id"] not in ended]
+            if stopped:
                 self.interrupted += sum(len(each["pr_numbers"]) for each in stopped)
                 return [each["id"] for each in stopped]
             time.sleep(0.05)
