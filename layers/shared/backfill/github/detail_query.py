@@ -39,8 +39,8 @@ _FIRST_STEPS, _NESTED_STEPS = (10, 30, 100), (5, 10, 25, 50, 100)
 class DetailQuery:
     """Builds a query for pull requests by number, below the repository, and for further pages at the root.
 
-    ``withheld`` names fragments that the token may not ask for, or that are not wanted: they are left out. ``variables`` hold values of any length:
-    node ids and cursors. The repository's own node id is not among them.
+    ``withheld`` names fragments that the token may not ask for, or that are not wanted: they are left out. ``variables`` hold
+    values of any length: node ids and cursors. The repository's own node id is not among them.
     """
 
     def __init__(self, withheld: Container[str] = ()) -> None:

@@ -56,11 +56,6 @@ class _Checked:
             self.is_stopped = True
 
 
-def read_again(means: Means) -> int:
-    """Make completed backfills active whose pull requests are to be read again by now; how many."""
-    return completed.read_again(means.db)
-
-
 def check(means: Means, began: datetime) -> tuple[list[str], Part]:
     """Check every completed backfill that was due when the round began; the ids of those that became active.
 
@@ -151,8 +146,10 @@ def _bring_up_to_date(means: Means, resting: Sequence[Resting], answers: States)
     asked_at = backfills.now(means.db)
     repositories.refresh(means.db, [now.repository for _, now in present])
     limit: Deferred | None = None
-    for each_id in timelines.differing(means.db, [each.id for each, _ in present], means.timeline):
-        _turn_timeline(means, next(each for each, _ in present if each.id == each_id))
+    differing = timelines.differing(means.db, [each.id for each, _ in present], means.timeline)
+    for each, _ in present:
+        if each.id in differing:
+            _turn_timeline(means, each)
     for each, now in present:
         try:
             if is_current(each, now):
@@ -189,13 +186,20 @@ def _sorted(
     return present, dict.fromkeys((each.id for each in missing), 0.0)
 
 
-def _turn_timeline(means: Means, resting: Resting) -> None:
-    """Turn the reading of timelines on or off. What the time leaves unmarked is left to the planning of the reopened backfill."""
+def _take(means: Means, resting: Resting) -> Held | None:
+    """A completed backfill under its lease; None if another run has it, or the repository was removed."""
     repository = repositories.get(means.db, resting.repository_id)
     taken = lease.take(means, resting.id)
     if taken is None or repository is None:
+        return None
+    return Held(means, taken, repository, priority.marks(taken.backfill))
+
+
+def _turn_timeline(means: Means, resting: Resting) -> None:
+    """Turn the reading of timelines on or off. What the time leaves unmarked is left to the planning of the reopened backfill."""
+    held = _take(means, resting)
+    if held is None:
         return
-    held = Held(means, taken, repository, priority.marks(taken.backfill))
     try:
         timeline.bring_up_to_date(held)
     finally:
@@ -206,12 +210,9 @@ def _refresh(means: Means, resting: Resting) -> bool:
     """List new and changed pull requests of a completed backfill, under its lease; False if that failed or time is short."""
     if not means.has_time_for_check():
         return False
-    repository = repositories.get(means.db, resting.repository_id)
-    taken = lease.take(means, resting.id)
-    if taken is None or repository is None:
-        # Another run has the lease, or the repository was removed.
+    held = _take(means, resting)
+    if held is None:
         return True
-    held = Held(means, taken, repository, priority.marks(taken.backfill))
     try:
         refresh(held)
     except Deferred:

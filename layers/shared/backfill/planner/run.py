@@ -16,6 +16,7 @@ from backfill.planner import completed, names, organisations, turn
 from backfill.planner.means import Margins, Means, Part
 from backfill.planner.turn import Planned
 from backfill.store import backfills, leases, levels, removals, rounds
+from backfill.store.completed import read_again
 
 # Backfills of one run. The next run takes the rest, and begins with the longest unplanned.
 MOST_BACKFILLS = 200
@@ -56,7 +57,7 @@ class Planner(Means):
         again = 0
         if request == PlanEvent():
             # Before anything can go wrong.
-            again = completed.read_again(means)
+            again = read_again(means.db)
             note_levels(levels.read(means.db))
         if request.repository_id or request.repository:
             planned = [turn.plan(means, backfill, request) for backfill in _named(means, request)]

@@ -8,9 +8,9 @@ from backfill.store import timelines
 
 def bring_up_to_date(held: Held) -> bool:
     """Let workers read timelines or not, and mark what was read without one; False if the time ended before that."""
-    db, default = held.means.db, held.means.timeline
-    if held.backfill.wants_timeline(default) != held.backfill.reads_timeline:
-        held.lease = timelines.set_wish(db, held.lease, default)
+    db, wish = held.means.db, held.backfill.wants_timeline(held.means.timeline)
+    if wish != held.backfill.reads_timeline:
+        held.lease = timelines.set_wish(db, held.lease, wish)
     while held.backfill.timeline_to_mark:
         if not held.means.has_time_for_page():
             return False

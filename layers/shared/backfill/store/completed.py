@@ -8,6 +8,7 @@ from datetime import datetime
 from math import inf
 
 from backfill.store.connection import Database
+from backfill.store.pull_requests import READ_AGAIN
 
 # Completed only if nothing is left at this instant: the listing and any refresh have ended, no listed pull request lacks its
 # detail (failed ones wait for their retry), and no chunk is unfinished.
@@ -33,12 +34,12 @@ _REOPEN = """
 
 # Incomplete pull requests whose time has come lack their detail again; what is stored of them stays until they are read. Their
 # repositories have work again, and so have those whose time has come for a failed pull request or a refused number.
-_READ_AGAIN = """
+_READ_AGAIN = f"""
     WITH locked AS (
         SELECT repository_id, number FROM pull_requests WHERE read_again_at <= now() AND gone_at IS NULL
         ORDER BY repository_id, number FOR UPDATE),
     again AS (
-        UPDATE pull_requests AS p SET detail_synced_at = NULL, detail_updated_at = NULL, read_again_at = NULL
+        UPDATE pull_requests AS p SET {READ_AGAIN}
         FROM locked AS l WHERE p.repository_id = l.repository_id AND p.number = l.number
         RETURNING p.repository_id)
     UPDATE progressive_backfill_state AS s SET status = 'active', planned_at = NULL

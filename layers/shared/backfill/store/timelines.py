@@ -15,22 +15,22 @@ from collections.abc import Sequence
 from backfill.model import Lease
 from backfill.store.connection import Database
 from backfill.store.leases import under
+from backfill.store.pull_requests import READ_AGAIN
 
 # Pull requests that one statement marks. The triggers on pull_requests read each of them twice.
 MARKED_AT_ONCE = 2_000
 
-# SQL: whether the backfill s is to read timelines.
-_WISH = "COALESCE(s.metadata ->> 'timeline' = 'on', :default)"
-
-_SET_WISH = f"""
-    UPDATE progressive_backfill_state AS s SET reads_timeline = {_WISH}, timeline_to_mark = {_WISH}
-    WHERE s.id = :id AND s.planner_token = :token
+_SET_WISH = """
+    UPDATE progressive_backfill_state SET reads_timeline = :wish, timeline_to_mark = :wish
+    WHERE id = :id AND planner_token = :token
     RETURNING *
 """
 
-_DIFFERING = f"""
+# Backfill.wants_timeline for many, in one statement.
+_DIFFERING = """
     SELECT s.id FROM progressive_backfill_state AS s
-    WHERE s.id = ANY(:ids) AND (s.reads_timeline <> {_WISH} OR s.timeline_to_mark)
+    WHERE s.id = ANY(:ids) AND (s.timeline_to_mark OR s.reads_timeline <> CASE s.metadata ->> 'timeline'
+        WHEN 'on' THEN true WHEN 'off' THEN false ELSE :default END)
 """
 
 # SQL: whether the details of p were stored without the timeline of that time.
@@ -41,7 +41,7 @@ _MARK_SOME = f"""
         SELECT p.number FROM pull_requests AS p
         WHERE p.repository_id = :repository_id AND p.gone_at IS NULL AND {_LACKS_TIMELINE}
         ORDER BY p.number LIMIT :most FOR UPDATE)
-    UPDATE pull_requests AS p SET detail_synced_at = NULL, detail_updated_at = NULL, read_again_at = NULL
+    UPDATE pull_requests AS p SET {READ_AGAIN}
     FROM locked AS l WHERE p.repository_id = :repository_id AND p.number = l.number
 """
 _END_MARKING = """
@@ -49,7 +49,7 @@ _END_MARKING = """
 """
 
 _MARK_IF_WANTED_SINCE = f"""
-    UPDATE pull_requests AS p SET detail_synced_at = NULL, detail_updated_at = NULL, read_again_at = NULL
+    UPDATE pull_requests AS p SET {READ_AGAIN}
     WHERE p.repository_id = :repository_id AND p.number = ANY(:numbers) AND {_LACKS_TIMELINE}
       AND (SELECT s.reads_timeline FROM progressive_backfill_state AS s WHERE s.repository_id = p.repository_id)
 """
@@ -60,9 +60,9 @@ def differing(db: Database, backfill_ids: Sequence[str], default: bool) -> set[s
     return {row["id"] for row in db.rows(_DIFFERING, ids=list(backfill_ids), default=default)}
 
 
-def set_wish(db: Database, lease: Lease, default: bool) -> Lease:
-    """Let workers read timelines, or no longer: by the backfill's own setting, else by the stack's ``default``."""
-    return under(db, lease, _SET_WISH, default=default)
+def set_wish(db: Database, lease: Lease, wish: bool) -> Lease:
+    """Let workers read timelines, or no longer."""
+    return under(db, lease, _SET_WISH, wish=wish)
 
 
 def mark_some(db: Database, lease: Lease) -> Lease:
