@@ -38,7 +38,13 @@ def one_start_at_a_time() -> Iterator[None]:
     """
     with (Path(tempfile.gettempdir()) / _START_LOCK).open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        path = os.environ.get("PATH", os.defpath)
+        # Where useradd lies, which is not on the PATH of every root.
+        os.environ["PATH"] = os.pathsep.join((path, "/usr/sbin", "/sbin"))
+        try:
+            yield
+        finally:
+            os.environ["PATH"] = path
 
 
 class Postgres:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -109,10 +110,14 @@ def test_a_folder_of_its_own_makes_a_second_stack(tmp_path: Path, monkeypatch: p
         Stack(default_folder()).open_doors(containers=False)
 
 
-def test_servers_start_one_after_the_other_because_the_first_one_may_add_a_user(tmp_path: Path) -> None:
+def test_servers_start_one_after_the_other_because_the_first_one_may_add_a_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     servers: list[Postgres] = []
     start = threading.Thread(target=lambda: servers.append(Postgres(tmp_path / "postgres")))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # as some machines set it for root
     with one_start_at_a_time():  # as another process of this machine holds it
+        assert {"/usr/sbin", "/sbin"} <= set(os.environ["PATH"].split(":")), "useradd lies there"
         start.start()
         start.join(timeout=1)
         assert start.is_alive()

@@ -8,7 +8,9 @@ from datetime import datetime
 from math import inf
 
 from backfill.store.connection import Database
-from backfill.store.pull_requests import READ_AGAIN
+
+# SQL, after SET: a pull request is read again, whether GitHub has changed it or not. What is stored of it stays until then.
+READ_AGAIN = "detail_synced_at = NULL, detail_updated_at = NULL, read_again_at = NULL"
 
 # Completed only if nothing is left at this instant: the listing and any refresh have ended, no listed pull request lacks its
 # detail (failed ones wait for their retry), and no chunk is unfinished.
@@ -32,8 +34,8 @@ _REOPEN = """
     RETURNING s.id
 """
 
-# Incomplete pull requests whose time has come lack their detail again; what is stored of them stays until they are read. Their
-# repositories have work again, and so have those whose time has come for a failed pull request or a refused number.
+# Incomplete pull requests whose time has come lack their detail again. Their repositories have work again, and so have those whose
+# time has come for a failed pull request or a refused number.
 _READ_AGAIN = f"""
     WITH locked AS (
         SELECT repository_id, number FROM pull_requests WHERE read_again_at <= now() AND gone_at IS NULL

@@ -156,9 +156,6 @@ _RETRY_FAILED = """
     FROM locked AS l WHERE p.repository_id = :repository_id AND p.number = l.number
 """
 
-# SQL, after SET: read it again, whether GitHub has changed it or not. What is stored of it stays until it is read.
-READ_AGAIN = "detail_synced_at = NULL, detail_updated_at = NULL, read_again_at = NULL"
-
 # Rows that the listing, walked from its beginning to its end, did not show.
 # A row that was listed in the future was so before the clock of the database was put back.
 _NOT_LISTED = """

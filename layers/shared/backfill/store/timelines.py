@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backfill.model import Lease
+from backfill.store.completed import READ_AGAIN
 from backfill.store.connection import Database
 from backfill.store.leases import under
-from backfill.store.pull_requests import READ_AGAIN
 
 # Pull requests that one statement marks. The triggers on pull_requests read each of them twice.
 MARKED_AT_ONCE = 2_000
